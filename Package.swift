@@ -1,0 +1,68 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// The graph of README.md and nothing else. A boundary stands where the compiler must forbid something.
+
+let strict: [SwiftSetting] = [
+    .enableExperimentalFeature("Lifetimes"),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+// liburing and Glibc disagree about fd_set unless every target sees the same feature macros.
+let gnu: [CSetting] = [.define("_GNU_SOURCE")]
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "hablk",
+    products: [.executable(name: "hablk", targets: ["hablk"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.0.0"),
+    ],
+    targets: [
+        .systemLibrary(
+            name: "CLinuxURing", path: "Kernel/CLinuxURing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(
+            name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .target(name: "CChecksum", cSettings: gnu),
+        .target(name: "Model", cSettings: gnu, swiftSettings: strict),
+        .target(name: "Formats", dependencies: ["Model", "CChecksum"], cSettings: gnu, swiftSettings: strict),
+        .target(name: "ReplicationCore", dependencies: ["Model"], cSettings: gnu, swiftSettings: strict),
+        .target(name: "LinuxIO", dependencies: ["CLinuxURing"], cSettings: gnu, swiftSettings: strict),
+        .target(
+            name: "Daemon",
+            dependencies: [
+                "Model", "Formats", "ReplicationCore", "LinuxIO", "COpenSSL",
+                .product(name: "Logging", package: "swift-log"), .product(name: "Yams", package: "Yams"),
+            ],
+            cSettings: gnu, swiftSettings: strict),
+        .executableTarget(
+            name: "hablk", dependencies: ["Daemon", "Formats", "Model", argumentParser], cSettings: gnu,
+            swiftSettings: strict),
+        .target(
+            name: "Simulation", dependencies: ["Model", "Formats", "ReplicationCore"], path: "Tests/Simulation",
+            cSettings: gnu, swiftSettings: strict),
+        .executableTarget(
+            name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/simulate", cSettings: gnu,
+            swiftSettings: strict),
+        .testTarget(name: "ModelTests", dependencies: ["Model"], cSettings: gnu, swiftSettings: strict),
+        .testTarget(name: "FormatsTests", dependencies: ["Formats", "Model"], cSettings: gnu, swiftSettings: strict),
+        .testTarget(
+            name: "ReplicationCoreTests", dependencies: ["ReplicationCore", "Model"], cSettings: gnu,
+            swiftSettings: strict),
+        .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO"], cSettings: gnu, swiftSettings: strict),
+        .testTarget(
+            name: "DaemonTests", dependencies: ["Daemon", "Formats", "Model"], cSettings: gnu, swiftSettings: strict),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation", "ReplicationCore", "Model"], cSettings: gnu,
+            swiftSettings: strict),
+        .testTarget(name: "TidyTests", cSettings: gnu, swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", dependencies: ["hablk"], cSettings: gnu, swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)

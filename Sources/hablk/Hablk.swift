@@ -1,0 +1,2 @@
+import Daemon
+@main struct Hablk { static func main() {} }
