@@ -1,0 +1,77 @@
+/// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the
+/// configuration that must be equal.
+package struct Hello: Equatable, Sendable {
+    package static let protocolVersion: UInt16 = 1
+    package static let nonceLength = 32
+
+    package struct Node: Equatable, Sendable {
+        package var id: NodeID
+        package var name: String
+        package var witness: Bool
+        package init(id: NodeID, name: String, witness: Bool) {
+            self.id = id
+            self.name = name
+            self.witness = witness
+        }
+    }
+
+    package var version: UInt16
+    package var volume: String
+    package var node: NodeID
+    /// Whom the sender means to speak to; nil when it accepted the connection and does not know yet.
+    package var peer: NodeID?
+    package var run: RunID
+    /// Drawn by the side that dialed; the accepting side sends it back.
+    package var session: SessionID
+    /// Configured size in bytes; nil when the smallest disk decides.
+    package var size: UInt64?
+    package var replication: String
+    package var quorum: String
+    package var onQuorumLost: String
+    package var nodes: [Node]
+    package var discardMyData: Bool
+    package var authenticates: Bool
+    /// 32 random bytes.
+    package var nonce: [UInt8]
+
+    package init(
+        version: UInt16 = Hello.protocolVersion, volume: String, node: NodeID, peer: NodeID?, run: RunID,
+        session: SessionID, size: UInt64?, replication: String, quorum: String, onQuorumLost: String, nodes: [Node],
+        discardMyData: Bool, authenticates: Bool, nonce: [UInt8]
+    ) {
+        self.version = version
+        self.volume = volume
+        self.node = node
+        self.peer = peer
+        self.run = run
+        self.session = session
+        self.size = size
+        self.replication = replication
+        self.quorum = quorum
+        self.onQuorumLost = onQuorumLost
+        self.nodes = nodes
+        self.discardMyData = discardMyData
+        self.authenticates = authenticates
+        self.nonce = nonce
+    }
+
+    /// The first field in which two nodes' configurations differ, with both values; nil when they agree.
+    package func firstDifference(from other: Hello) -> (field: String, mine: String, theirs: String)? {
+        if version != other.version { return ("protocol version", "\(version)", "\(other.version)") }
+        if volume != other.volume { return ("volume", volume, other.volume) }
+        if size != other.size { return ("size", size.map { "\($0)" } ?? "none", other.size.map { "\($0)" } ?? "none") }
+        if replication != other.replication { return ("replication", replication, other.replication) }
+        if quorum != other.quorum { return ("quorum", quorum, other.quorum) }
+        if onQuorumLost != other.onQuorumLost { return ("on-quorum-lost", onQuorumLost, other.onQuorumLost) }
+        if nodes != other.nodes { return ("nodes", Self.describe(nodes), Self.describe(other.nodes)) }
+        if node == other.node { return ("node", "\(node)", "\(other.node)") }
+        if authenticates != other.authenticates {
+            return ("secret-file", authenticates ? "set" : "not set", other.authenticates ? "set" : "not set")
+        }
+        return nil
+    }
+
+    private static func describe(_ nodes: [Node]) -> String {
+        nodes.map { "\($0.name)=\($0.id.rawValue)\($0.witness ? " (witness)" : "")" }.joined(separator: " ")
+    }
+}

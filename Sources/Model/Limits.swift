@@ -1,0 +1,49 @@
+/// All bounds of a replica in one place, given to it as values so that tests run with tiny ones.
+package struct Limits: Equatable, Sendable {
+    /// Client operations in flight at once; tickets are `0 ..< clientOperations`.
+    package var clientOperations = 512
+    /// Operations begun by peers (frames to write, reads, resync) in flight at once.
+    package var peerOperations = 1024
+    /// Applied and not yet confirmed writes remembered one by one; beyond it an epoch is closed.
+    package var unconfirmedEntries = 16_384
+    /// Bytes written after which an epoch is closed (`epoch`).
+    package var epochBytes: UInt64 = 8 << 20
+    /// Nanoseconds without writes after which an epoch is closed.
+    package var epochIdle: UInt64 = 200_000_000
+    /// Bytes that a resync target asks for before it has the first.
+    package var resyncWindow: UInt64 = 8 << 20
+    /// Largest single resync request, bytes.
+    package var resyncPiece: UInt64 = 512 << 10
+    /// Bytes of resync after which the target flushes and reports.
+    package var resyncFlushBytes: UInt64 = 64 << 20
+    /// Log transactions a volume's ring holds.
+    package var logRingBlocks = 64
+
+    package init() {}
+}
+
+/// What the configuration decides about times; nanoseconds.
+package struct Timing: Equatable, Sendable {
+    /// The oldest unanswered write may be this old (`timeout` × `ko-count`) before its peer is cut off.
+    package var cutOff: UInt64 = 6_000_000_000
+    package var pingInterval: UInt64 = 500_000_000
+    package var pingTimeout: UInt64 = 1_000_000_000
+    package var reconnectMinimum: UInt64 = 100_000_000
+    package var reconnectMaximum: UInt64 = 5_000_000_000
+
+    package init() {}
+}
+
+/// Nanoseconds since boot, suspended time included (CLOCK_BOOTTIME); a simulated clock in the simulator.
+package struct MonotonicTime: Equatable, Hashable, Comparable, Sendable {
+    package var nanoseconds: UInt64
+    package init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
+    package static func < (left: MonotonicTime, right: MonotonicTime) -> Bool { left.nanoseconds < right.nanoseconds }
+    package static func + (time: MonotonicTime, nanoseconds: UInt64) -> MonotonicTime {
+        MonotonicTime(nanoseconds: time.nanoseconds &+ nanoseconds)
+    }
+    /// Zero when `earlier` is later.
+    package func since(_ earlier: MonotonicTime) -> UInt64 {
+        nanoseconds > earlier.nanoseconds ? nanoseconds - earlier.nanoseconds : 0
+    }
+}

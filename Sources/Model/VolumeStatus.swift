@@ -1,0 +1,111 @@
+/// `hablk status V --json`, field by field (`4-interface`). Nil is null.
+package struct VolumeStatus: Equatable, Sendable {
+    package struct Resync: Equatable, Sendable {
+        package var doneBytes: UInt64
+        package var totalBytes: UInt64
+        package var bytesPerSecond: UInt64
+        package var etaSeconds: Double?
+        /// Names of the nodes that paused it.
+        package var paused: [String]
+        package init(
+            doneBytes: UInt64, totalBytes: UInt64, bytesPerSecond: UInt64, etaSeconds: Double?, paused: [String]
+        ) {
+            self.doneBytes = doneBytes
+            self.totalBytes = totalBytes
+            self.bytesPerSecond = bytesPerSecond
+            self.etaSeconds = etaSeconds
+            self.paused = paused
+        }
+    }
+
+    package struct LastResync: Equatable, Sendable {
+        package var bytes: UInt64
+        package var seconds: Double
+        package var because: String
+        package init(bytes: UInt64, seconds: Double, because: String) {
+            self.bytes = bytes
+            self.seconds = seconds
+            self.because = because
+        }
+    }
+
+    package struct Peer: Equatable, Sendable {
+        package var node: String
+        package var id: UInt8
+        package var connection: ConnectionState
+        package var role: Role
+        package var disk: DiskState
+        package var replication: ReplicationState?
+        package var outOfSyncBytes: UInt64
+        package var lagBytes: UInt64
+        package var lagSeconds: Double
+        package var resync: Resync?
+        package var lastResync: LastResync?
+        package var reason: String?
+        package var message: String?
+        package init(
+            node: String, id: UInt8, connection: ConnectionState, role: Role, disk: DiskState,
+            replication: ReplicationState?, outOfSyncBytes: UInt64, lagBytes: UInt64, lagSeconds: Double,
+            resync: Resync?, lastResync: LastResync?, reason: String?, message: String?
+        ) {
+            self.node = node
+            self.id = id
+            self.connection = connection
+            self.role = role
+            self.disk = disk
+            self.replication = replication
+            self.outOfSyncBytes = outOfSyncBytes
+            self.lagBytes = lagBytes
+            self.lagSeconds = lagSeconds
+            self.resync = resync
+            self.lastResync = lastResync
+            self.reason = reason
+            self.message = message
+        }
+    }
+
+    package var volume: String
+    package var node: String
+    package var role: Role
+    package var disk: DiskState
+    package var size: UInt64
+    /// Sixteen hexadecimal digits; nil before the first.
+    package var generation: String?
+    package var term: UInt64
+    package var inStep: [String]
+    package var quorum: Bool?
+    package var suspended: [SuspendReason]
+    package var suspect: Bool
+    package var nbd: String
+    package var device: String?
+    package var clients: UInt32
+    package var pid: Int32
+    package var reason: String?
+    package var message: String?
+    package var peers: [Peer]
+
+    package init(
+        volume: String, node: String, role: Role, disk: DiskState, size: UInt64, generation: String?, term: UInt64,
+        inStep: [String], quorum: Bool?, suspended: [SuspendReason], suspect: Bool, nbd: String, device: String?,
+        clients: UInt32, pid: Int32, reason: String?, message: String?, peers: [Peer]
+    ) {
+        self.volume = volume
+        self.node = node
+        self.role = role
+        self.disk = disk
+        self.size = size
+        self.generation = generation
+        self.term = term
+        self.inStep = inStep
+        self.quorum = quorum
+        self.suspended = suspended
+        self.suspect = suspect
+        self.nbd = nbd
+        self.device = device
+        self.clients = clients
+        self.pid = pid
+        self.reason = reason
+        self.message = message
+        self.peers = peers
+    }
+}

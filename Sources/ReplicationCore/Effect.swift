@@ -1,0 +1,106 @@
+package import Model
+
+/// What came of a client's request.
+package enum ClientResult: Equatable, Sendable {
+    case done
+    /// The data cannot be read or written (EIO).
+    case failed
+    /// This node is not primary (any more) (ESHUTDOWN).
+    case notPrimary
+}
+
+/// All that a replica can want. The interpreter performs them in order.
+package enum Effect: Sendable {
+    // Data of the volume, always whole blocks. Each is answered by `.dataDone`.
+    /// `at`: bytes into the buffer where the data begins.
+    case readData(OperationID, ByteRange, BufferID, at: UInt32)
+    case writeData(OperationID, ByteRange, BufferID)
+    /// The range reads as zeroes afterwards; `trim` may give its space back.
+    case zeroData(OperationID, ByteRange, trim: Bool)
+    /// Everything written before is stable when `.dataDone` says success. Never retried.
+    case flushData(OperationID)
+
+    // Metadata. Each write is durable (FUA) when it is answered.
+    /// Writes `Replica.superblockImage` to copy 0 or 1. Answered by `.superblockWritten`.
+    case writeSuperblock(copy: Int)
+    /// Writes `Replica.logImage` at its place in the ring. Answered by `.logWritten`.
+    case writeLog
+    /// Writes the page as `Replica.bitmapPage` gives it now. Answered by `.bitmapPageWritten`.
+    case writeBitmapPage(NodeID, page: UInt32)
+
+    // Peers. Sending keeps its own hold on a payload's buffer.
+    case send(NodeID, FrameStamp, PeerMessage)
+    case dial(NodeID)
+    case cancelDial(NodeID)
+    /// After what was sent; `.sessionClosed` follows only when the other side closed first.
+    case closeSession(NodeID, SessionID, String)
+
+    // Clients.
+    case reply(UInt32, ClientResult)
+    case releaseBuffer(BufferID)
+    /// All client connections end (demotion, supersession): their requests were answered before.
+    case closeClients(String)
+
+    // The administrator and the log.
+    case commandDone(CommandID, CommandOutcome)
+    case note(Note)
+    /// The backing disk is no longer used (detach, failure): close it once nothing is in flight.
+    case releaseDisk
+    /// The answer to `.stop`: nothing more will come.
+    case stopped
+}
+
+/// One line of the log: a state that changed. `peer` is nil when it is about this node.
+package struct Note: Equatable, Sendable {
+    package enum Level: Sendable { case info, warning, error }
+    package var level: Level
+    package var peer: NodeID?
+    /// `role`, `disk`, `connection`, `replication`, `record`, `resync`, `handshake`, `io`.
+    package var subject: String
+    package var text: String
+
+    package init(_ level: Level, _ subject: String, _ text: String, peer: NodeID? = nil) {
+        self.level = level
+        self.subject = subject
+        self.text = text
+        self.peer = peer
+    }
+}
+
+/// A queue that keeps its memory: after warm-up, deciding allocates nothing.
+package struct EffectQueue: ~Copyable {
+    private var slots: [Effect?]
+    private var head = 0
+    package private(set) var count = 0
+
+    package init(capacity: Int = 4096) {
+        var size = 16
+        while size < capacity { size *= 2 }
+        slots = Array(repeating: nil, count: size)
+    }
+
+    package var isEmpty: Bool { count == 0 }
+
+    package mutating func append(_ effect: Effect) {
+        if count == slots.count { grow() }
+        slots[(head + count) & (slots.count - 1)] = effect
+        count += 1
+    }
+
+    package mutating func popFirst() -> Effect? {
+        guard count > 0 else { return nil }
+        let effect = slots[head]
+        slots[head] = nil
+        head = (head + 1) & (slots.count - 1)
+        count -= 1
+        return effect
+    }
+
+    /// Bounded by operations × peers, which the initial capacity already covers but for the largest `Limits`.
+    private mutating func grow() {
+        var larger: [Effect?] = Array(repeating: nil, count: slots.count * 2)
+        for index in 0..<count { larger[index] = slots[(head + index) & (slots.count - 1)] }
+        slots = larger
+        head = 0
+    }
+}
