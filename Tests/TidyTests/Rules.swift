@@ -1,0 +1,155 @@
+import Foundation
+
+// Each rule is a function from a file to its findings, so that it can be tried on planted text.
+
+let longestFile = 500
+let longestFunction = 70
+
+func filesTooLong(_ file: SourceFile) -> [Finding] {
+    let count = file.lines.last == "" ? file.lines.count - 1 : file.lines.count
+    guard count > longestFile else { return [] }
+    return [Finding(path: file.path, line: 0, rule: "\(count) lines; at most \(longestFile)")]
+}
+
+/// Formatted source needs no parser: a declaration's body ends at the next `}` at the declaration's own indentation.
+func functionsTooLong(_ file: SourceFile) -> [Finding] {
+    let code = file.code
+    var findings: [Finding] = []
+    for (start, line) in code.enumerated() where declaresCode(line) {
+        let indent = indentation(line)
+        guard let open = bodyOpening(code, from: start, indent: indent) else { continue }
+        let close = code.indices.dropFirst(open + 1).first { index in
+            indentation(code[index]) == indent && code[index].dropFirst(indent).hasPrefix("}")
+        }
+        guard let close, close - start + 1 > longestFunction else { continue }
+        let rule = "a function of \(close - start + 1) lines; at most \(longestFunction)"
+        findings.append(Finding(path: file.path, line: start + 1, rule: rule))
+    }
+    return findings
+}
+
+private func declaresCode(_ line: String) -> Bool {
+    let words = line.split(separator: " ").prefix { !$0.contains("{") && !$0.contains("=") }
+    guard let keyword = words.firstIndex(where: { ["func", "subscript", "var"].contains($0) || isInitializer($0) })
+    else { return false }
+    let before = words[..<keyword].joined(separator: " ")
+    return before.allSatisfy { $0.isLetter || " @()_:,\"".contains($0) }
+        && !["if", "guard", "while", "for", "case", "return", "let"].contains(words.first ?? "")
+}
+
+private func isInitializer(_ word: Substring) -> Bool {
+    word == "deinit" || ["init(", "init?(", "init<", "subscript("].contains { word.hasPrefix($0) }
+}
+
+private func indentation(_ line: String) -> Int { line.prefix { $0 == " " }.count }
+
+/// The line that ends with the body's `{`; nil for one-line bodies and requirements without one.
+private func bodyOpening(_ code: [String], from start: Int, indent: Int) -> Int? {
+    for index in start..<min(start + 30, code.count) {
+        let line = code[index].trimmingCharacters(in: .whitespaces)
+        if index > start {
+            let continues = indentation(code[index]) > indent || line.hasPrefix(")") || line == "{"
+            guard continues else { return nil }
+        }
+        if line.hasSuffix("{") { return index }
+        if line.hasSuffix("}") { return nil }
+    }
+    return nil
+}
+
+/// The modules that a file imports, with their lines.
+func imports(_ file: SourceFile) -> [(module: String, line: Int)] {
+    file.code.enumerated().compactMap { index, line in
+        let words = line.split(separator: " ")
+        guard let keyword = words.firstIndex(of: "import"), keyword < 3, keyword + 1 < words.count else { return nil }
+        let kinds: Set<Substring> = ["struct", "class", "enum", "protocol", "func", "let", "var", "typealias"]
+        let name = kinds.contains(words[keyword + 1]) ? words.last : words[keyword + 1]
+        return name.map { (module: String($0.split(separator: ".")[0]), line: index + 1) }
+    }
+}
+
+func importsOutside(_ allowed: Set<String>, _ file: SourceFile) -> [Finding] {
+    imports(file).filter { !allowed.contains($0.module) }.map {
+        Finding(path: file.path, line: $0.line, rule: "must not import \($0.module)")
+    }
+}
+
+/// What would make the core impure or slow: waiting, boxes, shared objects.
+func impureCode(_ file: SourceFile) -> [Finding] {
+    let forbidden = [#"\basync\b"#, #"\bawait\b"#, #"\bany [A-Z(]"#, #"\bclass\b"#, #"\bactor\b"#, #"\bGlibc\b"#]
+    return findings(of: forbidden, in: file.code, file) { "`\($0)` has no place here" }
+}
+
+func forbiddenNames(_ file: SourceFile) -> [Finding] {
+    let names = "(Manager|Handler|Helper|Utils|Util|Utilities|Context|Common)"
+    // `MetaContext` is the NBD protocol's own noun.
+    let code = file.code.map { $0.replacingOccurrences(of: "MetaContext", with: "") }
+    let declared = #"\b(struct|class|enum|actor|protocol|typealias) \w*"# + names + #"s?(?![a-z])\w*"#
+    var all = findings(of: [declared], in: code, file) { "`\($0)`: name it after what it is" }
+    if matches(names + #"s?(?![a-z])"#, file.name.replacingOccurrences(of: "MetaContext", with: "")) != nil {
+        all.append(Finding(path: file.path, line: 0, rule: "name the file after what it holds"))
+    }
+    return all
+}
+
+func leftOvers(_ file: SourceFile) -> [Finding] {
+    // In pieces, so that this file does not find itself.
+    let words = ["TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "CK", "un" + "implemented", "not " + "implemented"]
+    let patterns = words.map { #"\b"# + $0 + #"\b"# } + [#"fatal"# + #"Error\("#, #"in the "# + "making"]
+    return findings(of: patterns, in: file.lines, file) { "`\($0)`: finish it or take it out" }
+}
+
+func silencedTests(_ file: SourceFile) -> [Finding] {
+    let patterns = [
+        #"\.dis"# + #"abled\("#, #"\.ena"# + #"bled\(if"#, "withKnown" + "Issue", "XCT" + "Skip", "#if " + "false",
+    ]
+    return findings(of: patterns, in: file.lines, file) { "`\($0)`: a test without its means fails and names it" }
+}
+
+/// Paths of one machine and addresses of its package sources.
+func privatePlaces(_ file: SourceFile) -> [Finding] {
+    let patterns = [
+        "/wo" + "rk/", "/ho" + "me/[a-z]", "/Us" + "ers/[a-z]", "/op" + "t/swift", "apt-" + "get .*https?://",
+    ]
+    return findings(of: patterns, in: file.lines, file) { "`\($0)` is only true on one machine" }
+}
+
+/// Some declaration bears one of the words of the file's name.
+func misnamedFile(_ file: SourceFile) -> [Finding] {
+    let base = String(file.name.dropLast(".swift".count).prefix { $0 != "+" })
+    let declared = file.code.compactMap {
+        matches(#"\b(struct|class|enum|actor|protocol|extension|typealias|func|let|var|case) `?\w+"#, $0)?
+            .split(separator: " ").last.map { $0.lowercased() }
+    }
+    let words = camelCaseWords(base).map { $0.lowercased() }.map { $0.hasSuffix("s") ? String($0.dropLast()) : $0 }
+    guard !declared.contains(where: { name in words.contains { name.contains($0) } }) else { return [] }
+    return [Finding(path: file.path, line: 0, rule: "nothing in it is called like the file")]
+}
+
+func camelCaseWords(_ name: String) -> [String] {
+    var words: [String] = []
+    var previousIsUpper = false
+    for character in name {
+        if character.isUppercase && !previousIsUpper || words.isEmpty {
+            words.append(String(character))
+        } else {
+            words[words.count - 1].append(character)
+        }
+        previousIsUpper = character.isUppercase
+    }
+    return words
+}
+
+func matches(_ pattern: String, _ text: String) -> String? {
+    text.range(of: pattern, options: .regularExpression).map { String(text[$0]) }
+}
+
+private func findings(
+    of patterns: [String], in lines: [String], _ file: SourceFile, rule: (String) -> String
+) -> [Finding] {
+    lines.enumerated().flatMap { index, line in
+        patterns.compactMap { matches($0, line) }.map {
+            Finding(path: file.path, line: index + 1, rule: rule($0))
+        }
+    }
+}
