@@ -2,7 +2,7 @@ import Formats
 
 // What real clients said to a server of this handshake, as received (Debian 12), and how to replay it.
 
-enum Conversation: String, CaseIterable, Sendable {
+enum NBDConversation: String, CaseIterable, Sendable {
     /// libnbd 1.14 `nbdinfo URI`: structured replies, INFO, LIST_META_CONTEXT, GO.
     case nbdinfo
     /// libnbd 1.14 `nbdinfo --list`: LIST, INFO, LIST_META_CONTEXT, ABORT.
@@ -25,71 +25,73 @@ enum Conversation: String, CaseIterable, Sendable {
     var bytes: [UInt8] {
         switch self {
         case .nbdinfo:
-            hex(
+            nbdHex(
                 """
                 00000003 49484156454f5054 00000008 00000000 49484156454f5054 00000006 0000000e 00000002 7230 0003
                 0003 0001 0002 49484156454f5054 00000009 0000000a 00000002 7230 00000000 49484156454f5054 00000007
                 0000000e 00000002 7230 0003 0003 0001 0002
                 """)
         case .nbdinfoList:
-            hex(
+            nbdHex(
                 """
                 00000003 49484156454f5054 00000008 00000000 49484156454f5054 00000003 00000000 49484156454f5054
                 00000006 0000000e 00000002 7230 0003 0003 0001 0002 49484156454f5054 00000009 0000000a 00000002
                 7230 00000000 49484156454f5054 00000002 00000000
                 """)
         case .qemu:
-            hex(
+            nbdHex(
                 """
                 00000003 49484156454f5054 00000008 00000000 49484156454f5054 0000000a 0000001d 00000002 7230
                 00000001 0000000f 626173653a616c6c6f636174696f6e 49484156454f5054 00000007 0000000a 00000002 7230
                 0001 0003
                 """)
         case .nbdkit:
-            hex(
+            nbdHex(
                 """
                 00000003 49484156454f5054 00000008 00000000 49484156454f5054 0000000a 0000001d 00000002 7230
                 00000001 0000000f 626173653a616c6c6f636174696f6e 49484156454f5054 00000007 0000000e 00000002 7230
                 0003 0003 0001 0002
                 """)
         case .unknownExport:
-            hex(
+            nbdHex(
                 """
                 00000003 49484156454f5054 00000008 00000000 49484156454f5054 00000006 00000010 00000004 6e6f7065
                 0003 0003 0001 0002 49484156454f5054 00000007 00000010 00000004 6e6f7065 0003 0003 0001 0002
                 49484156454f5054 00000002 00000000
                 """)
-        case .nbdClient: hex("00000003 49484156454f5054 00000007 00000008 00000002 7230 0000")
-        case .tester: hex("00000001 49484156454f5054 00000001 00000002 7230")
-        case .ancient: hex("00000000 49484156454f5054 00000001 00000000")
+        case .nbdClient: nbdHex("00000003 49484156454f5054 00000007 00000008 00000002 7230 0000")
+        case .tester: nbdHex("00000001 49484156454f5054 00000001 00000002 7230")
+        case .ancient: nbdHex("00000000 49484156454f5054 00000001 00000000")
         case .probing:
-            clientFlags(3) + option(5) + option(4, [1, 2, 3]) + option(11) + option(3, [0]) + option(8, [9])
-                + option(0xdead_beef, [UInt8](repeating: 7, count: 300)) + option(10, contextQuery("r0", []))
-                + option(8) + option(10, contextQuery("r0", ["base:", "x:y", ""]))
-                + option(9, contextQuery("", ["base:"])) + option(6, [0, 0]) + option(7, infoQuery("other", []))
-                + option(2, [1, 2, 3])
+            nbdClientFlags(3) + nbdOption(5) + nbdOption(4, [1, 2, 3]) + nbdOption(11) + nbdOption(3, [0])
+                + nbdOption(8, [9])
+                + nbdOption(0xdead_beef, [UInt8](repeating: 7, count: 300)) + nbdOption(10, nbdContextQuery("r0", []))
+                + nbdOption(8) + nbdOption(10, nbdContextQuery("r0", ["base:", "x:y", ""]))
+                + nbdOption(9, nbdContextQuery("", ["base:"])) + nbdOption(6, [0, 0])
+                + nbdOption(7, nbdInfoQuery("other", []))
+                + nbdOption(2, [1, 2, 3])
         }
     }
 }
 
-let standardOffer = NBDExportOffer(name: "r0", size: 16 << 20, description: "volume r0")
+let nbdPrimaryOffer = NBDExportOffer(name: "r0", size: 16 << 20, description: "volume r0")
 
-let secondaryOffer = NBDExportOffer(
+let nbdSecondaryOffer = NBDExportOffer(
     name: "r0", size: 16 << 20, state: .unavailable("r0 is secondary on bravo; primary: alpha"))
 
-struct Outcome: Equatable {
+struct NBDTestOutcome: Equatable {
     var output: [UInt8]
     var state: NBDHandshakeStep.State
     var consumed: Int
 }
 
 /// Feeds the bytes in the given pieces and the rest at once; `room` is the output memory of each call.
-func converse(
-    _ bytes: [UInt8], _ offer: NBDExportOffer = standardOffer, pieces: some Sequence<Int> = EmptyCollection<Int>(),
+func nbdConverse(
+    _ bytes: [UInt8], _ offer: NBDExportOffer = nbdPrimaryOffer, pieces: some Sequence<Int> = EmptyCollection<Int>(),
     room: Int = 4096
-) -> Outcome {
+) -> NBDTestOutcome {
     var handshake = NBDHandshake()
-    var outcome = Outcome(output: [], state: .wantsInput, consumed: 0)
+    var outcome = NBDTestOutcome(output: [], state: .wantsInput, consumed: 0)
     var memory = [UInt8](repeating: 0xee, count: room)
     var available = 0
     var sizes = pieces.makeIterator()
@@ -120,51 +122,53 @@ func converse(
     }
 }
 
-struct Reply: Equatable {
+struct NBDTestReply: Equatable {
     var option: UInt32
     var type: UInt32
     var data: [UInt8] = []
 
-    static func ack(_ option: UInt32) -> Reply { Reply(option: option, type: 1) }
-    static func error(_ option: UInt32, _ number: UInt32, _ text: String = "") -> Reply {
-        Reply(option: option, type: 1 << 31 + number, data: Array(text.utf8))
+    static func ack(_ option: UInt32) -> NBDTestReply { NBDTestReply(option: option, type: 1) }
+    static func error(_ option: UInt32, _ number: UInt32, _ text: String = "") -> NBDTestReply {
+        NBDTestReply(option: option, type: 1 << 31 + number, data: Array(text.utf8))
     }
-    static func export(_ option: UInt32, flags: UInt16) -> Reply {
-        Reply(option: option, type: 3, data: [0, 0, 0, 0, 0, 0, 1, 0, 0, 0] + big(flags))
+    static func export(_ option: UInt32, flags: UInt16) -> NBDTestReply {
+        NBDTestReply(option: option, type: 3, data: [0, 0, 0, 0, 0, 0, 1, 0, 0, 0] + nbdBig(flags))
     }
-    static func name(_ option: UInt32) -> Reply { Reply(option: option, type: 3, data: [0, 1] + "r0".utf8) }
-    static func description(_ option: UInt32) -> Reply {
-        Reply(option: option, type: 3, data: [0, 2] + "volume r0".utf8)
+    static func name(_ option: UInt32) -> NBDTestReply {
+        NBDTestReply(option: option, type: 3, data: [0, 1] + "r0".utf8)
     }
-    static func blockSize(_ option: UInt32) -> Reply {
-        Reply(option: option, type: 3, data: [0, 3, 0, 0, 0, 1, 0, 0, 16, 0, 4, 0, 0, 0])
+    static func description(_ option: UInt32) -> NBDTestReply {
+        NBDTestReply(option: option, type: 3, data: [0, 2] + "volume r0".utf8)
     }
-    static func context(_ option: UInt32, id: UInt32) -> Reply {
-        Reply(option: option, type: 4, data: big(id) + "base:allocation".utf8)
+    static func blockSize(_ option: UInt32) -> NBDTestReply {
+        NBDTestReply(option: option, type: 3, data: [0, 3, 0, 0, 0, 1, 0, 0, 16, 0, 4, 0, 0, 0])
+    }
+    static func context(_ option: UInt32, id: UInt32) -> NBDTestReply {
+        NBDTestReply(option: option, type: 4, data: nbdBig(id) + "base:allocation".utf8)
     }
 }
 
 /// The option replies in an output, greeting aside; nil when it is not a row of whole replies.
-func replies(in output: [UInt8]) -> [Reply]? {
-    output.withUnsafeBytes { raw -> [Reply]? in
+func nbdReplies(in output: [UInt8]) -> [NBDTestReply]? {
+    output.withUnsafeBytes { raw -> [NBDTestReply]? in
         var reader = ByteReader(raw)
-        var found: [Reply] = []
-        guard let greeting = try? reader.readBytes(18), greeting.elementsEqual(greetingBytes) else { return nil }
+        var found: [NBDTestReply] = []
+        guard let greeting = try? reader.readBytes(18), greeting.elementsEqual(nbdGreeting) else { return nil }
         while !reader.isAtEnd {
             guard let magic = try? reader.readBigEndian(UInt64.self), magic == 0x0003_e889_0455_65a9,
                 let option = try? reader.readBigEndian(UInt32.self),
                 let type = try? reader.readBigEndian(UInt32.self),
                 let length = try? reader.readBigEndian(UInt32.self), let data = try? reader.readBytes(Int(length))
             else { return nil }
-            found.append(Reply(option: option, type: type, data: Array(data)))
+            found.append(NBDTestReply(option: option, type: type, data: Array(data)))
         }
         return found
     }
 }
 
-let greetingBytes = hex("4e42444d41474943 49484156454f5054 0003")
+let nbdGreeting = nbdHex("4e42444d41474943 49484156454f5054 0003")
 
-func hex(_ text: String) -> [UInt8] {
+func nbdHex(_ text: String) -> [UInt8] {
     var bytes: [UInt8] = []
     var high: UInt8?
     for digit in text {
@@ -179,25 +183,25 @@ func hex(_ text: String) -> [UInt8] {
     return bytes
 }
 
-func big(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value.bigEndian) { Array($0) } }
-func clientFlags(_ flags: UInt32) -> [UInt8] { big(flags) }
-func option(_ number: UInt32, _ data: [UInt8] = []) -> [UInt8] {
-    optionHeader(number, length: UInt32(data.count)) + data
+func nbdBig(_ value: some FixedWidthInteger) -> [UInt8] { withUnsafeBytes(of: value.bigEndian) { Array($0) } }
+func nbdClientFlags(_ flags: UInt32) -> [UInt8] { nbdBig(flags) }
+func nbdOption(_ number: UInt32, _ data: [UInt8] = []) -> [UInt8] {
+    nbdOptionHeader(number, length: UInt32(data.count)) + data
 }
-func optionHeader(_ number: UInt32, length: UInt32) -> [UInt8] {
-    Array("IHAVEOPT".utf8) + big(number) + big(length)
+func nbdOptionHeader(_ number: UInt32, length: UInt32) -> [UInt8] {
+    Array("IHAVEOPT".utf8) + nbdBig(number) + nbdBig(length)
 }
-func string(_ bytes: some Collection<UInt8>) -> [UInt8] { big(UInt32(bytes.count)) + bytes }
-func infoQuery(_ name: String, _ kinds: [UInt16]) -> [UInt8] {
-    string(name.utf8) + big(UInt16(kinds.count)) + kinds.flatMap { big($0) }
+func nbdString(_ bytes: some Collection<UInt8>) -> [UInt8] { nbdBig(UInt32(bytes.count)) + bytes }
+func nbdInfoQuery(_ name: String, _ kinds: [UInt16]) -> [UInt8] {
+    nbdString(name.utf8) + nbdBig(UInt16(kinds.count)) + kinds.flatMap { nbdBig($0) }
 }
-func contextQuery(_ name: String, _ queries: [String]) -> [UInt8] {
-    string(name.utf8) + big(UInt32(queries.count)) + queries.flatMap { string($0.utf8) }
+func nbdContextQuery(_ name: String, _ queries: [String]) -> [UInt8] {
+    nbdString(name.utf8) + nbdBig(UInt32(queries.count)) + queries.flatMap { nbdString($0.utf8) }
 }
-let allocation = "base:allocation"
+let nbdAllocationName = "base:allocation"
 
 /// SplitMix64, so that what is random comes back.
-struct Seeded: RandomNumberGenerator {
+struct NBDTestChance: RandomNumberGenerator {
     var state: UInt64
     mutating func next() -> UInt64 {
         state &+= 0x9e37_79b9_7f4a_7c15

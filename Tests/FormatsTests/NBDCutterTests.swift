@@ -40,7 +40,7 @@ import Testing
     }
 
     @Test func `pieces cover the range exactly, in order, within extents and the maximum`() {
-        var random = Seeded(state: 42)
+        var random = NBDTestChance(state: 42)
         let extent = RequestCutter.extent
         for _ in 0..<20_000 {
             let maximum = ([1 << 20, 1 << 22, 512, 4096, 5000, .max] as [UInt32]).randomElement(using: &random) ?? 1

@@ -33,7 +33,7 @@ private func decode(_ bytes: [UInt8]) -> Result<NBDRequest, NBDRequestFailure> {
 
 @Suite struct NBDRequestTests {
     @Test func `a header decodes and encodes`() throws {
-        let bytes = hex("25609513 0001 0001 0102030405060708 0000000000100000 00001000")
+        let bytes = nbdHex("25609513 0001 0001 0102030405060708 0000000000100000 00001000")
         let expected = request(.write, 1 << 20, 4096, .fua)
         #expect(decode(bytes) == .success(expected))
         #expect(decode(bytes + [9]) == .success(expected))
@@ -43,9 +43,9 @@ private func decode(_ bytes: [UInt8]) -> Result<NBDRequest, NBDRequestFailure> {
     }
 
     @Test func `no header traps, whatever is cut or changed`() {
-        let bytes = hex("25609513 0001 0001 0102030405060708 0000000000100000 00001000")
+        let bytes = nbdHex("25609513 0001 0001 0102030405060708 0000000000100000 00001000")
         for count in 0..<28 { #expect(decode(Array(bytes[..<count])) == .failure(.truncated)) }
-        #expect(decode(hex("25609514") + bytes[4...]) == .failure(.wrongMagic(0x2560_9514)))
+        #expect(decode(nbdHex("25609514") + bytes[4...]) == .failure(.wrongMagic(0x2560_9514)))
         for index in bytes.indices {
             for value in UInt8.min...UInt8.max {
                 var changed = bytes
@@ -140,7 +140,7 @@ private func decode(_ bytes: [UInt8]) -> Result<NBDRequest, NBDRequestFailure> {
     }
 
     @Test func `no request traps, and what is performed lies within the export`() {
-        var random = Seeded(state: 7)
+        var random = NBDTestChance(state: 7)
         let edges: [UInt64] = [0, 1, 511, 4095, 4096, size - 1, size, size + 1, 1 << 32, 1 << 63, .max - 1, .max]
         for _ in 0..<200_000 {
             var request = request(.read, 0, 0)
@@ -162,27 +162,28 @@ private func decode(_ bytes: [UInt8]) -> Result<NBDRequest, NBDRequestFailure> {
         let cookie: UInt64 = 0x0102_0304_0506_0708
         let read = request(.read, 0, 0)
         let write = request(.write, 0, 0)
-        #expect(try written { try $0.writeSimpleReply(cookie: cookie) } == hex("67446698 00000000 0102030405060708"))
+        #expect(try written { try $0.writeSimpleReply(cookie: cookie) } == nbdHex("67446698 00000000 0102030405060708"))
         #expect(
             try written { try $0.writeSimpleReply(cookie: cookie, error: .noSpace) }
-                == hex("67446698 0000001c 0102030405060708"))
+                == nbdHex("67446698 0000001c 0102030405060708"))
         #expect(
-            try written { try $0.writeDoneChunk(cookie: cookie) } == hex("668e33ef 0001 0000 0102030405060708 00000000")
+            try written { try $0.writeDoneChunk(cookie: cookie) }
+                == nbdHex("668e33ef 0001 0000 0102030405060708 00000000")
         )
         #expect(
             try written { try $0.writeDataChunkHeader(cookie: cookie, offset: 512, length: 4096, done: false) }
-                == hex("668e33ef 0000 0001 0102030405060708 00001008 0000000000000200"))
+                == nbdHex("668e33ef 0000 0001 0102030405060708 00001008 0000000000000200"))
         #expect(
             try written { try $0.writeHoleChunk(cookie: cookie, offset: 512, length: 4096, done: true) }
-                == hex("668e33ef 0001 0002 0102030405060708 0000000c 0000000000000200 00001000"))
+                == nbdHex("668e33ef 0001 0002 0102030405060708 0000000c 0000000000000200 00001000"))
         #expect(
             try written { try $0.writeErrorChunk(.inputOutput, "no", cookie: cookie) }
-                == hex("668e33ef 0001 8001 0102030405060708 00000008 00000005 0002 6e6f"))
+                == nbdHex("668e33ef 0001 8001 0102030405060708 00000008 00000005 0002 6e6f"))
         #expect(
             try written { try $0.writeErrorChunk(.inputOutput, cookie: cookie, offset: 7, done: false) }
-                == hex("668e33ef 0000 8002 0102030405060708 0000000e 00000005 0000 0000000000000007"))
-        let simpleError = hex("67446698 00000016 0102030405060708")
-        let chunkError = hex("668e33ef 0001 8001 0102030405060708 00000007 00000016 0001 78")
+                == nbdHex("668e33ef 0000 8002 0102030405060708 0000000e 00000005 0000 0000000000000007"))
+        let simpleError = nbdHex("67446698 00000016 0102030405060708")
+        let chunkError = nbdHex("668e33ef 0001 8001 0102030405060708 00000007 00000016 0001 78")
         for structured in [false, true] {
             let toRead = try written { try $0.writeErrorReply(.invalid, "x", to: read, structuredReplies: structured) }
             #expect(toRead == (structured ? chunkError : simpleError))
@@ -229,16 +230,16 @@ private func decode(_ bytes: [UInt8]) -> Result<NBDRequest, NBDRequestFailure> {
         #expect(merged.taken == [true, true, true, true, false, false])
         #expect(
             merged.bytes
-                == hex(
+                == nbdHex(
                     """
                     668e33ef 0001 0005 0102030405060708 0000001c 00000001 000013e8 00000000 00000060 00000003
                     000012c8 00000000
                     """))
         let one = try blockStatus(request(.blockStatus, 0, 10000, .requestOne), [(1, .zero), (1, .zero), (1, .hole)])
         #expect(one.taken == [true, true, false])
-        #expect(one.bytes == hex("668e33ef 0001 0005 0102030405060708 0000000c 00000001 00000002 00000002"))
+        #expect(one.bytes == nbdHex("668e33ef 0001 0005 0102030405060708 0000000c 00000001 00000002 00000002"))
         let none = try blockStatus(request(.blockStatus, 0, 10000), [])
-        #expect(none.bytes == hex("668e33ef 0001 0005 0102030405060708 0000000c 00000001 00002710 00000000"))
+        #expect(none.bytes == nbdHex("668e33ef 0001 0005 0102030405060708 0000000c 00000001 00002710 00000000"))
     }
 
     @Test func `block status ends where its memory ends`() throws {
@@ -246,7 +247,7 @@ private func decode(_ bytes: [UInt8]) -> Result<NBDRequest, NBDRequestFailure> {
         #expect(try blockStatus(all, [(1 << 40, .hole)], room: 47).bytes.count == 32)
         let full = try blockStatus(all, [(1, .hole), (1, .zero), (1, .zero), (1, .hole)], room: 47)
         #expect(full.taken == [true, true, true, false])
-        #expect(full.bytes.suffix(8) == hex("00000002 00000002")[...])
+        #expect(full.bytes.suffix(8) == nbdHex("00000002 00000002")[...])
         #expect(full.bytes.count == 40)
         for room in 0..<32 {
             #expect(throws: OutputFull.self) { try blockStatus(all, [], room: room) }
