@@ -1,0 +1,240 @@
+import Model
+
+/// Fields whose values are bounded, as errors name them.
+package enum FieldName: String, Sendable {
+    case node, reason, role, disk, flags, history, base, size, counter, runs, block
+    case text, nonce, truth, copy, geometry, slots
+}
+
+/// Why the bytes of a noun are refused; each format says it in its own words.
+enum FieldError: Error, Equatable {
+    case truncated
+    case value(FieldName)
+    case range(ByteRange)
+}
+
+/// Bounds that keep sums of received numbers from overflowing.
+enum FieldLimits {
+    /// For what only ever counts up: terms, indices, sequences, rounds.
+    static let counter: UInt64 = 1 << 62
+    /// For numbers of blocks; more than the largest volume has.
+    static let blocks: UInt64 = 1 << 40
+}
+
+/// Reads little-endian fields and the nouns made of them.
+struct FieldReader {
+    private var reader: ByteReader
+
+    init(_ bytes: UnsafeRawBufferPointer) { reader = ByteReader(bytes) }
+
+    var isAtEnd: Bool { reader.isAtEnd }
+    var offset: Int { reader.offset }
+
+    mutating func u8() throws(FieldError) -> UInt8 { try integer() }
+    mutating func u16() throws(FieldError) -> UInt16 { try integer() }
+    mutating func u32() throws(FieldError) -> UInt32 { try integer() }
+    mutating func u64() throws(FieldError) -> UInt64 { try integer() }
+
+    private mutating func integer<T: FixedWidthInteger & BitwiseCopyable>() throws(FieldError) -> T {
+        do { return try reader.readLittleEndian() } catch { throw .truncated }
+    }
+
+    mutating func bytes(_ count: Int) throws(FieldError) -> UnsafeRawBufferPointer {
+        do { return try reader.readBytes(count) } catch { throw .truncated }
+    }
+
+    mutating func skip(_ count: Int) throws(FieldError) {
+        do { try reader.skip(count) } catch { throw .truncated }
+    }
+
+    mutating func identity<T: RandomIdentity>(_ type: T.Type = T.self) throws(FieldError) -> T {
+        T(rawValue: try u64())
+    }
+
+    /// A number that only ever counts up.
+    mutating func counter() throws(FieldError) -> UInt64 {
+        let value = try u64()
+        guard value <= FieldLimits.counter else { throw .value(.counter) }
+        return value
+    }
+
+    mutating func blockCount() throws(FieldError) -> UInt64 {
+        let value = try u64()
+        guard value <= FieldLimits.blocks else { throw .value(.block) }
+        return value
+    }
+
+    /// Bytes of a volume or of a disk's room for one.
+    mutating func size() throws(FieldError) -> UInt64 {
+        let value = try u64()
+        guard value <= Geometry.maximumVolumeSize else { throw .value(.size) }
+        return value
+    }
+
+    /// Zero or one: nothing else, so that equal values have equal bytes.
+    mutating func truth() throws(FieldError) -> Bool {
+        switch try u8() {
+        case 0: return false
+        case 1: return true
+        default: throw .value(.truth)
+        }
+    }
+
+    mutating func node() throws(FieldError) -> NodeID {
+        guard let node = NodeID(try u8()) else { throw .value(.node) }
+        return node
+    }
+
+    mutating func nodeOrNone() throws(FieldError) -> NodeID? {
+        let value = try u8()
+        if value == FieldWriter.noNode { return nil }
+        guard let node = NodeID(value) else { throw .value(.node) }
+        return node
+    }
+
+    mutating func nodes() throws(FieldError) -> NodeSet { NodeSet(rawValue: try u8()) }
+
+    mutating func term() throws(FieldError) -> Term {
+        let counter = try counter()
+        return Term(counter: counter, node: try node())
+    }
+
+    mutating func recordNumber() throws(FieldError) -> RecordNumber {
+        let term = try term()
+        return RecordNumber(term: term, index: try counter())
+    }
+
+    mutating func mark() throws(FieldError) -> StartMark {
+        let startNumber = try counter()
+        return StartMark(startNumber: startNumber, sequence: try counter())
+    }
+
+    mutating func generation() throws(FieldError) -> Generation {
+        let id = try identity(GenerationID.self)
+        let node = try node()
+        return Generation(id: id, node: node, began: try u64())
+    }
+
+    mutating func base() throws(FieldError) -> BitmapBase {
+        let tag = try u8()
+        let value = try u64()
+        switch (tag, value) {
+        case (0, 0): return .inStep
+        case (1, _): return .since(GenerationID(rawValue: value))
+        case (2, _): return .everything(InstanceID(rawValue: value))
+        default: throw .value(.base)
+        }
+    }
+
+    mutating func history() throws(FieldError) -> [Generation] {
+        let count = Int(try u8())
+        guard count <= Superblock.historyLimit else { throw .value(.history) }
+        var history: [Generation] = []
+        history.reserveCapacity(count)
+        for _ in 0..<count { history.append(try generation()) }
+        return history
+    }
+
+    mutating func record() throws(FieldError) -> Record {
+        var record = Record.empty
+        record.lineage = try identity()
+        record.number = try recordNumber()
+        record.generation = try identity()
+        record.primary = try nodeOrNone()
+        record.inStep = try nodes()
+        record.voters = try nodes()
+        for node in NodeID.all { record.instances[node] = try identity() }
+        record.size = try size()
+        return record
+    }
+}
+
+/// Writes little-endian fields and the nouns made of them. The room is the caller's promise: too little is our own bug.
+struct FieldWriter {
+    /// Stands for nil where a node is expected.
+    static let noNode: UInt8 = 0xff
+
+    private var writer: ByteWriter
+
+    init(_ bytes: UnsafeMutableRawBufferPointer) { writer = ByteWriter(bytes) }
+
+    var count: Int { writer.count }
+    var written: UnsafeRawBufferPointer { writer.written }
+
+    mutating func u8(_ value: UInt8) { integer(value) }
+    mutating func u16(_ value: UInt16) { integer(value) }
+    mutating func u32(_ value: UInt32) { integer(value) }
+    mutating func u64(_ value: UInt64) { integer(value) }
+
+    private mutating func integer<T: FixedWidthInteger & BitwiseCopyable>(_ value: T) {
+        do { try writer.writeLittleEndian(value) } catch { preconditionFailure("no room for a field") }
+    }
+
+    mutating func bytes(_ source: some Collection<UInt8>) {
+        do { try writer.writeBytes(source) } catch { preconditionFailure("no room for bytes") }
+    }
+
+    mutating func zeroes(_ count: Int) {
+        do { try writer.writeZeroes(count) } catch { preconditionFailure("no room for zeroes") }
+    }
+
+    /// Zeroes up to `offset`.
+    mutating func pad(to offset: Int) { zeroes(offset - count) }
+
+    mutating func truth(_ value: Bool) { u8(value ? 1 : 0) }
+    mutating func identity(_ value: some RandomIdentity) { u64(value.rawValue) }
+    mutating func node(_ value: NodeID?) { u8(value?.rawValue ?? Self.noNode) }
+    mutating func nodes(_ value: NodeSet) { u8(value.rawValue) }
+
+    mutating func term(_ value: Term) {
+        u64(value.counter)
+        node(value.node)
+    }
+
+    mutating func recordNumber(_ value: RecordNumber) {
+        term(value.term)
+        u64(value.index)
+    }
+
+    mutating func mark(_ value: StartMark) {
+        u64(value.startNumber)
+        u64(value.sequence)
+    }
+
+    mutating func generation(_ value: Generation) {
+        identity(value.id)
+        node(value.node)
+        u64(value.began)
+    }
+
+    mutating func base(_ value: BitmapBase) {
+        switch value {
+        case .inStep:
+            u8(0)
+            u64(0)
+        case .since(let generation):
+            u8(1)
+            identity(generation)
+        case .everything(let instance):
+            u8(2)
+            identity(instance)
+        }
+    }
+
+    mutating func history(_ value: [Generation]) {
+        precondition(value.count <= Superblock.historyLimit, "a history is longer than its limit")
+        u8(UInt8(value.count))
+        for entry in value { generation(entry) }
+    }
+
+    mutating func record(_ value: Record) {
+        identity(value.lineage)
+        recordNumber(value.number)
+        identity(value.generation)
+        node(value.primary)
+        nodes(value.inStep)
+        nodes(value.voters)
+        for node in NodeID.all { identity(value.instances[node]) }
+        u64(value.size)
+    }
+}
