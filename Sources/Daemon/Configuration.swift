@@ -1,0 +1,120 @@
+package import Model
+package import ReplicationCore
+
+/// One volume as `V.yaml` describes it, validated: whoever holds a value need not check it again.
+package struct Configuration: Equatable, Sendable {
+    package struct Node: Equatable, Sendable {
+        package var id: NodeID
+        package var name: String
+        /// Where the peers reach it.
+        package var address: NetworkAddress
+        /// Absolute path of a block device or regular file.
+        package var disk: String
+        /// Absolute path; nil: at the end of `disk`.
+        package var metadata: String?
+        /// Where it binds; nil: `address`.
+        package var listen: NetworkAddress?
+        /// Where NBD is served over TCP beside the Unix socket.
+        package var nbdListen: NetworkAddress?
+
+        package init(
+            id: NodeID, name: String, address: NetworkAddress, disk: String, metadata: String? = nil,
+            listen: NetworkAddress? = nil, nbdListen: NetworkAddress? = nil
+        ) {
+            self.id = id
+            self.name = name
+            self.address = address
+            self.disk = disk
+            self.metadata = metadata
+            self.listen = listen
+            self.nbdListen = nbdListen
+        }
+
+        package var bindAddress: NetworkAddress { listen ?? address }
+    }
+
+    package static let maximumFileBytes = 1 << 20
+
+    /// The file it came from, for messages.
+    package var file: String
+    package var volume: String
+    /// Bytes, a multiple of the block size; nil: the smallest disk decides.
+    package var size: UInt64?
+    // Words of the file. In this release each has one value.
+    package var replication = "sync"
+    package var quorum = "off"
+    package var onQuorumLost = "suspend"
+    package var fencing = "none"
+    package var onCongestion = "block"
+    package var timing = Timing()
+    package var epochBytes: UInt64 = Limits().epochBytes
+    /// Slots of the activity log, of 4 MiB each.
+    package var activityLogExtents: UInt32 = 4096
+    /// Bytes a second; nil: as fast as it goes.
+    package var resyncRate: UInt64?
+    /// Absolute path of the file with the peers' common secret.
+    package var secretFile: String?
+    /// In order of their ids.
+    package var nodes: [Node]
+
+    package init(file: String, volume: String, nodes: [Node]) {
+        self.file = file
+        self.volume = volume
+        self.nodes = nodes.sorted { $0.id < $1.id }
+    }
+
+    /// Names of volumes and nodes: `[A-Za-z0-9][A-Za-z0-9_.-]{0,63}`.
+    package static func isName(_ text: String) -> Bool {
+        guard (1...64).contains(text.utf8.count), let first = text.first, first.isASCII,
+            first.isLetter || first.isNumber
+        else { return false }
+        return text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "." || $0 == "-") }
+    }
+
+    package func node(named name: String) -> Node? { nodes.first { $0.name == name } }
+    package func node(_ id: NodeID) -> Node? { nodes.first { $0.id == id } }
+
+    /// Which node of the file this machine is: `--node`, else HABLK_NODE, else the host name, short and then full.
+    package func ownNode(
+        option: String?, variable: String?, hostName: String
+    ) throws(CommandFailure) -> Node {
+        let names = nodes.map(\.name).joined(separator: ", ")
+        for (source, name) in [("--node", option), ("HABLK_NODE", variable)] {
+            guard let name, !name.isEmpty else { continue }
+            if let node = node(named: name) { return node }
+            throw CommandFailure(
+                .configuration, "no-such-node", "\(file): no node is called `\(name)` (\(source)); there are: \(names)",
+                remedy: "name one of them with --node or HABLK_NODE")
+        }
+        let short = String(hostName.prefix { $0 != "." })
+        if let node = node(named: short) ?? node(named: hostName) { return node }
+        throw CommandFailure(
+            .configuration, "no-such-node",
+            "\(file): no node is called `\(short)`, as this host is; there are: \(names)",
+            remedy: "name one of them with --node or HABLK_NODE")
+    }
+
+    /// What the core needs to know of it.
+    package func replicaConfiguration(node: NodeID) -> ReplicaConfiguration {
+        var limits = Limits()
+        limits.epochBytes = epochBytes
+        return ReplicaConfiguration(
+            volume: volume, node: node, members: nodes.map { .init(id: $0.id, name: $0.name) }, limits: limits,
+            timing: timing, resyncRate: resyncRate)
+    }
+
+    /// The nodes as the peers compare them.
+    package var helloNodes: [Hello.Node] {
+        nodes.map { Hello.Node(id: $0.id, name: $0.name, witness: false) }
+    }
+
+    /// The first message of a connection: all that must be equal on both sides, and who speaks.
+    package func hello(
+        from node: NodeID, to peer: NodeID?, run: RunID, session: SessionID, discardMyData: Bool, nonce: [UInt8]
+    ) -> Hello {
+        Hello(
+            volume: volume, node: node, peer: peer, run: run, session: session, size: size, replication: replication,
+            quorum: quorum, onQuorumLost: onQuorumLost, nodes: helloNodes, discardMyData: discardMyData,
+            authenticates: secretFile != nil, nonce: nonce)
+    }
+}

@@ -1,0 +1,297 @@
+import Model
+import Yams
+
+/// Reads the text of a `V.yaml`: every key known, once, and with a value that can be; else the place and the remedy.
+struct ConfigurationReader {
+    /// For messages.
+    let file: String
+    /// What the file is named after; nil: not compared.
+    let expectedVolume: String?
+
+    /// The keys of the top level, for suggestions.
+    static let keys = [
+        "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "timeout", "ko-count", "ping-interval",
+        "ping-timeout", "reconnect", "epoch", "activity-log", "on-congestion", "resync-rate", "secret-file", "nodes",
+    ]
+    static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd"]
+
+    /// What has been read so far.
+    private struct Draft {
+        var volume: String?
+        var nodes: [Configuration.Node] = []
+        var nodesMark: Mark?
+        var hasQuorum = false
+        var timeout: UInt64 = 6_000_000_000
+        var koCount: UInt64 = 1
+        var values = Configuration(file: "", volume: "", nodes: [])
+    }
+
+    func read(_ text: String) throws(CommandFailure) -> Configuration {
+        guard let root = try compose(text) else {
+            throw failure(nil, "empty", "the file is empty", remedy: "hablk create VOLUME … writes one")
+        }
+        guard let mapping = root.mapping else {
+            throw failure(
+                root.mark, "wrong-value", "a configuration is `key: value` lines", remedy: "see `hablk create --help`")
+        }
+        var draft = Draft()
+        for (key, value) in mapping {
+            let name = try scalar(key, of: "a key")
+            if try readIdentity(name, value, into: &draft) { continue }
+            if try readWord(name, value, into: &draft) { continue }
+            if try readAmount(name, value, into: &draft) { continue }
+            throw unknown(key.mark, name, among: Self.keys)
+        }
+        return try finish(draft, end: mapping.mark)
+    }
+
+    private func finish(_ draft: Draft, end: Mark?) throws(CommandFailure) -> Configuration {
+        guard let volume = draft.volume else {
+            throw failure(
+                end, "missing-key", "`volume` is missing", remedy: "add `volume: \(expectedVolume ?? "r0")`")
+        }
+        guard let nodesMark = draft.nodesMark else {
+            throw failure(
+                end, "missing-key", "`nodes` is missing",
+                remedy: "add `nodes:` with `NAME: {id: 0, address: \"HOST:PORT\", disk: PATH}` for each node")
+        }
+        guard draft.nodes.count >= 2 else {
+            throw failure(
+                nodesMark, "missing-node",
+                "a volume has two data nodes in this release; there is only `\(draft.nodes.first?.name ?? "none")`",
+                remedy: "add the second node; it may be built later, the first one runs without it")
+        }
+        guard draft.hasQuorum else {
+            throw failure(
+                nodesMark, "quorum-undecided",
+                "two nodes vote and `quorum` is not said: neither could tell a dead peer "
+                    + "from a cut cable",
+                remedy: "either a witness as a third voter (not in this release yet), or `quorum: off` with fencing by "
+                    + "the cluster manager")
+        }
+        var configuration = draft.values
+        configuration.file = file
+        configuration.volume = volume
+        configuration.nodes = draft.nodes.sorted { $0.id < $1.id }
+        configuration.timing.cutOff = draft.timeout * draft.koCount
+        return configuration
+    }
+
+    /// `volume`, `size`, `secret-file` and `nodes`. False: another key.
+    private func readIdentity(_ name: String, _ value: Node, into draft: inout Draft) throws(CommandFailure) -> Bool {
+        switch name {
+        case "volume":
+            let volume = try scalar(value, of: "volume")
+            guard Configuration.isName(volume) else {
+                throw failure(
+                    value.mark, "wrong-value", "`\(volume)` is no name for a volume",
+                    remedy: "use letters, digits, `_`, `.` and `-`, at most 64 of them, a letter or digit first")
+            }
+            if let expectedVolume, volume != expectedVolume {
+                throw failure(
+                    value.mark, "wrong-value",
+                    "the volume is `\(volume)`, but the file is named \(expectedVolume).yaml",
+                    remedy: "write `volume: \(expectedVolume)`, or rename the file to \(volume).yaml")
+            }
+            draft.volume = volume
+        case "size": draft.values.size = try size(value)
+        case "secret-file": draft.values.secretFile = try path(value, of: "secret-file")
+        case "nodes":
+            draft.nodesMark = value.mark
+            draft.nodes = try readNodes(value)
+        default: return false
+        }
+        return true
+    }
+
+    /// Keys whose value is a word. Those of later releases are known here, so that the reader of the message is not
+    /// sent looking for a typing error.
+    private func readWord(_ name: String, _ value: Node, into draft: inout Draft) throws(CommandFailure) -> Bool {
+        switch name {
+        case "replication":
+            try word(value, name, is: ["sync"], later: ["memory", "async"], remedy: "use `replication: sync`")
+        case "quorum":
+            draft.hasQuorum = true
+            let text = try scalar(value, of: name)
+            if text == "majority" {
+                throw failure(
+                    value.mark, "not-in-this-release",
+                    "`quorum: majority` needs a witness or a third copy, and neither has landed in this release",
+                    remedy: "use `quorum: off` with fencing by the cluster manager")
+            }
+            guard ConfigurationScalar.isOff(text) else {
+                throw wrong(value, name, text, remedy: "write `quorum: off`")
+            }
+        case "on-quorum-lost":
+            try word(value, name, is: ["suspend"], later: ["error"], remedy: "use `on-quorum-lost: suspend`")
+        case "on-congestion":
+            try word(value, name, is: ["block"], later: ["fall-behind"], remedy: "use `on-congestion: block`")
+        case "fencing":
+            try word(
+                value, name, is: ["none"], later: ["resource", "stonith"],
+                remedy: "use `fencing: none` and let the cluster manager fence")
+        case "fence-command", "lease", "send-buffer":
+            throw failure(
+                value.mark, "not-in-this-release", "`\(name)` has not landed in this release", remedy: "leave it out")
+        default: return false
+        }
+        return true
+    }
+
+    /// Keys whose value is a number, a time, a size or a rate.
+    private func readAmount(_ name: String, _ value: Node, into draft: inout Draft) throws(CommandFailure) -> Bool {
+        switch name {
+        case "timeout": draft.timeout = try duration(value, name, in: 100...600_000)
+        case "ko-count": draft.koCount = try number(value, name, in: 1...200)
+        case "ping-interval": draft.values.timing.pingInterval = try duration(value, name, in: 10...120_000)
+        case "ping-timeout": draft.values.timing.pingTimeout = try duration(value, name, in: 10...120_000)
+        case "reconnect":
+            let text = try scalar(value, of: name)
+            guard let range = ConfigurationScalar.durationRange(text), range.lowerBound >= 1_000_000,
+                range.upperBound <= 600_000_000_000
+            else {
+                throw wrong(
+                    value, name, text, remedy: "write the least and the longest pause as `100ms..5s`, 1ms to 10min")
+            }
+            draft.values.timing.reconnectMinimum = range.lowerBound
+            draft.values.timing.reconnectMaximum = range.upperBound
+        case "epoch":
+            let text = try scalar(value, of: name)
+            guard let bytes = ConfigurationScalar.size(text), (64 << 10...1 << 30).contains(bytes) else {
+                throw wrong(value, name, text, remedy: "write a size from 64KiB to 1GiB, as `8MiB`")
+            }
+            draft.values.epochBytes = bytes
+        case "activity-log":
+            draft.values.activityLogExtents = UInt32(try number(value, name, in: 8...32_768))
+        case "resync-rate":
+            let text = try scalar(value, of: name)
+            if text == "auto" {
+                draft.values.resyncRate = nil
+            } else if let rate = ConfigurationScalar.rate(text) {
+                draft.values.resyncRate = rate
+            } else {
+                throw wrong(value, name, text, remedy: "write `auto`, or a rate as `100MiB/s`")
+            }
+        default: return false
+        }
+        return true
+    }
+}
+
+/// Values of one kind each, and what is said when they are not.
+extension ConfigurationReader {
+    func failure(_ mark: Mark?, _ name: String, _ reason: String, remedy: String) -> CommandFailure {
+        let place = mark.map { "\(file):\($0.line):\($0.column)" } ?? file
+        return CommandFailure(.configuration, name, "\(place): \(reason)", remedy: remedy)
+    }
+
+    func wrong(_ value: Node, _ key: String, _ text: String, remedy: String) -> CommandFailure {
+        failure(
+            value.mark, "wrong-value", text.isEmpty ? "`\(key)` has no value" : "`\(key)` cannot be `\(text)`",
+            remedy: remedy)
+    }
+
+    func unknown(_ mark: Mark?, _ name: String, among keys: [String]) -> CommandFailure {
+        let nearest = keys.map { ($0, Self.distance($0, name)) }.min { $0.1 < $1.1 }
+        if let nearest, nearest.1 <= 2 {
+            return failure(
+                mark, "unknown-key", "there is no key `\(name)`", remedy: "did you mean `\(nearest.0)`?")
+        }
+        return failure(
+            mark, "unknown-key", "there is no key `\(name)`",
+            remedy: "leave it out; the keys here are: \(keys.joined(separator: ", "))")
+    }
+
+    /// Levenshtein's, of short names.
+    private static func distance(_ left: String, _ right: String) -> Int {
+        let right = Array(right.prefix(64))
+        var row = Array(0...right.count)
+        for (index, character) in left.enumerated() {
+            var diagonal = row[0]
+            row[0] = index + 1
+            for column in right.indices {
+                let above = row[column + 1]
+                row[column + 1] = min(
+                    above + 1, row[column] + 1, diagonal + (right[column] == character ? 0 : 1))
+                diagonal = above
+            }
+        }
+        return row[right.count]
+    }
+
+    func scalar(_ node: Node, of key: String) throws(CommandFailure) -> String {
+        guard let scalar = node.scalar else {
+            throw failure(
+                node.mark, "wrong-value", "`\(key)` is one value, no list and no mapping", remedy: "write one value")
+        }
+        return scalar.string
+    }
+
+    func path(_ node: Node, of key: String) throws(CommandFailure) -> String {
+        let path = try scalar(node, of: key)
+        guard path.hasPrefix("/"), path.count > 1, path.utf8.count < 4096, !path.utf8.contains(0) else {
+            throw wrong(node, key, path, remedy: "write an absolute path")
+        }
+        return path
+    }
+
+    func address(_ node: Node, of key: String) throws(CommandFailure) -> NetworkAddress {
+        let text = try scalar(node, of: key)
+        guard let address = NetworkAddress(text) else {
+            throw wrong(node, key, text, remedy: "write \"HOST:PORT\", an IPv6 address as \"[fd00::3]:7789\"")
+        }
+        return address
+    }
+
+    private func size(_ node: Node) throws(CommandFailure) -> UInt64 {
+        let text = try scalar(node, of: "size")
+        guard let size = ConfigurationScalar.size(text) else {
+            throw wrong(node, "size", text, remedy: "write a size as `10GiB`, `512MiB` or in bytes")
+        }
+        guard (Geometry.minimumVolumeSize...Geometry.maximumVolumeSize).contains(size) else {
+            throw wrong(node, "size", text, remedy: "a volume has from 4KiB to 1024TiB")
+        }
+        guard size % Geometry.blockSize == 0 else {
+            throw wrong(
+                node, "size", text,
+                remedy: "use a multiple of 4KiB: \(size / Geometry.blockSize * Geometry.blockSize)")
+        }
+        return size
+    }
+
+    /// `limits` in milliseconds.
+    private func duration(
+        _ node: Node, _ key: String, in limits: ClosedRange<UInt64>
+    ) throws(CommandFailure) -> UInt64 {
+        let text = try scalar(node, of: key)
+        guard let time = ConfigurationScalar.duration(text), limits.contains(time / 1_000_000) else {
+            let low = ConfigurationScalar.describe(nanoseconds: limits.lowerBound * 1_000_000)
+            let high = ConfigurationScalar.describe(nanoseconds: limits.upperBound * 1_000_000)
+            throw wrong(node, key, text, remedy: "write a time as `500ms`, `6s` or `2min`, from \(low) to \(high)")
+        }
+        return time
+    }
+
+    private func number(
+        _ node: Node, _ key: String, in limits: ClosedRange<UInt64>
+    ) throws(CommandFailure) -> UInt64 {
+        let text = try scalar(node, of: key)
+        guard text.utf8.allSatisfy({ UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 }), let number = UInt64(text),
+            limits.contains(number)
+        else {
+            throw wrong(
+                node, key, text, remedy: "write a number from \(limits.lowerBound) to \(limits.upperBound)")
+        }
+        return number
+    }
+
+    private func word(
+        _ node: Node, _ key: String, is words: [String], later: [String], remedy: String
+    ) throws(CommandFailure) {
+        let text = try scalar(node, of: key)
+        if words.contains(text) { return }
+        guard later.contains(text) else { throw wrong(node, key, text, remedy: remedy) }
+        throw failure(
+            node.mark, "not-in-this-release", "`\(key): \(text)` has not landed in this release", remedy: remedy)
+    }
+}
