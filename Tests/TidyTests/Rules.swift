@@ -82,11 +82,12 @@ func impureCode(_ file: SourceFile) -> [Finding] {
 
 func forbiddenNames(_ file: SourceFile) -> [Finding] {
     let names = "(Manager|Handler|Helper|Utils|Util|Utilities|Context|Common)"
-    // `MetaContext` is the NBD protocol's own noun.
-    let code = file.code.map { $0.replacingOccurrences(of: "MetaContext", with: "") }
+    // A context is the NBD protocol's own noun.
+    let isNBD = file.name.hasPrefix("NBD")
+    let code = isNBD ? file.code.map { $0.replacingOccurrences(of: "Context", with: "") } : file.code
     let declared = #"\b(struct|class|enum|actor|protocol|typealias) \w*"# + names + #"s?(?![a-z])\w*"#
     var all = findings(of: [declared], in: code, file) { "`\($0)`: name it after what it is" }
-    if matches(names + #"s?(?![a-z])"#, file.name.replacingOccurrences(of: "MetaContext", with: "")) != nil {
+    if matches(names + #"s?(?![a-z])"#, isNBD ? "" : file.name) != nil {
         all.append(Finding(path: file.path, line: 0, rule: "name the file after what it holds"))
     }
     return all
@@ -121,23 +122,31 @@ func misnamedFile(_ file: SourceFile) -> [Finding] {
         matches(#"\b(struct|class|enum|actor|protocol|extension|typealias|func|let|var|case) `?\w+"#, $0)?
             .split(separator: " ").last.map { $0.lowercased() }
     }
-    let words = camelCaseWords(base).map { $0.lowercased() }.map { $0.hasSuffix("s") ? String($0.dropLast()) : $0 }
+    let words = camelCaseWords(base).map(stem)
     guard !declared.contains(where: { name in words.contains { name.contains($0) } }) else { return [] }
     return [Finding(path: file.path, line: 0, rule: "nothing in it is called like the file")]
 }
 
 func camelCaseWords(_ name: String) -> [String] {
     var words: [String] = []
-    var previousIsUpper = false
-    for character in name {
-        if character.isUppercase && !previousIsUpper || words.isEmpty {
+    let characters = Array(name)
+    for (index, character) in characters.enumerated() {
+        let previousIsUpper = index > 0 && characters[index - 1].isUppercase
+        let nextIsLower = index + 1 < characters.count && characters[index + 1].isLowercase
+        if words.isEmpty || character.isUppercase && (!previousIsUpper || nextIsLower) {
             words.append(String(character))
         } else {
             words[words.count - 1].append(character)
         }
-        previousIsUpper = character.isUppercase
     }
     return words
+}
+
+/// A word as it may stand inside a name: `Replies` in `appendReply`.
+private func stem(_ word: String) -> String {
+    let lower = word.lowercased()
+    if lower.hasSuffix("ies") { return String(lower.dropLast(3)) }
+    return lower.hasSuffix("s") ? String(lower.dropLast()) : lower
 }
 
 func matches(_ pattern: String, _ text: String) -> String? {

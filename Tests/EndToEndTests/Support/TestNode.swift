@@ -1,0 +1,119 @@
+import Foundation
+
+/// One node of a test's cluster: its folders, its configuration, its daemon.
+final class TestNode {
+    let name: String
+    let volume: String
+    let folder: String
+    /// Where its daemon really listens.
+    let port: UInt16
+    var diskPath: String
+    var metadataPath: String?
+    private(set) var daemon: ChildProcess?
+    private var starts = 0
+
+    init(name: String, volume: String, folder: String) throws {
+        self.name = name
+        self.volume = volume
+        self.folder = folder
+        port = try freePort()
+        diskPath = folder + "/disk.img"
+        for path in [folder, configFolder, folder + "/state"] {
+            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        }
+    }
+
+    var configFolder: String { folder + "/etc" }
+    var configPath: String { "\(configFolder)/\(volume).yaml" }
+    var runtimeFolder: String { folder + "/run" }
+    var socketPath: String { "\(runtimeFolder)/\(volume).nbd" }
+    var uri: String { "nbd+unix:///\(volume)?socket=\(socketPath)" }
+    var environment: [String: String] {
+        [
+            "HABLK_CONFIG_DIR": configFolder, "HABLK_RUNTIME_DIR": runtimeFolder, "HABLK_STATE_DIR": folder + "/state",
+            "HABLK_NODE": name,
+        ]
+    }
+
+    /// `hablk COMMAND V REST…`, whatever comes of it.
+    func attempt(_ command: String, _ rest: String..., seconds: Double = 40) throws -> CommandResult {
+        try run([command, volume] + rest, seconds: seconds)
+    }
+
+    /// The same, which must succeed.
+    @discardableResult
+    func hablk(_ command: String, _ rest: String..., seconds: Double = 40) throws -> CommandResult {
+        try run([command, volume] + rest, seconds: seconds).expecting(0)
+    }
+
+    /// `hablk` with these words alone.
+    func run(_ words: [String], seconds: Double = 40) throws -> CommandResult {
+        try Program.run(["hablk"] + words, environment: environment, seconds: seconds)
+    }
+
+    /// Starts the daemon in the foreground, as a child, and waits until it is ready.
+    func start() throws {
+        try launch()
+        let answer = try attempt("wait", "--for", "running", "--timeout", "15s")
+        guard answer.code == 0 else { throw Trouble("\(name) did not get ready: \(answer)\n\(log.suffix(3000))") }
+    }
+
+    /// Starts the daemon and does not wait.
+    func launch() throws {
+        starts += 1
+        daemon = try ChildProcess(
+            ["hablk", "run", volume], environment: environment, outputPath: "\(folder)/out-\(starts)",
+            errorsPath: "\(folder)/log-\(starts)")
+    }
+
+    /// All that its daemons wrote to standard error.
+    var log: String { starts == 0 ? "" : (1...starts).map { readText("\(folder)/log-\($0)") }.joined() }
+
+    func killDaemon() { daemon?.end() }
+    func freeze() { daemon?.signal(SIGSTOP) }
+    func thaw() { daemon?.signal(SIGCONT) }
+
+    /// `down`, and the process is gone with exit code 0.
+    func down() throws {
+        try hablk("down")
+        if let code = try daemon?.waitForExit(seconds: 15), code != 0 {
+            throw Trouble("\(name)'s daemon ended with \(code)\n\(log.suffix(3000))")
+        }
+        daemon = nil
+    }
+
+    func promote(_ options: String...) throws {
+        try run(["promote", volume] + options + ["--timeout", "15s"]).expecting(0)
+    }
+
+    func demote() throws { try hablk("demote") }
+
+    func status() throws -> NodeStatus {
+        try NodeStatus(json: attempt("status", "--json").expecting(0).output)
+    }
+
+    func wait(for conditions: String, seconds: Int = 60) throws {
+        let answer = try attempt("wait", "--for", conditions, "--timeout", "\(seconds)s", seconds: Double(seconds) + 10)
+        guard answer.code == 0 else {
+            let status = try attempt("status", "--json")
+            throw Trouble("\(name) is not \(conditions) in \(seconds) s: \(answer)\n\(status.output)")
+        }
+    }
+
+    /// A field of `/proc/PID/status` in bytes: `VmRSS`, `VmHWM`.
+    func memory(_ field: String) throws -> UInt64 {
+        guard let pid = daemon?.pid else { throw Trouble("\(name) does not run") }
+        for line in readText("/proc/\(pid)/status").split(separator: "\n") where line.hasPrefix(field + ":") {
+            let words = line.split(whereSeparator: { $0 == " " || $0 == "\t" })
+            if words.count > 1, let kibibytes = UInt64(words[1]) { return kibibytes * 1024 }
+        }
+        throw Trouble("no \(field) of \(name)")
+    }
+}
+
+/// A port that was free a moment ago.
+func freePort() throws -> UInt16 {
+    let listener = try listeningSocket(port: 0)
+    defer { close(listener) }
+    return try localPort(of: listener)
+}
