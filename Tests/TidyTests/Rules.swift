@@ -87,7 +87,7 @@ func forbiddenNames(_ file: SourceFile) -> [Finding] {
     let code = isNBD ? file.code.map { $0.replacingOccurrences(of: "Context", with: "") } : file.code
     let declared = #"\b(struct|class|enum|actor|protocol|typealias) \w*"# + names + #"s?(?![a-z])\w*"#
     var all = findings(of: [declared], in: code, file) { "`\($0)`: name it after what it is" }
-    if matches(names + #"s?(?![a-z])"#, isNBD ? "" : file.name) != nil {
+    if !allMatches(names + #"s?(?![a-z])"#, [isNBD ? "" : file.name]).isEmpty {
         all.append(Finding(path: file.path, line: 0, rule: "name the file after what it holds"))
     }
     return all
@@ -118,10 +118,8 @@ func privatePlaces(_ file: SourceFile) -> [Finding] {
 /// Some declaration bears one of the words of the file's name.
 func misnamedFile(_ file: SourceFile) -> [Finding] {
     let base = String(file.name.dropLast(".swift".count).prefix { $0 != "+" })
-    let declared = file.code.compactMap {
-        matches(#"\b(struct|class|enum|actor|protocol|extension|typealias|func|let|var|case) `?\w+"#, $0)?
-            .split(separator: " ").last.map { $0.lowercased() }
-    }
+    let declaration = #"\b(struct|class|enum|actor|protocol|extension|typealias|func|let|var|case) .*"#
+    let declared = allMatches(declaration, file.code).map { $0.text.lowercased() }
     let words = camelCaseWords(base).map(stem)
     guard !declared.contains(where: { name in words.contains { name.contains($0) } }) else { return [] }
     return [Finding(path: file.path, line: 0, rule: "nothing in it is called like the file")]
@@ -142,23 +140,31 @@ func camelCaseWords(_ name: String) -> [String] {
     return words
 }
 
-/// A word as it may stand inside a name: `Replies` in `appendReply`.
+/// A word as it may stand inside a name: `Replies` in `appendReply`, `Confirmation` in `confirm`.
 private func stem(_ word: String) -> String {
     let lower = word.lowercased()
-    if lower.hasSuffix("ies") { return String(lower.dropLast(3)) }
-    return lower.hasSuffix("s") ? String(lower.dropLast()) : lower
+    let singular = lower.hasSuffix("ies") ? lower.dropLast(3) : lower.hasSuffix("s") ? lower.dropLast() : lower[...]
+    return String(singular.prefix(6))
 }
 
-func matches(_ pattern: String, _ text: String) -> String? {
-    text.range(of: pattern, options: .regularExpression).map { String(text[$0]) }
+/// What matches in these lines, and where.
+func allMatches(_ pattern: String, _ lines: [String]) -> [(text: String, line: Int)] {
+    guard let expression = try? NSRegularExpression(pattern: pattern) else {
+        preconditionFailure("not a regular expression: \(pattern)")
+    }
+    let text = lines.joined(separator: "\n")
+    var line = 1
+    var counted = text.startIndex
+    return expression.matches(in: text, range: NSRange(text.startIndex..., in: text)).compactMap { match in
+        guard let range = Range(match.range, in: text) else { return nil }
+        line += text[counted..<range.lowerBound].utf8.count { $0 == 10 }
+        counted = range.lowerBound
+        return (text: String(text[range]), line: line)
+    }
 }
 
 private func findings(
     of patterns: [String], in lines: [String], _ file: SourceFile, rule: (String) -> String
 ) -> [Finding] {
-    lines.enumerated().flatMap { index, line in
-        patterns.compactMap { matches($0, line) }.map {
-            Finding(path: file.path, line: index + 1, rule: rule($0))
-        }
-    }
+    patterns.flatMap { allMatches($0, lines) }.map { Finding(path: file.path, line: $0.line, rule: rule($0.text)) }
 }

@@ -1,19 +1,20 @@
 import Foundation
 
 /// One file of the repository, as text.
-struct SourceFile {
+struct SourceFile: Sendable {
     /// From the top of the repository: `Sources/Model/Limits.swift`.
     let path: String
     let lines: [String]
+    /// The lines with comments and the insides of string literals blanked, so that only code is judged.
+    let code: [String]
 
     init(path: String, text: String) {
         self.path = path
         lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+        code = path.hasSuffix(".swift") ? blankedCode(lines) : lines
     }
 
     var name: String { String(path.split(separator: "/").last ?? "") }
-    /// The lines with comments and the insides of string literals blanked, so that only code is judged.
-    var code: [String] { blankedCode(lines) }
 }
 
 /// A rule that a line breaks. Line 0: the file as a whole.
@@ -25,7 +26,10 @@ struct Finding: CustomStringConvertible, Equatable {
 }
 
 /// The repository that this test was compiled from.
-struct SourceTree {
+struct SourceTree: Sendable {
+    /// Read once, for all tests.
+    static let shared = Result { try SourceTree() }
+
     let top: URL
     let files: [SourceFile]
 
@@ -68,38 +72,51 @@ struct SourceTree {
 
 /// Comments and the insides of string literals replaced by nothing; what remains keeps its line and its indentation.
 func blankedCode(_ lines: [String]) -> [String] {
-    var inLongLiteral = false
-    var commentDepth = 0
-    return lines.map { line in
-        var kept = ""
+    var scanner = CodeScanner()
+    return lines.map { scanner.code(of: Array($0.utf8)) }
+}
+
+/// Where a line stands: in code, in a comment, in a literal.
+private struct CodeScanner {
+    private var inLongLiteral = false
+    private var commentDepth = 0
+
+    mutating func code(of line: [UInt8]) -> String {
+        var kept: [UInt8] = []
         var inLiteral = false
-        var rest = Substring(line)
-        while !rest.isEmpty {
+        var index = 0
+        func stands(_ token: StaticString) -> Bool {
+            let count = token.utf8CodeUnitCount
+            guard index + count <= line.count else { return false }
+            return (0..<count).allSatisfy { line[index + $0] == token.utf8Start[$0] }
+        }
+        while index < line.count {
             if commentDepth > 0 {
-                if rest.hasPrefix("*/") { commentDepth -= 1 } else if rest.hasPrefix("/*") { commentDepth += 1 }
-                rest = rest.dropFirst(rest.hasPrefix("*/") || rest.hasPrefix("/*") ? 2 : 1)
-            } else if rest.hasPrefix("\"\"\"") {
+                let ends = stands("*/")
+                let begins = !ends && stands("/*")
+                commentDepth += begins ? 1 : ends ? -1 : 0
+                index += ends || begins ? 2 : 1
+            } else if stands("\"\"\"") {
                 inLongLiteral.toggle()
-                kept += "\"\"\""
-                rest = rest.dropFirst(3)
+                kept += Array("\"\"\"".utf8)
+                index += 3
             } else if inLongLiteral {
-                rest = rest.dropFirst()
+                index += 1
             } else if inLiteral {
-                if rest.hasPrefix("\"") {
-                    inLiteral = false
-                    kept += "\""
-                }
-                rest = rest.dropFirst(rest.hasPrefix("\\") ? 2 : 1)
-            } else if rest.hasPrefix("//") {
+                inLiteral = !stands("\"")
+                if !inLiteral { kept.append(line[index]) }
+                index += stands("\\") ? 2 : 1
+            } else if stands("//") {
                 break
-            } else if rest.hasPrefix("/*") {
+            } else if stands("/*") {
                 commentDepth = 1
-                rest = rest.dropFirst(2)
+                index += 2
             } else {
-                if rest.hasPrefix("\"") { inLiteral = true }
-                kept.append(rest.removeFirst())
+                inLiteral = stands("\"")
+                kept.append(line[index])
+                index += 1
             }
         }
-        return kept
+        return String(decoding: kept, as: UTF8.self)
     }
 }

@@ -5,7 +5,7 @@ import Testing
 @Suite struct TidyTests {
     let tree: SourceTree
 
-    init() throws { tree = try SourceTree() }
+    init() throws { tree = try SourceTree.shared.get() }
 
     @Test func `the tree is found and is not empty`() {
         #expect(tree.swift(under: "Sources").count > 10)
