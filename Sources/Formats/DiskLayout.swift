@@ -153,7 +153,7 @@ extension DiskLayout {
 
     /// Where the two superblocks lie on a device of this size; nil: it is too small to have any.
     package static func superblockOffsets(_ placement: Placement, deviceSize: UInt64) -> (UInt64, UInt64)? {
-        guard deviceSize >= tail + 64 * blockSize, deviceSize <= maximumDeviceSize else { return nil }
+        guard deviceSize >= 66 * blockSize, deviceSize <= maximumDeviceSize else { return nil }
         return offsets(placement, deviceSize / blockSize * blockSize)
     }
 

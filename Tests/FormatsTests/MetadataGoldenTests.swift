@@ -1,0 +1,91 @@
+import Formats
+import Model
+import Testing
+
+/// The bytes of hellos and of each block of metadata as they are: a change here is a change of format, and needs a new
+/// version number, or disks and nodes of yesterday are misread.
+@Suite struct MetadataGoldenTests {
+    static var hellos: String {
+        HelloCodingTests.messages.enumerated().filter { $0.offset != 2 }.map { index, message in
+            "hello message \(index)\n" + compactHex(HelloFrame.encode(message))
+        }.joined(separator: "\n")
+    }
+
+    static func blocks() throws -> String {
+        var dice = SeededDice(2000)
+        let layout = try SuperblockCodingTests.layout()
+        var superblock = SuperblockCodingTests.superblock(&dice, layout)
+        superblock.history = [dice.generation(), dice.generation()]
+        let external = try DiskLayout.external(
+            metadataSize: 1 << 20, dataSize: 1 << 30, logExtents: 6000, peers: [NodeID(2)!], peerSlots: 3)
+        return [
+            ("superblock 0, internal", SuperblockCodingTests.block(superblock, layout, copy: 0)),
+            ("superblock 1, external", SuperblockCodingTests.block(superblock, external, copy: 1)),
+            ("log transaction", LogReplayTests.block(LogReplayTests.transaction(3, 9))),
+            ("bitmap page", BitmapPageTests.page([1, .max, 1 << 63])),
+        ].map { $0 + "\n" + compactHex($1) }.joined(separator: "\n")
+    }
+
+    @Test func `hellos have the bytes that version 1 had`() {
+        #expect(Hello.protocolVersion == 1)
+        #expect(Self.hellos == Self.hellos1)
+    }
+
+    @Test func `metadata has the bytes that version 1 had`() throws {
+        #expect(SuperblockCoding.version == 1 && LogCoding.version == 1 && BitmapPage.version == 1)
+        #expect(try Self.blocks() == Self.blocks1)
+    }
+
+    static let hellos1 = """
+        hello message 0
+          4841424c4b48454c010001006f0000007d2cc9cf02007230000111(7)22(7)0100000040(4)040073796e6308006d616a6f
+          726974790400776169740001000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f03000600
+          c3a46c7068610001040062657461000701007701
+        hello message 1
+          4841424c4b48454c01000100580000005d5a14120200723000ff11(7)22(16)040073796e6308006d616a6f726974790400
+          776169740101000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f00
+        hello message 3
+          4841424c4b48454c0100020020000000607968bd6465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f
+          80818283
+        hello message 4
+          4841424c4b48454c0100030001000000d2c5ef8901
+        hello message 5
+          4841424c4b48454c0100030026000000d29b20ae0008006d69736d6174636819007468652073697a6573206469666665
+          723a203120616e642032
+        """
+
+    static let blocks1 = """
+        superblock 0, internal
+          4841424c4b535550010001(5)4bbbb211b0e7430ca608a26a3860432501020101ffffffffffff(6)7017000040(6)40(5)e0
+          f93f(6)fb3f(5)e0f93f(6)ff3f(4)03013f(5)4343501d22b77eb400a0f63f(4)e07d7fb2ab62850761d4a5ca9e421263cf10
+          154e4b5a8f873efed91869760f0a27a74a53702ee22d016c4d270138f3d5f07fcdc4f0728b2426024ededbb4eb9b6f3a
+          8b1b2c3c1f1cc600ff627677f4fb017c58d20f89f7492bd4a49b10e390ed1629cc5419dbee31f577ab401b843c64c5fa
+          e4cb8736593c36254dcabfe3f5164966829e5204dcd84ceaab27c3c8fcd43d10e60300d3e3e54e4030206402a3bfe6a7
+          b4d893d7(9)e59e7a0174a6176b032912513b8fbd13c37a57ffa5f6310602cdee241074c318702302bcb721b99e5a73e8
+          625ec2f6b61909246ecf6beb843702ae0f7350c8bdb6edc4ec29e2f955afcdf1e96c3394bdab03d0860ee899bc9c0101
+          3712012ab188901c92f9f3341ecd2a931b92691f2bfc8608392727fbd1b4d21701a1ebefaf70e7750f39a4c39e60391f
+          56e1fa048679feba3be959626a2c30142e028dc128779dec1c2ed00b79b0acefc3b066a1dc8b190266389b4335614398
+          d93b(9)5e877b0c4ae9bab3a3862808d7b096377b1fe70201eaf31502b3898e6a07cb6f9efa0faea71164a273e4b7d2ec
+          083a4c347ef49f2a427c1c2d0263fa882984830d9c06f33b4f8ca0d398c93f9528b7b29a914d071599b4cd0c4076a8(3499)
+          4841424c4b454e4448b9669c
+        superblock 1, external
+          4841424c4b53555001000101(4)4bbbb211b0e7430ca608a26a3860432502030102ffffffffffff(6)7017000040(5)10(8)
+          40(5)10(7)1004(6)f00f(5)03013f(5)4343501d22b77eb400a0f63f(4)e07d7fb2ab62850761d4a5ca9e421263cf10154e4b
+          5a8f873efed91869760f0a27a74a53702ee22d016c4d270138f3d5f07fcdc4f0728b2426024ededbb4eb9b6f3a8b1b2c
+          3c1f1cc600ff627677f4fb017c58d20f89f7492bd4a49b10e390ed1629cc5419dbee31f577ab401b843c64c5fae4cb87
+          36593c36254dcabfe3f5164966829e5204dcd84ceaab27c3c8fcd43d10e60300d3e3e54e4030206402a3bfe6a7b4d893
+          d7(9)e59e7a0174a6176b032912513b8fbd13c37a57ffa5f6310602cdee241074c318702302bcb721b99e5a73e8625ec2
+          f6b61909246ecf6beb843702ae0f7350c8bdb6edc4ec29e2f955afcdf1e96c3394bdab03d0860ee899bc9c0101371201
+          2ab188901c92f9f3341ecd2a931b92691f2bfc8608392727fbd1b4d21701a1ebefaf70e7750f39a4c39e60391f56e1fa
+          048679feba3be959626a2c30142e028dc128779dec1c2ed00b79b0acefc3b066a1dc8b190266389b4335614398d93b(9)
+          5e877b0c4ae9bab3a3862808d7b096377b1fe70201eaf31502b3898e6a07cb6f9efa0faea71164a273e4b7d2ec083a4c
+          347ef49f2a427c1c2d0263fa882984830d9c06f33b4f8ca0d398c93f9528b7b29a914d071599b4cd0c4076a8(3499)484142
+          4c4b454e44062e37e6
+        log transaction
+          4841424c4b4c4f47010002000300000078563412(4)03(7)09(15)03(7)09(7)03(7)09(7)03(7)09(7)03(7)09(7)03(7)09(7)03(7)09
+          (7)03(7)09(7)03(7)09(7)010000000700000002000000ffffffff(496)ffffffff07000000ffffffff(3384)4841424c4b454e44eb
+          8ceaff
+        bitmap page
+          4841424c4b424d500100030002000000080706050403020109(99)d18ebfd901(7)ffffffffffffffff(7)80(3944)
+        """
+}
