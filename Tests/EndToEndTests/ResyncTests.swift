@@ -78,7 +78,7 @@ extension EndToEnd {
                         cluster.link.pass()
                         pause(0.5)
                     }
-                    try cluster.alpha.hablk("resync", "rate", "auto")
+                    try cluster.alpha.run(["resync", "rate", "r0", "auto"]).expecting()
                     for node in cluster.nodes { try node.wait(for: "in-sync") }
                 }
                 try load.verify(on: cluster.alpha)
@@ -100,13 +100,13 @@ extension EndToEnd {
 
         @Test func `paused, it waits; resumed, it ends`() throws {
             try withSlowResync { cluster, source in
-                try cluster.alpha.hablk("resync", "pause")
+                try cluster.alpha.run(["resync", "pause", "r0"]).expecting()
                 pause(0.5)
                 let before = try cluster.alpha.status().peer.outOfSyncBytes
                 pause(1)
                 #expect(try cluster.alpha.status().peer.outOfSyncBytes == before)
-                try cluster.alpha.hablk("resync", "rate", "auto")
-                try cluster.alpha.hablk("resync", "resume")
+                try cluster.alpha.run(["resync", "rate", "r0", "auto"]).expecting()
+                try cluster.alpha.run(["resync", "resume", "r0"]).expecting()
                 try cluster.bravo.wait(for: "in-sync")
                 try expectContent(source, on: cluster.alpha)
             }

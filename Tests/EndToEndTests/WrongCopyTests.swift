@@ -19,7 +19,11 @@ extension EndToEnd {
         /// Rolled back: either the copy becomes a target and is filled, or it is refused by name; never used as it is.
         private func expectRollbackNoticed(_ cluster: TestCluster, _ load: LoadClient) throws {
             try until("the old copy noticed", seconds: 10) {
-                cluster.nodes.contains { ($0.log + (try! $0.status().peer.reason ?? "")).contains("rolled-back") }
+                try cluster.nodes.contains { node in
+                    let reason = try node.status().peer.reason
+                    return reason == "rolled-back" || node.log.contains("rolled-back")
+                        || node.log.contains("rolled back")
+                }
             }
             if try cluster.bravo.status().peer.reason == "rolled-back" {
                 #expect(try cluster.bravo.attempt("promote", "--timeout", "1s").code == 3)
