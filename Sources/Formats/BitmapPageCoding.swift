@@ -39,9 +39,8 @@ package enum BitmapPage {
         writer.u32(page)
         writer.identity(instance)
         writer.u64(sequence)
-        writer.pad(to: headerLength)
-        for word in words { writer.u64(word) }
         writer.pad(to: blockLength)
+        for (index, word) in words.enumerated() { output.storeLittleEndian(word, at: headerLength + index * 8) }
         output.storeLittleEndian(checksum(UnsafeRawBufferPointer(output)), at: checksumOffset)
     }
 

@@ -22,6 +22,7 @@ package enum LogCoding {
     package static let blockLength = 4096
     static let magic = MetadataBlock.magic("HABLKLOG")
     static let noExtent = UInt32.max
+    private static let contextOffset = 688
 
     /// Writes the transaction into exactly 4 KiB.
     package static func encode(_ transaction: LogTransaction, into output: UnsafeMutableRawBufferPointer) {
@@ -42,8 +43,10 @@ package enum LogCoding {
             writer.u32(update.slot)
             writer.u32(update.extent ?? noExtent)
         }
-        writer.pad(to: 688)
-        for extent in transaction.context { writer.u32(extent ?? noExtent) }
+        writer.pad(to: contextOffset + LogTransaction.contextLimit * 4)
+        for (index, extent) in transaction.context.enumerated() {
+            output.storeLittleEndian(extent ?? noExtent, at: contextOffset + index * 4)
+        }
         MetadataBlock.seal(&writer)
     }
 
@@ -58,7 +61,7 @@ package enum LogCoding {
             for _ in 0..<updates {
                 transaction.updates.append(LogTransaction.Update(slot: try reader.u32(), extent: try reader.extent()))
             }
-            try reader.skip(688 - reader.offset)
+            try reader.skip(contextOffset - reader.offset)
             transaction.context.reserveCapacity(context)
             for _ in 0..<context { transaction.context.append(try reader.extent()) }
         } catch {
