@@ -1,0 +1,111 @@
+import Daemon
+import Model
+
+/// `hablk status` for people: a row for this node and one for each peer, columns aligned, words first and colour after.
+struct StatusTable {
+    private struct Cell {
+        var text: String
+        var shade = Shade.plain
+    }
+
+    private static let header = ["VOLUME", "NODE", "ROLE", "DISK", "CONNECTION", "REPLICATION", "OUT OF SYNC"]
+    private var rows: [[Cell]] = [header.map { Cell(text: $0) }]
+    private var remarks: [String] = []
+
+    mutating func add(_ status: VolumeStatus) {
+        rows.append([
+            Cell(text: status.volume), Cell(text: status.node), Self.role(status.role), Self.disk(status.disk),
+            Cell(text: ""), Cell(text: ""), Cell(text: ""),
+        ])
+        for peer in status.peers { rows.append(Self.row(peer)) }
+        remark(on: status)
+    }
+
+    mutating func add(stopped volume: String) {
+        rows.append([Cell(text: volume), Cell(text: "-"), Cell(text: "not running", shade: .bad)])
+    }
+
+    mutating func add(_ failure: CommandFailure, of volume: String) {
+        rows.append([Cell(text: volume), Cell(text: "-"), Cell(text: "?", shade: .bad)])
+        remarks.append("\(volume): \(failure.refusal.message); remedy: \(failure.refusal.remedy)")
+    }
+
+    /// The rows, then whatever does not fit into a column, a line each.
+    func text(coloured: Bool) -> String {
+        var widths = [Int](repeating: 0, count: Self.header.count)
+        for row in rows {
+            for (column, cell) in row.enumerated() { widths[column] = max(widths[column], cell.text.count) }
+        }
+        let lines = rows.map { row in
+            let last = row.lastIndex { !$0.text.isEmpty } ?? 0
+            return row[...last].enumerated().map { column, cell in
+                let space = column == last ? 0 : widths[column] - cell.text.count + 2
+                return cell.shade.paint(cell.text, coloured) + String(repeating: " ", count: space)
+            }.joined()
+        }
+        return (lines + remarks).joined(separator: "\n")
+    }
+
+    private mutating func remark(on status: VolumeStatus) {
+        var own: [String] = []
+        if status.role == .primary { own.append("\(status.clients) client\(status.clients == 1 ? "" : "s")") }
+        if status.size > 0 { own.append(ConfigurationScalar.describe(bytes: status.size)) }
+        if !status.inStep.isEmpty { own.append("in step: \(status.inStep.joined(separator: ", "))") }
+        if status.quorum == false { own.append("no quorum") }
+        if status.suspect { own.append("suspect: may have lost its cache") }
+        if !status.suspended.isEmpty {
+            own.append("I/O waits: \(status.suspended.map(\.rawValue).joined(separator: ", "))")
+        }
+        own.append("nbd \(status.nbd)")
+        remarks.append("\(status.volume): \(own.joined(separator: ", "))")
+        if status.reason != nil || status.message != nil {
+            remarks.append("\(status.volume): \(Self.words(status.reason, status.message))")
+        }
+        for peer in status.peers {
+            if let resync = peer.resync {
+                remarks.append("\(status.volume): \(ResyncProgress.line(resync, peer))")
+            }
+            if peer.reason != nil || peer.message != nil {
+                remarks.append("\(status.volume), \(peer.node): \(Self.words(peer.reason, peer.message))")
+            }
+        }
+    }
+
+    private static func words(_ reason: String?, _ message: String?) -> String {
+        [reason, message].compactMap(\.self).joined(separator: ": ")
+    }
+
+    private static func row(_ peer: VolumeStatus.Peer) -> [Cell] {
+        let connection: Shade =
+            switch peer.connection {
+            case .connected: .good
+            case .connecting: .passing
+            case .standalone: .bad
+            }
+        let replication: Shade =
+            switch peer.replication {
+            case .established?: .good
+            case nil: .plain
+            default: .passing
+            }
+        let marked = peer.outOfSyncBytes
+        return [
+            Cell(text: ""), Cell(text: peer.node), role(peer.role), disk(peer.disk),
+            Cell(text: peer.connection.rawValue, shade: connection),
+            Cell(text: peer.replication?.rawValue ?? "-", shade: replication),
+            Cell(text: ConfigurationScalar.describe(bytes: marked), shade: marked == 0 ? .plain : .passing),
+        ]
+    }
+
+    private static func role(_ role: Role) -> Cell {
+        Cell(text: role.rawValue, shade: role == .primary ? .good : role == .unknown ? .passing : .plain)
+    }
+
+    private static func disk(_ disk: DiskState) -> Cell {
+        switch disk {
+        case .upToDate: Cell(text: disk.rawValue, shade: .good)
+        case .consistent, .attaching, .unknown: Cell(text: disk.rawValue, shade: .passing)
+        case .diskless, .failed, .inconsistent, .outdated: Cell(text: disk.rawValue, shade: .bad)
+        }
+    }
+}
