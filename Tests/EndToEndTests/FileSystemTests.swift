@@ -9,7 +9,8 @@ extension EndToEnd {
             let mountpoint: String
             private let fuseFile: String
             private let server: ChildProcess
-            private(set) var device: String
+            let device: String
+            private var isDetached = false
 
             init(_ node: TestNode, folder: String) throws {
                 for means in ["/dev/fuse", "/dev/loop-control"] where !FileManager.default.fileExists(atPath: means) {
@@ -35,6 +36,8 @@ extension EndToEnd {
 
             /// Lazy at each step: after a failover the device beneath is dead.
             func detach() {
+                guard !isDetached else { return }
+                isDetached = true
                 _ = try? Program.run("umount", "-l", mountpoint, seconds: 20)
                 _ = try? Program.run("losetup", "-d", device, seconds: 20)
                 _ = try? Program.run("umount", "-l", fuseFile, seconds: 20)
