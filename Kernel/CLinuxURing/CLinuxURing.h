@@ -1,8 +1,167 @@
-// What of Linux's io_uring and process controls the Swift importer cannot take from the system's headers.
+// What of Linux's io_uring, files, sockets and process controls the Swift importer cannot take from the system's
+// headers: macros that compute, variadic functions, unions, anonymous enums. Plain types only; nothing decides here.
 #pragma once
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
 #include <features.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
-static const unsigned int HABLK_SQE_FIXED_FILE = IOSQE_FIXED_FILE;
-static const int HABLK_O_DIRECT = 040000;
+#include <pthread.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+// The ring.
+
+/// Completions are delivered only while we wait in the kernel: the cheapest mode, and one that needs Linux 6.1.
+static const unsigned int HABLK_RING_DEFERRED =
+    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_COOP_TASKRUN;
+static const unsigned int HABLK_RING_COOPERATIVE = IORING_SETUP_COOP_TASKRUN;
+static const unsigned int HABLK_RING_ALWAYS = IORING_SETUP_CLAMP | IORING_SETUP_CQSIZE | IORING_SETUP_SUBMIT_ALL;
+static const int HABLK_WRITE_DURABLE = RWF_DSYNC;
+static const unsigned int HABLK_FSYNC_DATA = IORING_FSYNC_DATASYNC;
+static const int HABLK_CANCEL_ALL = IORING_ASYNC_CANCEL_ALL;
+
+static inline int hablk_ring_open(struct io_uring *ring, unsigned entries, unsigned completions, unsigned flags) {
+    struct io_uring_params parameters = {.flags = flags | HABLK_RING_ALWAYS, .cq_entries = completions};
+    return io_uring_queue_init_params(entries, ring, &parameters);
+}
+
+/// Takes one completion without a system call; false when there is none.
+static inline bool hablk_ring_next(struct io_uring *ring, uint64_t *user_data, int32_t *result, uint32_t *flags) {
+    unsigned head = *ring->cq.khead;
+    if (head == io_uring_smp_load_acquire(ring->cq.ktail)) return false;
+    const struct io_uring_cqe *entry = &ring->cq.cqes[head & ring->cq.ring_mask];
+    *user_data = entry->user_data;
+    *result = entry->res;
+    *flags = entry->flags;
+    io_uring_cq_advance(ring, 1);
+    return true;
+}
+
+// Files and block devices.
+
+static const int HABLK_O_DIRECT = O_DIRECT;
+static const int HABLK_PUNCH_HOLE = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+static const int HABLK_ZERO_RANGE = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE;
+
+static inline int hablk_open(const char *path, int flags, unsigned mode) { return open(path, flags, mode); }
+static inline int hablk_lock_exclusively(int file) { return flock(file, LOCK_EX | LOCK_NB); }
+static inline int hablk_device_sector_size(int file, int *bytes) { return ioctl(file, BLKSSZGET, bytes); }
+static inline int hablk_device_size(int file, uint64_t *bytes) { return ioctl(file, BLKGETSIZE64, bytes); }
+
+/// The alignment that O_DIRECT needs on this regular file: 0 when it cannot, -1 when the kernel does not say.
+static inline int hablk_direct_alignment(int file) {
+#ifdef STATX_DIOALIGN
+    struct statx answer;
+    if (statx(file, "", AT_EMPTY_PATH, STATX_DIOALIGN, &answer) != 0) return -1;
+    if (!(answer.stx_mask & STATX_DIOALIGN)) return -1;
+    return answer.stx_dio_offset_align > answer.stx_dio_mem_align ? (int)answer.stx_dio_offset_align
+                                                                  : (int)answer.stx_dio_mem_align;
+#else
+    (void)file;
+    return -1;
+#endif
+}
+
+// Sockets.
+
+static inline int hablk_socket_stream(int family) { return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0); }
+static inline int hablk_socket_datagram(int family) { return socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0); }
+static inline int hablk_set_option(int socket, int level, int option, int value) {
+    return setsockopt(socket, level, option, &value, sizeof value);
+}
+static inline int hablk_get_option(int socket, int level, int option, int *value) {
+    socklen_t length = sizeof *value;
+    return getsockopt(socket, level, option, value, &length);
+}
+// Plain pointers: glibc's own declarations take transparent unions.
+static inline int hablk_bind(int socket, const struct sockaddr *address, socklen_t length) {
+    return bind(socket, address, length);
+}
+static inline int hablk_connect(int socket, const struct sockaddr *address, socklen_t length) {
+    return connect(socket, address, length);
+}
+static inline long hablk_send_to(
+    int socket, const void *bytes, size_t count, const struct sockaddr *address, socklen_t length) {
+    return sendto(socket, bytes, count, MSG_NOSIGNAL, address, length);
+}
+static inline int hablk_peer_name(int socket, struct sockaddr_storage *address) {
+    socklen_t length = sizeof *address;
+    return getpeername(socket, (struct sockaddr *)address, &length);
+}
+static inline int hablk_own_name(int socket, struct sockaddr_storage *address) {
+    socklen_t length = sizeof *address;
+    return getsockname(socket, (struct sockaddr *)address, &length);
+}
+static inline int hablk_peer_credentials(int socket, int *process, unsigned *user, unsigned *group) {
+    struct ucred who;
+    socklen_t length = sizeof who;
+    if (getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return -1;
+    *process = who.pid;
+    *user = who.uid;
+    *group = who.gid;
+    return 0;
+}
+static const int HABLK_SEND_QUIETLY = MSG_NOSIGNAL;
+
+// The process.
+
 static inline int hablk_set_io_flusher(void) { return prctl(57 /* PR_SET_IO_FLUSHER */, 1, 0, 0, 0); }
+static inline int hablk_lock_memory(void) { return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); }
+static inline int hablk_eventfd(void) { return eventfd(0, EFD_CLOEXEC); }
+static inline long hablk_getrandom(void *into, size_t count) { return getrandom(into, count, 0); }
+
+/// Blocks SIGTERM, SIGINT and SIGHUP in the calling thread, ignores SIGPIPE; a descriptor to read them from, or -1.
+static inline int hablk_signalfd(void) {
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    sigaddset(&wanted, SIGTERM);
+    sigaddset(&wanted, SIGINT);
+    sigaddset(&wanted, SIGHUP);
+    int error = pthread_sigmask(SIG_BLOCK, &wanted, NULL);
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &wanted, SFD_CLOEXEC);
+}
+/// The signal set of a thread that must never be the one that is interrupted.
+static inline int hablk_block_all_signals(void) {
+    sigset_t all;
+    sigfillset(&all);
+    return pthread_sigmask(SIG_BLOCK, &all, NULL);
+}
+static const int HABLK_SIGNAL_RECORD_BYTES = sizeof(struct signalfd_siginfo);
+static inline int hablk_raise_limit(int memory_lock, uint64_t wanted, uint64_t *reached) {
+    int which = memory_lock ? RLIMIT_MEMLOCK : RLIMIT_NOFILE;
+    struct rlimit limit;
+    if (getrlimit(which, &limit) != 0) return -1;
+    struct rlimit raised = {.rlim_cur = wanted, .rlim_max = wanted > limit.rlim_max ? wanted : limit.rlim_max};
+    if (limit.rlim_cur >= wanted) raised = limit;
+    if (setrlimit(which, &raised) != 0) {
+        raised.rlim_max = limit.rlim_max;
+        raised.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+        if (setrlimit(which, &raised) != 0) return -1;
+    }
+    *reached = raised.rlim_cur;
+    return 0;
+}

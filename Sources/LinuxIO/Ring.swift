@@ -1,0 +1,161 @@
+import CLinuxURing
+import Glibc
+
+/// One io_uring: where all I/O of a volume is asked for and answered.
+///
+/// Made and used by one thread only (the kernel refuses others). A turn is `submitAndWait`, then `nextCompletion`
+/// until nil. Memory handed to an operation stays untouched until its completion; before a ring goes away nothing may
+/// be in flight into memory that lives on.
+package struct Ring: ~Copyable {
+    /// How the kernel runs completions for us, best first.
+    package enum Mode: String, Sendable {
+        /// Only while we wait: one batch per turn, no interrupts of our work (Linux 6.1).
+        case deferred
+        /// At any of our kernel entries (Linux 5.19).
+        case cooperative
+        /// By interrupting us.
+        case plain
+    }
+
+    /// Counters since the ring was made.
+    package struct Statistics: Sendable {
+        /// Entries into the kernel.
+        package var turns: UInt64 = 0
+        package var submissions: UInt64 = 0
+        package var completions: UInt64 = 0
+        /// Times that a turn was cut short because the submission queue was full.
+        package var earlySubmissions: UInt64 = 0
+    }
+
+    private struct Bookkeeping {
+        var statistics = Statistics()
+        var addressesUsed = 0
+    }
+
+    // All state sits behind pointers: liburing wants a fixed address, and so a ring can be used while borrowed.
+    let queues: UnsafeMutablePointer<io_uring>
+    private let bookkeeping: UnsafeMutablePointer<Bookkeeping>
+    // The kernel reads a connect's address at the submission, which may be after the caller has gone on.
+    private let addresses: UnsafeMutablePointer<sockaddr_storage>
+    private static let addressCount = 16
+
+    package let mode: Mode
+
+    /// - Parameter entries: submissions per turn before the ring submits by itself; rounded up to a power of two,
+    ///   1…32768. Four times as many completions may wait; more are kept by the kernel.
+    /// - Throws: when io_uring is absent, switched off (`kernel.io_uring_disabled`) or forbidden by a seccomp filter.
+    package init(entries: Int = 1024) throws(SystemError) {
+        precondition(entries > 0 && entries <= 32768, "a ring has 1…32768 entries")
+        let modes: [(Mode, UInt32)] = [
+            (.deferred, HABLK_RING_DEFERRED), (.cooperative, HABLK_RING_COOPERATIVE), (.plain, 0),
+        ]
+        let queues = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
+        queues.initialize(to: io_uring())
+        var accepted: Mode?
+        var code: Int32 = 0
+        for (mode, flags) in modes where accepted == nil {
+            code = -hablk_ring_open(queues, UInt32(entries), UInt32(entries * 4), flags)
+            if code == 0 { accepted = mode }
+        }
+        guard let accepted else {
+            queues.deallocate()
+            let hint = code == EPERM || code == ENOSYS ? " (see kernel.io_uring_disabled and seccomp filters)" : ""
+            throw SystemError("set up io_uring" + hint, code: code)
+        }
+        self.queues = queues
+        mode = accepted
+        bookkeeping = .allocate(capacity: 1)
+        bookkeeping.initialize(to: Bookkeeping())
+        addresses = .allocate(capacity: Self.addressCount)
+        addresses.initialize(repeating: sockaddr_storage(), count: Self.addressCount)
+        // Saves a reference count per turn; a refusal costs nothing else.
+        _ = io_uring_register_ring_fd(queues)
+    }
+
+    deinit {
+        io_uring_queue_exit(queues)
+        queues.deallocate()
+        bookkeeping.deallocate()
+        addresses.deallocate()
+    }
+
+    package var statistics: Statistics { bookkeeping.pointee.statistics }
+
+    /// Hands all submissions to the kernel and sleeps until a completion is there or the deadline is over.
+    ///
+    /// - Parameter deadlineNanoseconds: of `monotonicNow()`; nil waits without end, a past one only looks.
+    package func submitAndWait(until deadlineNanoseconds: UInt64?) {
+        let code = enter(until: deadlineNanoseconds)
+        bookkeeping.pointee.addressesUsed = 0
+        bookkeeping.pointee.statistics.turns += 1
+        // EBUSY and EAGAIN: the kernel has no room until completions are taken, which the caller does next.
+        switch code {
+        case 0..., -ETIME, -EINTR, -EBUSY, -EAGAIN: return
+        default: preconditionFailure("io_uring does not work any more: \(errorText(code))")
+        }
+    }
+
+    private func enter(until deadline: UInt64?) -> Int32 {
+        guard let deadline else { return io_uring_submit_and_wait(queues, 1) }
+        let now = monotonicNow()
+        guard deadline > now else { return io_uring_submit_and_get_events(queues) }
+        let left = deadline - now
+        var time = __kernel_timespec(
+            tv_sec: Int64(left / 1_000_000_000), tv_nsec: Int64(left % 1_000_000_000))
+        var first: UnsafeMutablePointer<io_uring_cqe>?
+        return io_uring_submit_and_wait_timeout(queues, &first, 1, &time, nil)
+    }
+
+    /// The next completion that is there already, in the kernel's order; no system call.
+    package func nextCompletion() -> Completion? {
+        var token: UInt64 = 0
+        var result: Int32 = 0
+        var flags: UInt32 = 0
+        while hablk_ring_next(queues, &token, &result, &flags) {
+            bookkeeping.pointee.statistics.completions += 1
+            if token != Token.unheard.rawValue {
+                return Completion(token: Token(rawValue: token), result: result, flags: flags)
+            }
+        }
+        return nil
+    }
+
+    /// An empty submission that bears `token`; submits by itself when the queue is full.
+    func submission(_ token: Token) -> UnsafeMutablePointer<io_uring_sqe> {
+        let entry = io_uring_get_sqe(queues) ?? submissionAfterMakingRoom()
+        bookkeeping.pointee.statistics.submissions += 1
+        entry.pointee.user_data = token.rawValue
+        return entry
+    }
+
+    /// Memory for one connect's address that lasts until the submission.
+    func addressMemory() -> UnsafeMutablePointer<sockaddr_storage> {
+        let isFull = bookkeeping.pointee.addressesUsed == Self.addressCount || io_uring_sq_space_left(queues) == 0
+        if isFull { submitEarly() }
+        defer { bookkeeping.pointee.addressesUsed += 1 }
+        return addresses + bookkeeping.pointee.addressesUsed
+    }
+
+    private func submissionAfterMakingRoom() -> UnsafeMutablePointer<io_uring_sqe> {
+        submitEarly()
+        guard let entry = io_uring_get_sqe(queues) else { preconditionFailure("io_uring took nothing yet has no room") }
+        return entry
+    }
+
+    private func submitEarly() {
+        bookkeeping.pointee.statistics.earlySubmissions += 1
+        // The kernel may be short of memory for a moment; taking our completions into the ring is all that can help.
+        for attempt in 0..<10_000 {
+            let code = attempt == 0 ? io_uring_submit(queues) : io_uring_submit_and_get_events(queues)
+            if io_uring_sq_ready(queues) == 0 {
+                bookkeeping.pointee.addressesUsed = 0
+                return
+            }
+            switch code {
+            case 0..., -EAGAIN, -EBUSY, -EINTR: sched_yield()
+            default: preconditionFailure("io_uring does not work any more: \(errorText(code))")
+            }
+        }
+        preconditionFailure("the kernel takes no submissions: is it out of memory?")
+    }
+}

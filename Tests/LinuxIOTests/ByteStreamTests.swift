@@ -1,0 +1,263 @@
+import Glibc
+import LinuxIO
+import Testing
+
+/// Two connected streams on one ring, and the turns of a loop that owns them.
+private final class Pair {
+    enum Kind: Sendable, CaseIterable { case unix, tcp }
+
+    let ring: Ring
+    let left: ByteStream
+    let right: ByteStream
+    var released: [Int32] = []
+    var rightEnded = false
+
+    init(_ kind: Kind, limits: ByteStream.Limits = ByteStream.Limits(), kernelBuffer: Int? = nil) throws {
+        ring = try Ring(entries: 64)
+        let (client, server) = try kind == .unix ? Self.connectUnix(ring) : Self.connectTCP(ring)
+        for socket in [client, server] {
+            // Not the receive buffer: TCP with a tiny one waits for window probes, 200 ms each.
+            if let kernelBuffer { Sockets.setBuffers(socket, send: kernelBuffer) }
+        }
+        left = ByteStream(
+            socket: client, sendToken: Token(kind: 1, slot: 0, serial: 1),
+            receiveToken: Token(kind: 2, slot: 0, serial: 1),
+            limits: limits)
+        right = ByteStream(
+            socket: server, sendToken: Token(kind: 1, slot: 1, serial: 2),
+            receiveToken: Token(kind: 2, slot: 1, serial: 2),
+            limits: limits)
+    }
+
+    private static func connectUnix(_ ring: borrowing Ring) throws -> (Int32, Int32) {
+        let folder = TemporaryFolder()
+        let listener = try Sockets.listenUnix(folder.file("s"))
+        defer { Sockets.close(listener) }
+        let token = Token(kind: 9, slot: 0)
+        ring.accept(listener, token: token)
+        ring.submitAndWait(until: 0)
+        let client = try Sockets.connectUnix(folder.file("s"))
+        return (client, try completion(of: token, ring).result)
+    }
+
+    private static func connectTCP(_ ring: borrowing Ring) throws -> (Int32, Int32) {
+        let listener = try Sockets.listenTCP(SocketAddress("127.0.0.1:0"))
+        defer { Sockets.close(listener) }
+        let address = try #require(Sockets.localAddress(of: listener))
+        let (accepting, connecting) = (Token(kind: 9, slot: 0), Token(kind: 8, slot: 0))
+        ring.accept(listener, token: accepting)
+        let client = try Sockets.openTCP(for: address)
+        Sockets.setNoDelay(client)
+        ring.connect(client, to: address, token: connecting)
+        var server: Int32 = -1
+        for _ in 0..<2 {
+            let completion = try nextCompletion(ring)
+            try #require(completion.result >= 0, "\(errorText(completion.result))")
+            if completion.token == accepting { server = completion.result }
+        }
+        #expect(Sockets.peerAddress(of: client) == address)
+        return (client, server)
+    }
+
+    /// One completion, given to whom it belongs; what a receive brought to `right`, if that is what came.
+    func step() throws -> ByteStream.ReceiveOutcome? {
+        left.flush(ring)
+        right.flush(ring)
+        let completion = try nextCompletion(ring)
+        let stream = completion.token.slot == 0 ? left : right
+        if completion.token.kind == 1 {
+            if case .failed(let code) = stream.finishSend(completion, ring) { throw SystemError("send", code: code) }
+            while let tag = stream.nextReleased() { released.append(tag) }
+            return nil
+        }
+        let outcome = stream.finishReceive(completion, ring)
+        if outcome == .ended && stream === right { rightEnded = true }
+        return stream === right ? outcome : nil
+    }
+
+    func end() throws {
+        left.close(ring)
+        right.close(ring)
+        while !left.isFinished || !right.isFinished { _ = try step() }
+    }
+}
+
+private func bytes(_ text: String, _ body: (UnsafeRawBufferPointer) -> Bool) -> Bool {
+    Array(text.utf8).withUnsafeBytes { body($0) }
+}
+
+private func fill(_ memory: UnsafeMutableRawBufferPointer, seed: UInt64) {
+    var state = seed
+    for place in 0..<memory.count {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        memory[place] = UInt8(truncatingIfNeeded: state >> 56)
+    }
+}
+
+@Suite struct ByteStreamTests {
+    @Test(arguments: Pair.Kind.allCases)
+    private func `a payload of a mebibyte arrives through small kernel buffers`(kind: Pair.Kind) throws {
+        let pair = try Pair(kind, kernelBuffer: 8192)
+        let source = PageMemory(count: 1 << 20)
+        let target = PageMemory(count: 1 << 20)
+        fill(source.bytes, seed: 5)
+        for round in 0..<3 {
+            memset(target.start, 0, 1 << 20)
+            #expect(
+                bytes("header \(round)") { pair.left.append($0, payload: source.start, count: 1 << 20, tag: 77) })
+            #expect(pair.left.queuedBytes == (1 << 20) + 8)
+            pair.right.receive(pair.ring)
+            while pair.right.received.count < 8 {
+                _ = try pair.step()
+                if !pair.right.isReceiving && pair.right.received.count < 8 { pair.right.receive(pair.ring) }
+            }
+            #expect(String(decoding: pair.right.received.prefix(8), as: UTF8.self) == "header \(round)")
+            pair.right.consume(8)
+            var isFull = pair.right.receive(into: target.start, count: 1 << 20, pair.ring)
+            var pieces = 0
+            while !isFull {
+                switch try pair.step() {
+                case .filled: isFull = true
+                case .partial: pieces += 1
+                case nil: break
+                case let other?: Issue.record("\(other)")
+                }
+            }
+            while pair.left.queuedBytes > 0 { _ = try pair.step() }
+            #expect(pieces > 1)
+            #expect(memcmp(source.start, target.start, 1 << 20) == 0)
+        }
+        #expect(pair.released == [77, 77, 77])
+        #expect(pair.left.totalSent == 3 * ((1 << 20) + 8) && pair.right.totalReceived == pair.left.totalSent)
+        try pair.end()
+    }
+
+    @Test private func `many small messages and payloads keep their order through a wrapping header ring`() throws {
+        let limits = ByteStream.Limits(queuedBytes: 4096, headerBytes: 100, segments: 16, receiveBytes: 64)
+        let pair = try Pair(.unix, limits: limits)
+        let payload = PageMemory(count: 4096)
+        fill(payload.bytes, seed: 9)
+        var (sent, came, tags): ([UInt8], [UInt8], [Int32]) = ([], [], [])
+        var number = 0
+        while came.count < 20_000 {
+            while sent.count < 20_000 {
+                let header = [UInt8](repeating: UInt8(truncatingIfNeeded: number), count: number % 23 + 1)
+                let count = number % 5 == 0 ? 0 : number % 61 + 1
+                let start = payload.start + number % 1000
+                let isQueued = header.withUnsafeBytes {
+                    count == 0
+                        ? pair.left.append($0) : pair.left.append($0, payload: start, count: count, tag: Int32(number))
+                }
+                guard isQueued else { break }
+                sent += header
+                sent += UnsafeRawBufferPointer(start: start, count: count)
+                if count > 0 { tags.append(Int32(number)) }
+                number += 1
+            }
+            if !pair.right.isReceiving { pair.right.receive(pair.ring) }
+            if case .arrived = try pair.step() {
+                // Leave a byte, so that the receive buffer has to move what is unread.
+                let taken = came.count + pair.right.received.count >= 20_000 ? 0 : 1
+                let count = pair.right.received.count - taken
+                came += pair.right.received.prefix(count)
+                pair.right.consume(count)
+                if sent.count >= 20_000 && pair.left.queuedBytes == 0 && came.count + 1 >= sent.count { break }
+            }
+        }
+        came += pair.right.received
+        while pair.left.queuedBytes > 0 { _ = try pair.step() }
+        #expect(came.elementsEqual(sent.prefix(came.count)) && came.count >= 20_000)
+        #expect(pair.released.elementsEqual(tags.prefix(pair.released.count)))
+        try pair.end()
+    }
+
+    @Test private func `a full queue takes nothing of a message`() throws {
+        let pair = try Pair(.unix, limits: ByteStream.Limits(queuedBytes: 100, headerBytes: 50, segments: 8))
+        let payload = PageMemory(count: 4096)
+        #expect(bytes("0123456789") { pair.left.append($0, payload: payload.start, count: 80, tag: 1) })
+        #expect(!bytes("0123456789") { pair.left.append($0, payload: payload.start, count: 1, tag: 2) })
+        #expect(pair.left.queuedBytes == 90)
+        #expect(bytes("0123456789") { pair.left.append($0) })
+        #expect(!pair.left.hasRoom(headerBytes: 1))
+        try pair.end()
+        #expect(pair.left.queuedBytes == 0)
+        #expect(pair.left.nextReleased() == 1 && pair.left.nextReleased() == nil)
+    }
+
+    @Test private func `closing with both directions in flight keeps memory until the kernel is done`() throws {
+        let pair = try Pair(.tcp, kernelBuffer: 4096)
+        let payload = PageMemory(count: 8 << 20)
+        let target = PageMemory(count: 8 << 20)
+        #expect(bytes("h") { pair.left.append($0, payload: payload.start, count: 8 << 20, tag: 5) })
+        #expect(pair.left.append(payload: payload.start, count: 4096, tag: 6))
+        pair.left.flush(pair.ring)
+        #expect(pair.left.receive(into: target.start, count: 100, pair.ring) == false)
+        pair.ring.submitAndWait(until: 0)
+        // Until the kernel's buffers are full and the send stays in flight.
+        for _ in 0..<200 {
+            if let completion = pair.ring.nextCompletion() { _ = pair.left.finishSend(completion, pair.ring) }
+            pair.left.flush(pair.ring)
+            pair.ring.submitAndWait(until: monotonicNow() + 1_000_000)
+        }
+        pair.left.close(pair.ring)
+        #expect(!pair.left.isFinished)
+        #expect(pair.left.nextReleased() == nil, "the payload is still the kernel's")
+        #expect(!bytes("late") { pair.left.append($0) })
+        while !pair.left.isFinished { _ = try pair.step() }
+        #expect(pair.released == [5, 6])
+        try pair.end()
+    }
+
+    @Test private func `a completion of the slot's former stream is stale`() throws {
+        let pair = try Pair(.unix)
+        let old = Completion(token: Token(kind: 2, slot: 1, serial: 1), result: 10)
+        pair.right.receive(pair.ring)
+        #expect(pair.right.finishReceive(old, pair.ring) == .stale)
+        #expect(pair.right.finishSend(Completion(token: pair.right.sendToken, result: 3), pair.ring) == .stale)
+        #expect(pair.right.received.isEmpty && pair.right.isReceiving)
+        try pair.end()
+        let late = Completion(token: pair.right.receiveToken, result: 10)
+        #expect(pair.right.finishReceive(late, pair.ring) == .stale)
+        #expect(pair.right.received.isEmpty)
+    }
+
+    @Test private func `the peer sees all that was queued before an orderly end`() throws {
+        let pair = try Pair(.tcp, kernelBuffer: 4096)
+        let payload = PageMemory(count: 200_000)
+        fill(payload.bytes, seed: 3)
+        #expect(pair.left.append(payload: payload.start, count: 200_000, tag: 1))
+        pair.left.closeWhenSent(pair.ring)
+        #expect(!bytes("late") { pair.left.append($0) })
+        var came: [UInt8] = []
+        while !pair.rightEnded {
+            if !pair.right.isReceiving { pair.right.receive(pair.ring) }
+            _ = try pair.step()
+            came += pair.right.received
+            pair.right.consume(pair.right.received.count)
+        }
+        #expect(came.elementsEqual(payload.bytes.prefix(200_000)))
+        try pair.end()
+    }
+
+    @Test private func `sending to a peer that is gone fails instead of raising a signal`() throws {
+        let pair = try Pair(.unix)
+        pair.right.close(pair.ring)
+        #expect(bytes("anyone?") { pair.left.append($0) })
+        #expect(throws: SystemError.self) { while true { _ = try pair.step() } }
+        #expect(!bytes("again") { pair.left.append($0) })
+        try pair.end()
+    }
+
+    @Test private func `a receive buffer that is full says so`() throws {
+        let pair = try Pair(.unix, limits: ByteStream.Limits(receiveBytes: 16))
+        #expect(bytes("0123456789abcdef++") { pair.left.append($0) })
+        while pair.right.received.count < 16 {
+            pair.right.receive(pair.ring)
+            _ = try pair.step()
+        }
+        #expect(pair.right.receive(pair.ring) == false)
+        pair.right.consume(1)
+        #expect(pair.right.receive(pair.ring) == true)
+        try pair.end()
+    }
+}

@@ -1,0 +1,136 @@
+import Glibc
+import LinuxIO
+import Testing
+
+/// Waits for one completion, at most five seconds.
+func nextCompletion(_ ring: borrowing Ring) throws -> Completion {
+    let deadline = monotonicNow() + 5_000_000_000
+    while true {
+        if let completion = ring.nextCompletion() { return completion }
+        guard monotonicNow() < deadline else { throw SystemError("see a completion", code: ETIMEDOUT) }
+        ring.submitAndWait(until: deadline)
+    }
+}
+
+/// Waits for the completion that bears `token`; others are dropped.
+func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
+    while true {
+        let completion = try nextCompletion(ring)
+        if completion.token == token { return completion }
+    }
+}
+
+@Suite struct RingTests {
+    @Test func `a token keeps its three parts`() {
+        let token = Token(kind: 254, slot: 0xFF_FFFE, serial: 0xDEAD_BEEF)
+        #expect(token.kind == 254)
+        #expect(token.slot == 0xFF_FFFE)
+        #expect(token.serial == 0xDEAD_BEEF)
+        #expect(Token(rawValue: token.rawValue) == token)
+        #expect(token != Token.unheard)
+    }
+
+    @Test func `what is written durably is read back`() throws {
+        let folder = TemporaryFolder()
+        let file = try BlockFile.create(folder.file("disk"), size: 1 << 20)
+        let ring = try Ring(entries: 8)
+        let pool = BufferPool()
+        let (source, target) = (pool.take(bytes: 65536)!, pool.take(bytes: 65536)!)
+        for place in 0..<65536 {
+            pool.pointer(source).storeBytes(
+                of: UInt8(truncatingIfNeeded: place * 7), toByteOffset: place, as: UInt8.self)
+        }
+        let (write, sync, read) = (Token(kind: 1, slot: 0), Token(kind: 2, slot: 0), Token(kind: 3, slot: 0))
+        ring.write(
+            file.descriptor, from: pool.pointer(source), count: 65536, offset: 131072, durable: true, token: write)
+        #expect(try completion(of: write, ring).result == 65536)
+        ring.fdatasync(file.descriptor, token: sync)
+        #expect(try completion(of: sync, ring).result == 0)
+        ring.read(file.descriptor, into: pool.pointer(target), count: 65536, offset: 131072, token: read)
+        #expect(try completion(of: read, ring).result == 65536)
+        #expect(memcmp(pool.pointer(source), pool.pointer(target), 65536) == 0)
+        #expect(file.isDirect, "\(file.notDirectBecause ?? "")")
+    }
+
+    @Test func `a punched hole reads as zeroes and the size stays`() throws {
+        let folder = TemporaryFolder()
+        let file = try BlockFile.create(folder.file("disk"), size: 1 << 20)
+        let ring = try Ring(entries: 8)
+        let memory = PageMemory(count: 8192)
+        memory.bytes.initializeMemory(as: UInt8.self, repeating: 9)
+        try file.write(UnsafeRawBufferPointer(memory.bytes), at: 0)
+        for (slot, mode) in [AllocationMode.reserve, .punchHole, .zero].enumerated() {
+            let token = Token(kind: 1, slot: slot)
+            ring.fallocate(file.descriptor, mode, offset: 4096 * UInt64(slot == 2 ? 1 : 0), length: 4096, token: token)
+            #expect(try completion(of: token, ring).result == 0, "\(mode)")
+        }
+        try file.read(memory.bytes, at: 0)
+        #expect(memory.bytes.allSatisfy { $0 == 0 })
+        #expect(try file.refreshSize() == 1 << 20)
+    }
+
+    @Test func `a deadline ends the wait, and a past one only looks`() throws {
+        let ring = try Ring(entries: 8)
+        let start = monotonicNow()
+        ring.submitAndWait(until: start + 30_000_000)
+        let waited = monotonicNow() - start
+        #expect(waited >= 29_000_000 && waited < 2_000_000_000)
+        #expect(ring.nextCompletion() == nil)
+        let second = monotonicNow()
+        ring.submitAndWait(until: second - 1)
+        ring.submitAndWait(until: 0)
+        #expect(monotonicNow() - second < 1_000_000_000)
+    }
+
+    @Test func `a full submission queue submits by itself`() throws {
+        let ring = try Ring(entries: 4)
+        let wake = try WakeUp()
+        for slot in 0..<100 { ring.poll(wake.descriptor, events: Int16(POLLOUT), token: Token(kind: 1, slot: slot)) }
+        var seen = Set<Int>()
+        while seen.count < 100 { seen.insert(try nextCompletion(ring).token.slot) }
+        #expect(seen == Set(0..<100))
+        #expect(ring.statistics.earlySubmissions >= 20)
+    }
+
+    @Test func `a cancelled operation says so, and the cancel says nothing`() throws {
+        let ring = try Ring(entries: 8)
+        let wake = try WakeUp()
+        let token = Token(kind: 1, slot: 7, serial: 3)
+        ring.await(wake, token: token)
+        ring.submitAndWait(until: 0)
+        ring.cancel(token)
+        let completion = try nextCompletion(ring)
+        #expect(completion.token == token)
+        #expect(completion.error == ECANCELED)
+        ring.submitAndWait(until: monotonicNow() + 10_000_000)
+        #expect(ring.nextCompletion() == nil)
+    }
+
+    @Test func `another thread wakes the ring`() throws {
+        let ring = try Ring(entries: 8)
+        let thread = try SideThread<Int>()
+        let token = Token(kind: 1, slot: 0)
+        ring.await(thread.wakeUp, token: token)
+        thread.submit(41) { 1 + 1 }
+        #expect(try completion(of: token, ring).result == 8)
+        let reply = try #require(thread.nextReply())
+        #expect(reply.number == 41 && reply.answer == 2)
+        #expect(thread.nextReply() == nil)
+    }
+
+    @Test func `signals come as completions`() async {
+        await #expect(processExitsWith: .success) {
+            let signals = try Signals()
+            let ring = try Ring(entries: 8)
+            for (number, expected) in [(SIGTERM, Signals.Signal.terminate), (SIGHUP, .hangUp), (SIGINT, .interrupt)] {
+                signals.await(ring, token: Token(kind: 1, slot: 0))
+                pthread_kill(pthread_self(), number)
+                ring.submitAndWait(until: nil)
+                guard let completion = ring.nextCompletion(), signals.signal(from: completion) == expected else {
+                    exit(1)
+                }
+            }
+            exit(0)
+        }
+    }
+}
