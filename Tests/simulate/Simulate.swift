@@ -1,1 +1,101 @@
-@main struct Simulate { static func main() {} }
+import ArgumentParser
+import Foundation
+import Simulation
+
+/// Whole clusters in one deterministic process: `--seed N` replays one, `--seeds COUNT` sweeps.
+@main struct Simulate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "simulate",
+        abstract: "Runs two replicas with virtual disks, network and clocks from a seed, and checks every promise.",
+        discussion: "Exit codes: 0 all held, 1 a promise was broken, 2 no rest after the faults, 3 the core trapped.")
+
+    @Option(help: "Replay this seed.") var seed: UInt64?
+    @Option(help: "Sweep so many seeds.") var seeds: UInt64?
+    @Option(help: "The first seed of a sweep.") var from: UInt64 = 1
+    @Option(help: "Processes of a sweep.") var jobs = 2
+    @Flag(help: "Print every event and effect of the replayed seed.") var trace = false
+    @Option(help: "Print only so many of the newest lines.") var last: Int?
+    @Option(help: "Leave out kinds of faults, by commas.") var without: String?
+    @Option(help: "Have only these kinds of faults, by commas; `none` for none.") var only: String?
+    @Option(help: "Client requests, instead of what the seed drew.") var operations: Int?
+    @Flag(help: "Look for a simpler run that fails as well.") var shrink = false
+    @Option(help: "Stop a sweep after so many failing seeds.") var failures = 20
+    @Flag(help: .hidden) var worker = false
+
+    func run() throws {
+        guard let seed else {
+            guard let seeds else { throw ValidationError("say --seed N or --seeds COUNT") }
+            if worker { return try work(from..<from + seeds) }
+            let sweep = Sweep(from: from, count: seeds, jobs: max(1, jobs), mostFailures: failures, passedOn: passedOn)
+            let worst = sweep.run()
+            throw ExitCode(worst)
+        }
+        if shrink { return Shrink(seed: seed, passedOn: passedOn).run() }
+        try replay(seed)
+    }
+
+    private func options(_ seed: UInt64) throws -> SimulationOptions {
+        var options = SimulationOptions(seed: seed)
+        if let only { options.faults = try kinds(only) }
+        if let without { options.faults.subtract(try kinds(without)) }
+        if let operations { options.operations = operations }
+        return options
+    }
+
+    private func kinds(_ list: String) throws -> FaultKinds {
+        var kinds: FaultKinds = []
+        for name in list.split(separator: ",") where name != "none" {
+            guard let kind = FaultKinds(name: name) else {
+                let known = FaultKinds.names.map(\.1).joined(separator: ", ")
+                throw ValidationError("no kind of fault is called `\(name)`; there are \(known)")
+            }
+            kinds.insert(kind)
+        }
+        return kinds
+    }
+
+    private var passedOn: [String] {
+        var words: [String] = []
+        if let without { words += ["--without", without] }
+        if let only { words += ["--only", only] }
+        if let operations { words += ["--operations", "\(operations)"] }
+        return words
+    }
+
+    private func replay(_ seed: UInt64) throws {
+        let options = try options(seed)
+        say(options.description)
+        let sink: ((String) -> Void)? = last == nil ? { say($0) } : nil
+        let trace = Trace(isOn: trace || last != nil, keeps: last ?? 1, sink: sink)
+        let result = runSimulation(options, trace: trace)
+        for line in result.lines.suffix(last ?? 0) { say(line) }
+        say(
+            "\(result.events) events in \(result.simulated / 1_000_000_000) simulated seconds, "
+                + "\(result.acknowledgedWrites) writes acknowledged, \(result.checkedReads) reads checked, "
+                + "\(result.promotions) promotions, digest \(String(result.digest, radix: 16))")
+        if let violation = result.violation {
+            say("seed \(seed) FAILED (\(violation.kind)) \(violation.invariant): \(violation.text)")
+        } else {
+            say("seed \(seed) held")
+        }
+        throw ExitCode(result.exitCode)
+    }
+
+    /// One process of a sweep: a line when a seed begins, so that a trap can be told from its last line, and one when it
+    /// has failed.
+    private func work(_ range: Range<UInt64>) throws {
+        var events = 0
+        for seed in range {
+            say("begin \(seed)")
+            let result = runSimulation(try options(seed))
+            events += result.events
+            if let violation = result.violation {
+                say("failed \(seed) \(result.exitCode) \(violation.kind) \(violation.invariant): \(violation.text)")
+            }
+        }
+        say("end \(events)")
+    }
+}
+
+/// Writes a line at once: what was said before a trap is there.
+func say(_ line: String) { FileHandle.standardOutput.write(Data((line + "\n").utf8)) }

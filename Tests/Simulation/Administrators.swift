@@ -1,0 +1,164 @@
+import Model
+import ReplicationCore
+
+/// Something that an administrator or a cluster manager does in several steps.
+struct AdministratorTask {
+    enum Kind {
+        /// The primary is dead or was killed: the survivor takes over, and the dead one may come back.
+        case failover(survivor: Int)
+        /// Clients leave, one side is demoted, the other promoted.
+        case switchover(from: Int)
+        /// `down`, and up again later.
+        case restart(Int)
+        /// The disk is taken away and given back.
+        case replug(Int)
+        /// Two commands at one node, with time between them.
+        case both(Int, Command, Command)
+    }
+
+    var kind: Kind
+    var stage = 0
+    var command: UInt32?
+    var incarnation = 0
+    /// Nanoseconds; the task is given up then.
+    var ends: UInt64
+    var isOver = false
+}
+
+extension Cluster {
+    /// Every so often: keeps the volume served, and does one deed.
+    func administrator() {
+        guard phase == .safety else { return }
+        heap.push(.administrator, at: now + 100_000_000 + administratorRandom.skewed(mean: options.administratorGap))
+        let running = tasks.lazy.filter { !$0.isOver }.count
+        if running == 0 { keepServing() }
+        if options.faults.contains(.administrator), running < 2, administratorRandom.chance(2, in: 3) { deed() }
+        if options.faults.contains(.reckless), administratorRandom.chance(1, in: 2) { recklessDeed() }
+    }
+
+    private func keepServing() {
+        guard !nodes.contains(where: { $0.isUp && $0.isPrimary }) else {
+            // A primary that nobody reaches: some managers shoot it.
+            guard options.faults.contains(.failover), !network.isWhole, administratorRandom.chance(1, in: 3),
+                let primary = nodes.first(where: { $0.isPrimary }), nodes[1 - primary.side].isUp
+            else { return }
+            crash(primary, losesPower: administratorRandom.chance(1, in: 2))
+            return begin(.failover(survivor: 1 - primary.side))
+        }
+        let up = nodes.filter(\.isUp)
+        guard let chosen = up.isEmpty ? nil : administratorRandom.pick(up) else { return }
+        if up.count == 2 {
+            ask(chosen, .promote(force: false, peerFenced: nil, deadline: deadline(chosen), dryRun: false))
+        } else if options.faults.contains(.failover), !nodes[1 - chosen.side].isUp {
+            begin(.failover(survivor: chosen.side))
+        }
+    }
+
+    func deadline(_ node: SimulatedNode) -> MonotonicTime {
+        let patience = administratorRandom.pick([0, 500, 2_000, 10_000] as [UInt64])
+        return node.localTime(now + patience * 1_000_000)
+    }
+
+    /// What a careful administrator does.
+    private func deed() {
+        let side = administratorRandom.below(2)
+        let node = nodes[side]
+        let peer = NodeID(unchecked: UInt8(1 - side))
+        switch administratorRandom.below(9) {
+        case 0, 1:
+            if let primary = nodes.first(where: { $0.isPrimary && $0.isUp }) { begin(.switchover(from: primary.side)) }
+        case 2: if !node.isPrimary { begin(.restart(side)) }
+        case 3:
+            begin(
+                .both(
+                    side, .disconnect(peer: nil, force: false),
+                    .connect(peer: nil, discardMyData: false, dryRun: false, deadline: deadline(node))))
+        case 4: begin(.both(side, .pauseResync, .resumeResync))
+        case 5: if !node.isPrimary { begin(.replug(side)) }
+        case 6:
+            guard !node.isPrimary, nodes[1 - side].isUp else { return }
+            ask(node, .invalidate(peer: nil, force: false, deadline: deadline(node)))
+        case 7:
+            guard node.isPrimary else { return }
+            ask(node, .invalidate(peer: peer, force: false, deadline: deadline(node)))
+        default:
+            ask(node, .resyncRate(administratorRandom.chance(1, in: 2) ? nil : administratorRandom.within(1 << 20...1 << 26)))
+        }
+    }
+
+    /// Anything, anywhere.
+    private func recklessDeed() {
+        let node = nodes[administratorRandom.below(2)]
+        guard node.isUp else { return }
+        let peer = NodeID(unchecked: UInt8(1 - node.side))
+        let flip = administratorRandom.chance(1, in: 2)
+        switch administratorRandom.below(15) {
+        case 0, 1, 2: ask(node, .promote(force: false, peerFenced: nil, deadline: deadline(node), dryRun: false))
+        case 3: ask(node, .promote(force: false, peerFenced: peer, deadline: deadline(node), dryRun: false))
+        case 4: ask(node, .promote(force: true, peerFenced: nil, deadline: deadline(node), dryRun: false))
+        case 5, 6: ask(node, .demote(force: flip, deadline: deadline(node)))
+        case 7: ask(node, .connect(peer: nil, discardMyData: false, dryRun: flip, deadline: deadline(node)))
+        case 8: ask(node, .connect(peer: peer, discardMyData: true, dryRun: false, deadline: deadline(node)))
+        case 9: ask(node, .disconnect(peer: nil, force: flip))
+        case 10: begin(.replug(node.side))
+        case 11: ask(node, .outdate(force: false))
+        case 12: ask(node, .invalidate(peer: flip ? peer : nil, force: false, deadline: deadline(node)))
+        case 13: ask(node, flip ? .pauseResync : .resumeResync)
+        default: begin(.restart(node.side))
+        }
+    }
+
+    // MARK: Asking
+
+    @discardableResult
+    func ask(_ node: SimulatedNode, _ command: Command) -> UInt32? {
+        guard node.isUp, !node.isPaused else { return nil }
+        let id = node.nextCommand
+        node.nextCommand += 1
+        var mustEnd = now + 60_000_000_000
+        switch command {
+        case .promote(_, _, let deadline, _), .demote(_, let deadline), .connect(_, _, _, let deadline),
+            .invalidate(_, _, let deadline):
+            mustEnd = node.globalTime(deadline) + 30_000_000_000
+        default: break
+        }
+        switch command {
+        case .connect(_, let discards, _, _): if discards { oracle.gaveAway(node.side) }
+        case .invalidate(let peer, _, _): oracle.gaveAway(peer == nil ? node.side : 1 - node.side)
+        default: break
+        }
+        node.commands.append(SimulatedNode.PendingCommand(id: CommandID(rawValue: id), command: command, mustEnd: mustEnd))
+        deliver(.command(CommandID(rawValue: id), command), to: node)
+        return id
+    }
+
+    func commandDone(_ id: CommandID, _ outcome: CommandOutcome, _ node: SimulatedNode) {
+        guard let index = node.commands.firstIndex(where: { $0.id == id }) else {
+            return oracle.fail("I7", "node \(node.side) answered command \(id.rawValue) twice")
+        }
+        let pending = node.commands.remove(at: index)
+        node.outcomes[id.rawValue] = outcome
+        if case .promote(let force, let fenced, _, _) = pending.command { node.lastPromotion.append((force, fenced)) }
+    }
+
+    /// `attach`: the same reading as at a start.
+    func attach(_ node: SimulatedNode) -> UInt32? {
+        guard node.isUp, !node.isPaused, !node.usesDisk, !node.disk.hasOperations else { return nil }
+        guard case .success(let metadata) = MetadataBytes.load(node, layout: layout, repairing: true) else { return nil }
+        let id = node.nextCommand
+        node.nextCommand += 1
+        node.commands.append(
+            SimulatedNode.PendingCommand(
+                id: CommandID(rawValue: id), command: nil, mustEnd: now + 60_000_000_000))
+        node.usesDisk = true
+        deliver(.attached(metadata, CommandID(rawValue: id)), to: node)
+        return id
+    }
+
+    // MARK: Tasks
+
+    func begin(_ kind: AdministratorTask.Kind) {
+        tasks.append(AdministratorTask(kind: kind, ends: now + 20_000_000_000))
+        heap.push(.task(tasks.count - 1), at: now + 1)
+    }
+}

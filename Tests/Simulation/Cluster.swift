@@ -1,0 +1,229 @@
+import Formats
+import Model
+import ReplicationCore
+
+/// Two nodes, their disks, the link between them, clients and administrators, in one deterministic process.
+///
+/// Law: time passes only from one happening to the next; whatever a node wants (`Effect`) is answered by a later
+/// happening, never within the same call.
+package final class Cluster {
+    package enum Phase: Sendable { case safety, liveness }
+
+    let options: SimulationOptions
+    let layout: DiskLayout
+    var nodes: [SimulatedNode] = []
+    var network = SimulatedNetwork()
+    let copies: Copies
+    var oracle: Oracle!
+    var trace: Trace
+
+    var heap = EventHeap()
+    /// Nanoseconds.
+    var now: UInt64 = 1_000_000_000
+    /// Everything is ordered by it.
+    var step: UInt64 = 1
+    var phase = Phase.safety
+    var effects = EffectQueue(capacity: 256)
+    let scratch: UnsafeMutableRawBufferPointer
+
+    // One stream a subject.
+    var networkRandom: SplitMix
+    var diskRandoms: [SplitMix]
+    var workloadRandom: SplitMix
+    var administratorRandom: SplitMix
+    var faultRandom: SplitMix
+    var nodeRandoms: [SplitMix]
+
+    /// Events on their way to a node.
+    var soon: [(event: Event, incarnation: Int)] = []
+
+    // The workload.
+    var operationsLeft: Int
+    var nextWrite: UInt64 = 1
+    var thinkBurst = 0
+    // The administrators.
+    var tasks: [AdministratorTask] = []
+    /// Disk errors still to come.
+    var errorsLeft = 3
+    var liveness = LivenessState()
+    var coverageCursor = 0
+    var eventsHandled = 0
+    var isDone = false
+
+    package init(options: SimulationOptions, trace: Trace = Trace()) {
+        self.options = options
+        self.trace = trace
+        let seed = options.seed
+        networkRandom = SplitMix(seed: seed, subject: "network")
+        diskRandoms = [SplitMix(seed: seed, subject: "disk 0"), SplitMix(seed: seed, subject: "disk 1")]
+        workloadRandom = SplitMix(seed: seed, subject: "workload")
+        administratorRandom = SplitMix(seed: seed, subject: "administrator")
+        faultRandom = SplitMix(seed: seed, subject: "faults")
+        nodeRandoms = [SplitMix(seed: seed, subject: "node 0"), SplitMix(seed: seed, subject: "node 1")]
+        operationsLeft = options.operations
+        copies = Copies(sectors: options.sectors)
+        scratch = .allocate(byteCount: PeerFrame.maximumEncodedLength, alignment: 16)
+        layout = MetadataBytes.layout(options)
+        for side in 0...1 {
+            let disk = SimulatedDisk(side: side, copies: copies, metadataBytes: Int(layout.deviceEnd))
+            let boot = (nodeRandoms[side].next(), nodeRandoms[side].next())
+            let node = SimulatedNode(
+                side: side, disk: disk, clockOffset: options.clockOffsets[side], bootID: boot,
+                tickets: options.limits.clientOperations)
+            nodes.append(node)
+            MetadataBytes.create(
+                on: node, layout: layout, options: options, instance: InstanceID(rawValue: nodeRandoms[side].next() | 1))
+        }
+        oracle = Oracle(sectors: options.sectors, disks: self)
+    }
+
+    deinit { scratch.deallocate() }
+
+    // MARK: Running
+
+    /// The whole simulation; nil when everything held.
+    package func run() -> Violation? {
+        start(nodes[0])
+        start(nodes[1])
+        heap.push(.workload, at: now + 50_000_000)
+        heap.push(.administrator, at: now + 20_000_000)
+        heap.push(.fault, at: now + 400_000_000)
+        heap.push(.watch, at: now + 1_000_000_000)
+        while !isDone, oracle.violation == nil, let entry = heap.pop() {
+            now = max(now, entry.time)
+            step += 1
+            happens(entry.happening)
+            if step > 3_000_000 { oracle.fail(.liveness, "I7", "three million steps and no end") }
+        }
+        return oracle.violation
+    }
+
+    private func happens(_ happening: Happening) {
+        switch happening {
+        case .tick(let node, let incarnation, let due): tick(nodes[node], incarnation, due)
+        case .soon(let node, let slot):
+            if soon[slot].incarnation == nodes[node].incarnation { deliver(soon[slot].event, to: nodes[node]) }
+            soon[slot].event = .tick
+        case .diskDone(let node, let incarnation, let slot): diskDone(nodes[node], incarnation, slot)
+        case .frame(let session, let toward): arrives(session, toward)
+        case .dialArrives(let node, let attempt): dialArrives(nodes[node], attempt)
+        case .dialFails(let node, let attempt): dialFails(nodes[node], attempt)
+        case .workload: workload()
+        case .administrator: administrator()
+        case .task(let task): performTask(task)
+        case .fault: fault()
+        case .restart(let node, let incarnation):
+            if nodes[node].incarnation == incarnation, !nodes[node].isHeldDown { start(nodes[node]) }
+        case .resume(let node, let incarnation):
+            if nodes[node].incarnation == incarnation { resume(nodes[node]) }
+        case .heal(let direction, let cut): heal(direction, cut)
+        case .watch: watch()
+        }
+    }
+
+    private func tick(_ node: SimulatedNode, _ incarnation: Int, _ due: UInt64) {
+        guard node.incarnation == incarnation, node.scheduledTick == due else { return }
+        node.scheduledTick = .max
+        deliver(.tick, to: node)
+    }
+
+    // MARK: Events in, effects out
+
+    /// Gives an event to a node's process, or keeps it for when the process goes on.
+    func deliver(_ event: Event, to node: SimulatedNode) {
+        guard let live = node.live else { return }
+        if node.isPaused {
+            node.inbox.append(event)
+            return
+        }
+        eventsHandled += 1
+        step += 1
+        if eventsHandled % options.deepCheckEvery == 0 { checkDeeply() }
+        if trace.isOn { trace.add(now, node.side, "event", TraceText.of(event)) }
+        trace.mix(UInt64(node.side) << 60 ^ now)
+        live.core.handle(event, at: node.localTime(now), deciding: &effects)
+        settle(node, live)
+    }
+
+    /// Performs what the core wants, and then looks at what it has become.
+    func settle(_ node: SimulatedNode, _ live: LiveReplica) {
+        while let effect = effects.popFirst() {
+            if trace.isOn { trace.add(now, node.side, "effect", TraceText.of(effect)) }
+            perform(effect, node, live)
+        }
+        guard node.live === live else { return }
+        if node.stopsNow { return finishStop(node) }
+        noteRequired(node, live)
+        noteRole(node, live)
+        scheduleTick(node, live)
+        checkCoverage()
+    }
+
+    private func scheduleTick(_ node: SimulatedNode, _ live: LiveReplica) {
+        guard let deadline = live.core.nextDeadline else { return }
+        let due = max(node.globalTime(deadline), now + 1)
+        guard due < node.scheduledTick else { return }
+        node.scheduledTick = due
+        heap.push(.tick(node: node.side, incarnation: node.incarnation, due: due), at: due)
+    }
+
+    private func perform(_ effect: Effect, _ node: SimulatedNode, _ live: LiveReplica) {
+        switch effect {
+        case .readData, .fillEdges, .writeData, .zeroData, .flushData: submitData(effect, node)
+        case .writeSuperblock, .writeLog, .writeBitmapPage: submitMetadata(effect, node, live)
+        case .takeBuffer, .mergeEdge, .copyBuffer, .releaseBuffer: performOnBuffers(effect, node)
+        case .send(let peer, let stamp, let message): send(message, stamp, to: peer, from: node)
+        case .dial(let peer): dial(peer, from: node)
+        case .cancelDial: node.dialing = nil
+        case .offerToDiscard(_, let offers): node.offersDiscard = offers
+        case .closeSession(_, let session, let reason): closeSession(session, reason, by: node)
+        case .reply(let ticket, let result): replied(ticket, result, node)
+        case .closeClients: clientsClosed(node)
+        case .commandDone(let id, let outcome): commandDone(id, outcome, node)
+        case .note: break
+        case .releaseDisk: node.usesDisk = false
+        case .stopped: stopped(node)
+        }
+    }
+
+    // MARK: Watching what a node has become
+
+    private func noteRequired(_ node: SimulatedNode, _ live: LiveReplica) {
+        oracle.requires(node.side, live.core.durableState.required)
+    }
+
+    private func noteRole(_ node: SimulatedNode, _ live: LiveReplica) {
+        let isPrimary = live.core.isPrimary
+        defer {
+            node.isPrimary = isPrimary
+            let state = live.core.durableState
+            let isMember = state.record.isEmpty || state.record.inStep.contains(node.id)
+            node.wasInStep = isMember && !state.flags.contains(.inconsistent)
+        }
+        guard isPrimary, !node.isPrimary else { return }
+        if trace.isOn { trace.add(now, node.side, "oracle", "is primary now") }
+        promoted(node, live)
+    }
+
+    private func promoted(_ node: SimulatedNode, _ live: LiveReplica) {
+        let state = live.core.durableState
+        let promotions = node.commands.compactMap { pending -> (force: Bool, fenced: NodeID?)? in
+            guard case .promote(let force, let fenced, _, _) = pending.command else { return nil }
+            return (force, fenced)
+        } + node.lastPromotion
+        node.lastPromotion = []
+        guard node.usesDisk, state.required.contains(node.id) else { return }
+        oracle.promoted(
+            node.side,
+            Oracle.Promotion(
+                forced: promotions.contains { $0.force }, peerFenced: promotions.contains { $0.fenced != nil },
+                inStep: node.wasInStep, required: state.required),
+            at: step)
+    }
+}
+
+extension Cluster: DiskView {
+    package func value(_ copy: Int, _ sector: Int) -> UInt64 { copies[copy, sector] }
+    package func stableValue(_ copy: Int, _ sector: Int) -> UInt64 { nodes[copy].disk.stable[sector] }
+    package func lastPowerLoss(_ copy: Int) -> UInt64 { nodes[copy].lastPowerLoss }
+}

@@ -1,0 +1,199 @@
+import Formats
+import Model
+import ReplicationCore
+
+/// What the core wants of the link, and what comes of it.
+extension Cluster {
+    private func delay() -> UInt64 { 1000 + networkRandom.skewed(mean: options.networkDelay) }
+
+    // MARK: Dialing
+
+    func dial(_ peer: NodeID, from node: SimulatedNode) {
+        guard node.dialing == nil else {
+            return oracle.fail("I7", "node \(node.side) dials while it dials")
+        }
+        network.dials += 1
+        node.dialing = network.dials
+        heap.push(.dialArrives(node: node.side, attempt: network.dials), at: now + delay())
+    }
+
+    func dialArrives(_ node: SimulatedNode, _ attempt: Int) {
+        guard node.dialing == attempt else { return }
+        let peer = nodes[1 - node.side]
+        guard network.isWhole, !peer.isPaused else {
+            let patience = options.timing.pingTimeout * 2
+            return heap.push(.dialFails(node: node.side, attempt: attempt), at: now + patience + delay())
+        }
+        guard peer.isUp, node.isUp else {
+            return heap.push(.dialFails(node: node.side, attempt: attempt), at: now + delay())
+        }
+        let session = SimulatedNetwork.Session(
+            id: SessionID(rawValue: networkRandom.next() | 1), dialer: node.side, attempt: attempt,
+            incarnations: [nodes[0].incarnation, nodes[1].incarnation], runs: [nodes[0].run, nodes[1].run],
+            discards: [nodes[0].offersDiscard, nodes[1].offersDiscard])
+        let index = network.add(session)
+        put(.opened, index, toward: peer.side)
+        put(.opened, index, toward: node.side, after: delay())
+    }
+
+    func dialFails(_ node: SimulatedNode, _ attempt: Int) {
+        guard node.dialing == attempt else { return }
+        node.dialing = nil
+        let peer = nodes[1 - node.side]
+        deliver(.dialFailed(peer.id, peer.isUp ? "timed out" : "refused"), to: node)
+    }
+
+    // MARK: Sending
+
+    func send(_ message: PeerMessage, _ stamp: FrameStamp, to peer: NodeID, from node: SimulatedNode) {
+        let to = Int(peer.rawValue)
+        guard to != node.side, let index = network.index(of: stamp.session) else {
+            return oracle.fail("I7", "node \(node.side) sends into a session that never was")
+        }
+        guard !network[index].ended[node.side] else { return }
+        var payload: [UInt8] = []
+        if let (buffer, range) = message.payload {
+            guard node.buffers.owner(of: buffer) != .free else {
+                return oracle.fail("I7", "node \(node.side) sends buffer \(buffer.index), which is not its own")
+            }
+            payload = FrameBytes.payload(of: node.buffers.sectors(of: buffer).prefix(Int(range.length / 512)))
+        }
+        let head = FrameBytes.encode(message, stamp, payload: payload, scratch: scratch)
+        put(.frame(head: head, payload: payload), index, toward: to)
+    }
+
+    private func put(_ item: SimulatedNetwork.Item, _ index: Int, toward: Int, after: UInt64 = 0) {
+        let arrival = max(network[index].lanes[toward].lastArrival + 1, now + after + delay())
+        network[index].lanes[toward].lastArrival = arrival
+        network[index].lanes[toward].items.append(item)
+        heap.push(.frame(session: index, toward: toward), at: arrival)
+    }
+
+    func closeSession(_ session: SessionID, _ reason: String, by node: SimulatedNode) {
+        guard let index = network.index(of: session), !network[index].ended[node.side] else { return }
+        network[index].ended[node.side] = true
+        if !network[index].isSilent { put(.closed(reason), index, toward: 1 - node.side) }
+    }
+
+    // MARK: Arriving
+
+    func arrives(_ index: Int, _ toward: Int) {
+        if network.blocked[toward] {
+            network[index].lanes[toward].held += 1
+            return
+        }
+        guard let item = network[index].lanes[toward].popFirst() else { return }
+        let node = nodes[toward]
+        guard node.live != nil, network[index].incarnations[toward] == node.incarnation else { return }
+        switch item {
+        case .opened: opened(index, node)
+        case .closed(let reason):
+            guard network[index].opened[toward], !network[index].ended[toward] else {
+                network[index].ended[toward] = true
+                return
+            }
+            network[index].ended[toward] = true
+            deliver(.sessionClosed(nodes[1 - toward].id, network[index].id, reason), to: node)
+        case .frame(let head, let payload):
+            guard network[index].opened[toward] else { return }
+            if network[index].ended[toward], !options.faults.contains(.lateFrames) { return }
+            received(head, payload, index, node)
+        }
+    }
+
+    private func opened(_ index: Int, _ node: SimulatedNode) {
+        let session = network[index]
+        let peer = nodes[1 - node.side]
+        if session.dialer == node.side {
+            guard node.dialing == session.attempt else {
+                // The dial was called off: the other side sees the connection close.
+                network[index].ended[node.side] = true
+                put(.closed("called off"), index, toward: peer.side)
+                return
+            }
+            node.dialing = nil
+        }
+        network[index].opened[node.side] = true
+        deliver(
+            .sessionOpened(
+                peer.id, session.id, run: session.runs[peer.side], dialedHere: session.dialer == node.side,
+                discardsItsData: session.discards[peer.side]), to: node)
+    }
+
+    private func received(_ head: [UInt8], _ payload: [UInt8], _ index: Int, _ node: SimulatedNode) {
+        let decoded = FrameBytes.decode(head: head, payload: payload) {
+            node.buffers.take(.payload, sectors: FrameBytes.sectors(of: payload))
+        }
+        switch decoded {
+        case .success(let (stamp, message)):
+            deliver(.message(nodes[1 - node.side].id, stamp, message), to: node)
+        case .failure(let error): oracle.fail("I7", "a frame that was sent whole does not decode: \(error)")
+        }
+    }
+
+    // MARK: Breaking
+
+    /// Nothing arrives at node `toward` until the cut is healed.
+    func block(_ toward: Int, for duration: UInt64) {
+        network.blocked[toward] = true
+        network.cuts[toward] += 1
+        heap.push(.heal(direction: toward, cut: network.cuts[toward]), at: now + duration)
+        if trace.isOn { trace.add(now, 2, "fault", "nothing arrives at node \(toward) for \(duration / 1_000_000) ms") }
+    }
+
+    func heal(_ toward: Int, _ cut: Int) {
+        guard network.blocked[toward], network.cuts[toward] == cut else { return }
+        network.blocked[toward] = false
+        if trace.isOn { trace.add(now, 2, "fault", "frames arrive at node \(toward) again") }
+        for index in network.sessions.indices where network[index].lanes[toward].held > 0 {
+            let held = network[index].lanes[toward].held
+            network[index].lanes[toward].held = 0
+            var arrival = now + delay()
+            for _ in 0..<held {
+                heap.push(.frame(session: index, toward: toward), at: arrival)
+                arrival += 1000
+            }
+            network[index].lanes[toward].lastArrival = max(network[index].lanes[toward].lastArrival, arrival)
+        }
+    }
+
+    /// The connection breaks: both lanes lose their tail, each side hears of it in its time.
+    func reset(_ index: Int, _ reason: String) {
+        for toward in 0...1 where !network[index].ended[toward] {
+            let waiting = network[index].lanes[toward].waiting
+            network[index].lanes[toward].dropTail(keeping: networkRandom.below(waiting + 1))
+            put(.closed(reason), index, toward: toward, after: networkRandom.skewed(mean: options.timing.pingTimeout / 2))
+        }
+    }
+
+    /// Node `side`'s process is gone. Its kernel says so to the other side, unless the machine is gone too.
+    func dropSessions(of side: Int, silently: Bool) {
+        for index in network.sessions.indices where !network[index].ended[side] {
+            network[index].ended[side] = true
+            let toward = 1 - side
+            let waiting = network[index].lanes[toward].waiting
+            network[index].lanes[toward].dropTail(keeping: networkRandom.below(waiting + 1))
+            network[index].isSilent = silently
+            if !silently { put(.closed("reset by the other side"), index, toward: toward) }
+        }
+    }
+
+    /// The machine is back: what the other side still sends into old sessions is answered with a reset.
+    func breakSilence(of side: Int) {
+        for index in network.sessions.indices where network[index].isSilent {
+            network[index].isSilent = false
+            if !network[index].ended[1 - side] { put(.closed("reset by the other side"), index, toward: 1 - side) }
+        }
+    }
+}
+
+extension PeerMessage {
+    /// The buffer that stands for a payload, and what it covers.
+    var payload: (BufferID, ByteRange)? {
+        switch self {
+        case .write(_, let range, let buffer), .readData(_, let range, let buffer), .pullData(_, let range, let buffer):
+            (buffer, range)
+        default: nil
+        }
+    }
+}

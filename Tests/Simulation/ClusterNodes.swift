@@ -1,0 +1,115 @@
+import Formats
+import Model
+import ReplicationCore
+
+/// Birth and death of processes and machines.
+extension Cluster {
+    var members: [ReplicaConfiguration.Member] {
+        [
+            ReplicaConfiguration.Member(id: NodeID(unchecked: 0), name: "alpha"),
+            ReplicaConfiguration.Member(id: NodeID(unchecked: 1), name: "bravo"),
+        ]
+    }
+
+    func start(_ node: SimulatedNode) {
+        guard !node.isUp else { return }
+        node.isStopped = false
+        let metadata: LoadedMetadata
+        switch MetadataBytes.load(node, layout: layout, repairing: true) {
+        case .success(let loaded): metadata = loaded
+        case .failure(let error):
+            return oracle.fail("I7", "node \(node.side) cannot start: \(error)")
+        }
+        node.run = RunID(rawValue: nodeRandoms[node.side].next() | 1)
+        node.usesDisk = true
+        node.durable = nil
+        oracle.requires(node.side, metadata.superblock.required, started: true)
+        if trace.isOn {
+            let hot = metadata.log.table.compactMap { $0 }
+            trace.add(
+                now, node.side, "start",
+                "\(TraceText.of(metadata.superblock.record)) required \(metadata.superblock.required) current "
+                    + "\(TraceText.short(metadata.superblock.current.id)) flags \(metadata.superblock.flags.rawValue) hot \(hot)")
+        }
+        var limits = options.limits
+        limits.logRingBlocks = layout.logBlocks
+        let configuration = ReplicaConfiguration(
+            volume: "r0", node: node.id, members: members, limits: limits, timing: options.timing,
+            resyncRate: options.resyncRate)
+        let core = Replica(
+            configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
+            wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, at: node.localTime(now),
+            deciding: &effects)
+        let live = LiveReplica(core)
+        node.live = live
+        breakSilence(of: node.side)
+        settle(node, live)
+    }
+
+    func crash(_ node: SimulatedNode, losesPower: Bool) {
+        guard node.isUp else {
+            if losesPower { loseCache(node) }
+            return
+        }
+        if trace.isOn { trace.add(now, node.side, "fault", losesPower ? "power lost" : "process killed") }
+        if losesPower {
+            loseCache(node)
+        } else {
+            node.disk.losesProcess(&diskRandoms[node.side])
+        }
+        dropSessions(of: node.side, silently: losesPower)
+        node.forgetProcess()
+        checkCoverage(whole: true)
+    }
+
+    private func loseCache(_ node: SimulatedNode) {
+        let hadVolatileData = !node.disk.volatile.isEmpty || node.disk.hasOperations
+        node.disk.losesPower(&diskRandoms[node.side])
+        node.bootID = (nodeRandoms[node.side].next(), nodeRandoms[node.side].next())
+        node.lastPowerLoss = step
+        oracle.lostPower(node.side, hadVolatileData: hadVolatileData)
+    }
+
+    /// The core said that it is through.
+    func stopped(_ node: SimulatedNode) {
+        node.stopsNow = true
+    }
+
+    /// The process ends by itself, after `.stopped`.
+    func finishStop(_ node: SimulatedNode) {
+        node.stopsNow = false
+        if node.disk.hasOperations { oracle.fail("I7", "node \(node.side) stopped with operations at its disk") }
+        for pending in node.commands where pending.command != .stop {
+            oracle.fail("I7", "node \(node.side) stopped without an answer to \(pending.command.map { "\($0)" } ?? "attach")")
+        }
+        checkNothingHeld(node)
+        dropSessions(of: node.side, silently: false)
+        node.disk.losesProcess(&diskRandoms[node.side])
+        node.forgetProcess()
+        node.isStopped = true
+        checkCoverage(whole: true)
+    }
+
+    func pause(_ node: SimulatedNode, for duration: UInt64) {
+        guard node.isUp, !node.isPaused else { return }
+        if trace.isOn { trace.add(now, node.side, "fault", "stopped for \(duration / 1_000_000) ms") }
+        node.isPaused = true
+        heap.push(.resume(node: node.side, incarnation: node.incarnation), at: now + duration)
+    }
+
+    func resume(_ node: SimulatedNode) {
+        guard node.isPaused else { return }
+        if trace.isOn { trace.add(now, node.side, "fault", "goes on") }
+        node.isPaused = false
+        while !node.inbox.isEmpty, !node.isPaused { deliver(node.inbox.removeFirst(), to: node) }
+    }
+
+    func checkNothingHeld(_ node: SimulatedNode) {
+        for case let operation? in node.operations {
+            oracle.fail(phase == .liveness ? .liveness : .safety, "I7", "node \(node.side) never answered \(operation.description)")
+        }
+        if node.buffers.outstanding > 0 {
+            oracle.fail("I7", "node \(node.side) never released \(node.buffers.outstanding) buffers")
+        }
+    }
+}

@@ -1,0 +1,115 @@
+import Formats
+import Model
+import ReplicationCore
+
+/// I11: each block in which the two copies differ is known to one of them, or a handshake would copy everything or
+/// refuse by name. Looked at after every event, for what the cores know; and now and then for what a restart of both at
+/// this moment would know.
+extension Cluster {
+    private static let blocksEachEvent = 24
+
+    func checkCoverage(whole: Bool = false) {
+        let count = copies.differing.count
+        guard count > 0, oracle.violation == nil else { return }
+        let looks = whole ? count : min(count, Self.blocksEachEvent)
+        for _ in 0..<looks {
+            coverageCursor = coverageCursor + 1 < count ? coverageCursor + 1 : 0
+            let block = UInt64(copies.differing.members[coverageCursor])
+            if knows(nodes[0], block) || knows(nodes[1], block) { continue }
+            guard let reason = missing(state(nodes[0]), state(nodes[1])) else { return }
+            return oracle.fail("I11", "\(describe(block)) is marked nowhere, \(reason)")
+        }
+    }
+
+    func describe(_ block: UInt64) -> String {
+        let first = Int(block) * 8
+        let sector = (first..<first + 8).first { copies[0, $0] != copies[1, $0] } ?? first
+        return "block \(block) differs (sector \(sector): node 0 \(WriteValue.describe(copies[0, sector])), node 1 "
+            + "\(WriteValue.describe(copies[1, sector]))) and"
+    }
+
+    private func knows(_ node: SimulatedNode, _ block: UInt64) -> Bool {
+        guard let live = node.live, node.usesDisk else { return durable(node).covers(block: block) }
+        let other = NodeID(unchecked: UInt8(1 - node.side))
+        return live.core.isMarked(block: block, toward: other)
+            || live.core.isHot(extent: UInt32(block / Geometry.blocksPerExtent))
+            || live.core.isUnconfirmed(block: block) || live.core.isInFlight(block: block)
+    }
+
+    private func state(_ node: SimulatedNode) -> Superblock {
+        guard let live = node.live, node.usesDisk else { return durable(node).superblock }
+        return live.core.durableState
+    }
+
+    /// What a start of the node would read, as long as nobody writes there.
+    private func durable(_ node: SimulatedNode) -> DurableView {
+        if let view = node.durable, node.durableRevision == node.disk.metadataRevision { return view }
+        switch MetadataBytes.load(node, layout: layout, repairing: false) {
+        case .success(let metadata):
+            let view = DurableView(metadata)
+            node.durable = view
+            node.durableRevision = node.disk.metadataRevision
+            return view
+        case .failure(let error):
+            oracle.fail("I7", "node \(node.side)'s metadata is unreadable: \(error)")
+            return DurableView(
+                LoadedMetadata(
+                    superblock: Superblock(
+                        node: node.id, instance: .none, size: options.size, logExtents: options.logExtents, zeroes: false),
+                    log: LogReplay(
+                        table: [], lastNumber: 0, lastSequence: 0, seen: PerNode(repeating: .none), damaged: true),
+                    bitmaps: [], bootID: (0, 0)))
+        }
+    }
+
+    /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
+    func checkDeeply() {
+        guard oracle.violation == nil else { return }
+        let views = [durable(nodes[0]), durable(nodes[1])]
+        for member in copies.differing.members {
+            let block = UInt64(member)
+            if views[0].covers(block: block) || views[1].covers(block: block) { continue }
+            guard let reason = missing(views[0].superblock, views[1].superblock) else { break }
+            return oracle.fail("I11", "\(describe(block)) would be marked nowhere after both crash now, \(reason)")
+        }
+        for node in nodes {
+            for write in node.disk.writesInFlight {
+                for block in write.sector / 8..<(write.sector + write.count + 7) / 8
+                where !views[0].covers(block: UInt64(block)) && !views[1].covers(block: UInt64(block)) {
+                    guard let reason = missing(views[0].superblock, views[1].superblock) else { return }
+                    return oracle.fail(
+                        "I11", "node \(node.side) writes block \(block), which no durable log or bitmap would name, \(reason)")
+                }
+            }
+        }
+    }
+
+    /// Why marks are needed: nil when the two would copy everything, or refuse each other by name.
+    private func missing(_ one: Superblock, _ other: Superblock) -> String? {
+        if one.isBlank || other.isBlank { return nil }
+        if one.flags.contains(.inconsistent), other.flags.contains(.inconsistent) { return nil }
+        if !one.isEmpty, !other.isEmpty, one.volume != other.volume { return nil }
+        if !one.lineContains(other.current.id), !other.lineContains(one.current.id) { return nil }
+        if let verdict = onlyBits(one, other) { return verdict }
+        if let verdict = onlyBits(other, one) { return verdict }
+        guard reaches(one, other), reaches(other, one) else { return nil }
+        return "generations \(TraceText.short(one.current.id)) and \(TraceText.short(other.current.id)), bases "
+            + "\(one.peers[other.node].base) and \(other.peers[one.node].base)"
+    }
+
+    private func onlyBits(_ one: Superblock, _ other: Superblock) -> String? {
+        guard case .everything(let instance) = one.peers[other.node].base, instance == other.instance else { return nil }
+        return "and node \(one.node.rawValue) believes to have marked everything"
+    }
+
+    /// Whether the marks of `one` go back to where the two lines part.
+    private func reaches(_ one: Superblock, _ other: Superblock) -> Bool {
+        let line = [one.current.id] + one.history.map(\.id)
+        guard let common = line.firstIndex(where: { other.lineContains($0) }) else { return false }
+        switch one.peers[other.node].base {
+        case .inStep: return common == 0
+        case .since(let base): return line.firstIndex(of: base).map { common <= $0 } ?? false
+        case .everything: return false
+        }
+    }
+}

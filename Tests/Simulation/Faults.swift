@@ -1,0 +1,87 @@
+import Model
+import ReplicationCore
+
+/// What goes wrong, of the kinds that the seed enabled.
+extension Cluster {
+    func fault() {
+        guard phase == .safety else { return }
+        let gap = faultRandom.chance(1, in: 3) ? options.faultGap / 20 : options.faultGap
+        heap.push(.fault, at: now + 1_000_000 + faultRandom.skewed(mean: gap))
+        let kinds: [FaultKinds] = [
+            .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset,
+        ].filter { options.faults.contains($0) }
+        guard !kinds.isEmpty else { return }
+        commit(faultRandom.pick(kinds))
+    }
+
+    private func commit(_ kind: FaultKinds) {
+        let victim = drawVictim()
+        switch kind {
+        case .processCrash: strike(victim, losesPower: false)
+        case .powerLoss: strike(victim, losesPower: true)
+        case .totalPowerLoss:
+            guard faultRandom.chance(1, in: 3) else { return }
+            strike(nodes[0], losesPower: true)
+            strike(nodes[1], losesPower: true)
+        case .pause: pause(victim, for: drawDuration())
+        case .cut:
+            let duration = drawDuration()
+            block(0, for: duration)
+            block(1, for: duration + faultRandom.below(options.timing.pingInterval))
+            if faultRandom.chance(1, in: 3) { resetAll("network unreachable") }
+        case .oneWay: block(victim.side, for: drawDuration())
+        default: resetAll("connection reset in mid-frame")
+        }
+    }
+
+    /// The primary more often than not.
+    private func drawVictim() -> SimulatedNode {
+        let drawn = nodes[faultRandom.below(2)]
+        guard faultRandom.chance(1, in: 3), let primary = nodes.first(where: { $0.isPrimary }) else { return drawn }
+        return primary
+    }
+
+    /// From a blip to longer than any time-out.
+    private func drawDuration() -> UInt64 {
+        switch faultRandom.below(4) {
+        case 0: faultRandom.below(options.timing.pingInterval / 2)
+        case 1: faultRandom.below(options.timing.pingTimeout * 2)
+        case 2: faultRandom.below(options.timing.cutOff)
+        default: options.timing.cutOff + faultRandom.below(options.timing.cutOff * 2)
+        }
+    }
+
+    private func strike(_ node: SimulatedNode, losesPower: Bool) {
+        crash(node, losesPower: losesPower)
+        heap.push(.restart(node: node.side, incarnation: node.incarnation), at: now + 1_000_000 + drawDuration())
+    }
+
+    private func resetAll(_ reason: String) {
+        for index in network.openSessions { reset(index, reason) }
+        if trace.isOn { trace.add(now, 2, "fault", reason) }
+    }
+
+    /// EIO, at one node only, and only while the other is whole.
+    func failsDisk(_ deed: SimulatedDisk.Deed, _ node: SimulatedNode) -> Bool {
+        guard options.faults.contains(.diskErrors), phase == .safety, node.side == options.errorNode, errorsLeft > 0,
+            diskRandoms[node.side].chance(1, in: 400)
+        else { return false }
+        let other = nodes[1 - node.side]
+        guard other.isUp, !other.isPaused, other.usesDisk, other.wasInStep, node.wasInStep, network.isWhole else { return false }
+        errorsLeft -= 1
+        if trace.isOn { trace.add(now, node.side, "fault", "this operation fails: \(deed.kindName)") }
+        return true
+    }
+}
+
+extension SimulatedDisk.Deed {
+    var kindName: String {
+        switch self {
+        case .read: "read"
+        case .fill: "read of an edge"
+        case .write: "write"
+        case .flush: "flush"
+        case .metadata: "metadata"
+        }
+    }
+}

@@ -1,0 +1,202 @@
+import Model
+import ReplicationCore
+
+/// How far the second phase has come.
+struct LivenessState {
+    var ends: UInt64 = 0
+    var resumedResync = false
+    var nextDeed: UInt64 = 0
+    /// The side whose data is given away to heal a split brain.
+    var loser: Int?
+    var splitBrainSeenAt: UInt64?
+    var settledSince: UInt64?
+    /// Whether this seed promotes a node before it looks for rest.
+    var wantsPrimary = false
+    var forcedOnce = false
+}
+
+/// The second phase: faults stop, the network heals, everybody is started, and within the budget all must come to rest:
+/// copies equal, nothing marked, no request waiting.
+extension Cluster {
+    private static let budget: UInt64 = 240_000_000_000
+    private static let longestSafety: UInt64 = 90_000_000_000
+
+    func watch() {
+        heap.push(.watch, at: now + 250_000_000)
+        checkDeeply()
+        guard phase == .liveness else {
+            let isTired = now > Self.longestSafety
+            if operationsLeft == 0 || isTired { beginLiveness() }
+            return
+        }
+        if isAtRest() {
+            let since = liveness.settledSince ?? now
+            liveness.settledSince = since
+            if now >= since + 1_000_000_000 { finish() }
+            return
+        }
+        liveness.settledSince = nil
+        if now > liveness.ends { return failLiveness() }
+        if now >= liveness.nextDeed {
+            liveness.nextDeed = now + 500_000_000
+            help()
+        }
+    }
+
+    private func beginLiveness() {
+        phase = .liveness
+        operationsLeft = 0
+        if trace.isOn { trace.add(now, 2, "phase", "faults stop") }
+        liveness.ends = now + Self.budget
+        liveness.wantsPrimary = administratorRandom.chance(2, in: 3)
+        for toward in 0...1 { heal(toward, network.cuts[toward]) }
+        for node in nodes {
+            node.isHeldDown = false
+            node.clientLeaves = false
+            resume(node)
+        }
+    }
+
+    // MARK: Helping
+
+    /// What an administrator does who wants the volume whole again.
+    private func help() {
+        for node in nodes {
+            if !node.isUp {
+                start(node)
+            } else if !node.usesDisk {
+                _ = attach(node)
+            }
+        }
+        guard nodes[0].isUp, nodes[1].isUp else { return }
+        if !liveness.resumedResync {
+            liveness.resumedResync = true
+            for node in nodes { ask(node, .resumeResync) }
+            for node in nodes { ask(node, .resyncRate(nil)) }
+        }
+        if healParting() { return }
+        servePrimary()
+    }
+
+    private func status(_ node: SimulatedNode) -> VolumeStatus? { node.live?.core.status(at: node.localTime(now)) }
+
+    private func isWaiting(_ node: SimulatedNode) -> Bool { !node.commands.isEmpty }
+
+    /// Both sides say why they are parted; then one gives its data away.
+    private func healParting() -> Bool {
+        guard let first = status(nodes[0])?.peers.first, let second = status(nodes[1])?.peers.first else { return false }
+        guard first.connection == .standalone || second.connection == .standalone else {
+            liveness.splitBrainSeenAt = nil
+            return false
+        }
+        let parting = ["split-brain", "unrelated-data", "rolled-back"]
+        let reasons = [first.reason, second.reason]
+        let parted = reasons.map { reason in reason.map { parting.contains($0) } ?? false }
+        if !parted[0], !parted[1] {
+            for node in nodes where !isWaiting(node) {
+                ask(node, .connect(peer: nil, discardMyData: false, dryRun: false, deadline: node.localTime(now + 5_000_000_000)))
+            }
+            return false
+        }
+        checkPartingIsExplained(reasons)
+        let seen = liveness.splitBrainSeenAt ?? now
+        liveness.splitBrainSeenAt = seen
+        guard parted[0], parted[1] else {
+            if now > seen + 30_000_000_000, liveness.loser == nil {
+                oracle.fail(.liveness, "I8", "only one side says that they are parted: \(reasons[0] ?? "-") / \(reasons[1] ?? "-")")
+            }
+            guard liveness.loser == nil else {
+                giveAway()
+                return true
+            }
+            // The other side learns it at the next meeting.
+            let ignorant = nodes[parted[0] ? 1 : 0]
+            if !isWaiting(ignorant) {
+                ask(ignorant, .connect(peer: nil, discardMyData: false, dryRun: false, deadline: ignorant.localTime(now + 5_000_000_000)))
+            }
+            return true
+        }
+        giveAway()
+        return true
+    }
+
+    private func giveAway() {
+        let loser = liveness.loser ?? drawLoser()
+        liveness.loser = loser
+        let node = nodes[loser]
+        guard !isWaiting(node) else { return }
+        if node.isPrimary {
+            ask(node, .demote(force: true, deadline: node.localTime(now + 10_000_000_000)))
+        } else {
+            ask(node, .connect(peer: nil, discardMyData: true, dryRun: false, deadline: node.localTime(now + 10_000_000_000)))
+        }
+    }
+
+    /// Never the last whole copy.
+    private func drawLoser() -> Int {
+        let whole = nodes.map { $0.live?.core.durableState.flags.contains(.inconsistent) == false }
+        if whole[0] != whole[1] { return whole[0] ? 1 : 0 }
+        return administratorRandom.below(2)
+    }
+
+    /// I8: a split brain is said only where both went on by themselves.
+    private func checkPartingIsExplained(_ reasons: [String?]) {
+        guard reasons.contains("split-brain"), !options.faults.contains(.reckless) else { return }
+        if oracle.wentOnAlone[0], oracle.wentOnAlone[1] { return }
+        oracle.fail("I8", "split brain is reported though not both copies went on alone")
+    }
+
+    private func servePrimary() {
+        let waits = nodes.contains { isWaiting($0) }
+        guard !waits, !nodes.contains(where: \.isPrimary) else { return }
+        guard liveness.wantsPrimary || now + Self.budget / 2 > liveness.ends else { return }
+        let node = nodes[administratorRandom.below(2)]
+        let isLate = now + Self.budget / 4 > liveness.ends
+        ask(
+            node,
+            .promote(force: isLate, peerFenced: nil, deadline: node.localTime(now + 5_000_000_000), dryRun: false))
+    }
+
+    // MARK: Rest
+
+    private func isAtRest() -> Bool {
+        guard copies.differing.count == 0 else { return false }
+        for node in nodes {
+            guard node.isUp, !node.isPaused, node.commands.isEmpty, node.operationsInFlight == 0 else { return false }
+            guard node.buffers.outstanding == 0, node.usesDisk else { return false }
+        }
+        for node in nodes {
+            guard let status = status(node), let peer = status.peers.first else { return false }
+            guard status.disk == .upToDate, peer.connection == .connected, peer.replication == .established,
+                peer.outOfSyncBytes == 0, peer.resync == nil, peer.disk == .upToDate
+            else { return false }
+        }
+        return !liveness.wantsPrimary || nodes.contains(where: \.isPrimary)
+    }
+
+    private func finish() {
+        oracle.checkAtRest(primary: nodes.first { $0.isPrimary }?.side, at: step)
+        isDone = true
+    }
+
+    private func failLiveness() {
+        var text = "no rest in \(Self.budget / 1_000_000_000) s without faults;"
+        if copies.differing.count > 0 { text += " \(copies.differing.count) blocks differ;" }
+        for node in nodes {
+            for case let operation? in node.operations { text += " node \(node.side) never answered \(operation.description);" }
+            for command in node.commands {
+                text += " node \(node.side) never answered \(command.command.map { "\($0)" } ?? "attach");"
+            }
+            if node.buffers.outstanding > 0 { text += " node \(node.side) holds \(node.buffers.outstanding) buffers;" }
+            guard let status = status(node), let peer = status.peers.first else {
+                text += " node \(node.side) is down;"
+                continue
+            }
+            text += " node \(node.side): \(status.role.rawValue) \(status.disk.rawValue) in step \(status.inStep)"
+                + " suspended \(status.suspended.map(\.rawValue)) suspect \(status.suspect), peer \(peer.connection.rawValue)"
+                + " \(peer.role.rawValue) \(peer.disk.rawValue) \(peer.replication?.rawValue ?? "-") out of sync"
+                + " \(peer.outOfSyncBytes) \(peer.reason ?? "-");"
+        }
+        oracle.fail(.liveness, "I3", text)
+    }
+}

@@ -1,0 +1,254 @@
+package import Model
+
+/// What the simulation found.
+package struct Violation: Error, Equatable, Sendable {
+    package enum Kind: Sendable { case safety, liveness }
+    package var kind: Kind
+    /// `I1` to `I11`, as in `3-replication`.
+    package var invariant: String
+    package var text: String
+
+    package init(_ kind: Kind, _ invariant: String, _ text: String) {
+        self.kind = kind
+        self.invariant = invariant
+        self.text = text
+    }
+}
+
+/// The two disks as the oracle sees them.
+package protocol DiskView: AnyObject {
+    /// What a read of the copy would give.
+    func value(_ copy: Int, _ sector: Int) -> UInt64
+    /// What the copy would hold after a loss of power now, at least.
+    func stableValue(_ copy: Int, _ sector: Int) -> UInt64
+    /// The step at which the copy last lost its cache.
+    func lastPowerLoss(_ copy: Int) -> UInt64
+}
+
+/// The ground truth: for each copy a `Shadow` of what it owes to clients. Acknowledgements bind the copies that the
+/// acknowledging primary requires (`Record`, `required`); a copy that is left behind owes only what was acknowledged
+/// before; one that comes back owes what its source does.
+package final class Oracle {
+    package private(set) var violation: Violation?
+    package private(set) var shadows: [Shadow]
+    private unowned let disks: any DiskView
+    /// Acknowledged writes that no acknowledged flush covers yet.
+    private var unflushed: [(operation: ClientOperation, acknowledged: UInt64)] = []
+    /// For each copy: an administrator gave its data away since it last acknowledged alone.
+    private var givenAway = [false, false]
+    /// For each copy: it served clients while the other was not required, since the two were last in step.
+    package private(set) var wentOnAlone = [false, false]
+    private var required: [NodeSet] = [NodeSet(), NodeSet()]
+    package private(set) var acknowledgedWrites = 0
+    package private(set) var checkedReads = 0
+    package private(set) var promotions = 0
+
+    package init(sectors: Int, disks: any DiskView) {
+        shadows = [Shadow(sectors: sectors), Shadow(sectors: sectors)]
+        self.disks = disks
+    }
+
+    package func fail(_ kind: Violation.Kind, _ invariant: String, _ text: String) {
+        if violation == nil { violation = Violation(kind, invariant, text) }
+    }
+
+    package func fail(_ invariant: String, _ text: String) { fail(.safety, invariant, text) }
+
+    // MARK: Clients
+
+    package func began(_ operation: ClientOperation) {
+        guard operation.changesData else { return }
+        for sector in operation.sectors {
+            let value = operation.value(of: sector)
+            shadows[0].begin(sector, value, at: operation.began)
+            shadows[1].begin(sector, value, at: operation.began)
+        }
+    }
+
+    /// A client was told that its write is done.
+    package func acknowledged(_ operation: ClientOperation, by primary: Int, required: NodeSet, at step: UInt64) {
+        acknowledgedWrites += 1
+        let members = sides(required)
+        if members.isEmpty { fail("I2", "\(operation.description) was acknowledged though no copy is required to have it") }
+        for member in members { checkPresence(operation, at: member, primary) }
+        for member in members {
+            for sector in operation.sectors {
+                shadows[member].acknowledge(
+                    sector, operation.value(of: sector), began: operation.began, at: step, durable: operation.forced)
+            }
+            if members.count == 1 {
+                shadows[member].aloneAcknowledgements += 1
+                givenAway[member] = false
+                wentOnAlone[member] = true
+            }
+        }
+        if !operation.forced { unflushed.append((operation, step)) }
+    }
+
+    /// No acknowledgement while a copy that must have it lacks the write; none of a forced write before it is stable.
+    private func checkPresence(_ operation: ClientOperation, at member: Int, _ primary: Int) {
+        guard disks.lastPowerLoss(member) <= operation.began else { return }
+        for sector in operation.sectors {
+            let value = operation.value(of: sector)
+            let found = disks.value(member, sector)
+            guard found == value else {
+                return fail(
+                    "I2", "node \(primary) acknowledged \(operation.description) while node \(member), which is in "
+                        + "step, holds \(WriteValue.describe(found)) in sector \(sector)")
+            }
+            guard !operation.forced || disks.stableValue(member, sector) == value else {
+                return fail(
+                    "I2", "node \(primary) acknowledged \(operation.description) while it is not stable on node \(member)")
+            }
+        }
+    }
+
+    /// Any request that was taken while the other copy was not required may have begun a generation.
+    package func serves(_ primary: Int, required: NodeSet) {
+        if sides(required) == [primary] { wentOnAlone[primary] = true }
+    }
+
+    package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {
+        let members = sides(required)
+        for (write, acknowledged) in unflushed where acknowledged < operation.began {
+            for member in members {
+                for sector in write.sectors where disks.value(member, sector) == write.value(of: sector) {
+                    guard disks.stableValue(member, sector) == write.value(of: sector) else {
+                        return fail(
+                            "I2", "node \(primary) answered a flush while \(write.description), acknowledged before it, "
+                                + "is not stable on node \(member)")
+                    }
+                }
+            }
+        }
+        unflushed.removeAll { $0.acknowledged < operation.began }
+        for member in members { shadows[member].flushed(begunAt: operation.began) }
+    }
+
+    package func read(
+        _ operation: ClientOperation, _ values: ArraySlice<UInt64>, by primary: Int, required: NodeSet, at step: UInt64
+    ) {
+        checkedReads += 1
+        let members = sides(required)
+        guard let judge = members.contains(primary) ? primary : members.first else { return }
+        for (sector, value) in zip(operation.sectors, values) {
+            guard shadows[judge].read(sector, value, began: operation.began, ended: step) else {
+                return fail(
+                    "I1", "node \(primary) read \(WriteValue.describe(value)) from sector \(sector) (\(operation.description), "
+                        + "begun at \(operation.began)); it may hold: \(shadows[judge].describe(sector))")
+            }
+            for member in members where member != judge {
+                _ = shadows[member].read(sector, value, began: operation.began, ended: step)
+            }
+        }
+    }
+
+    // MARK: Copies
+
+    package func lostPower(_ copy: Int, hadVolatileData: Bool) {
+        if hadVolatileData { shadows[copy].exposed = true }
+    }
+
+    /// An administrator said that the data of `copy` may be lost (discard, invalidate).
+    package func gaveAway(_ copy: Int) { givenAway[copy] = true }
+
+    /// What node `node` requires now. A copy that it begins to require owes from now on what this one does.
+    package func requires(_ node: Int, _ now: NodeSet, started: Bool = false) {
+        let before = required[node]
+        required[node] = now
+        guard !started, before != now, let own = NodeID(UInt8(node)), before.contains(own), now.contains(own) else { return }
+        let other = 1 - node
+        guard sides(now).contains(other), !sides(before).contains(other) else { return }
+        if shadows[other].aloneAcknowledgements > 0, !givenAway[other] {
+            fail(
+                "I9", "node \(node) takes node \(other) in though node \(other) has acknowledged "
+                    + "\(shadows[other].aloneAcknowledgements) requests alone that no administrator gave away")
+        }
+        adopt(other, from: node)
+    }
+
+    private func adopt(_ copy: Int, from source: Int) {
+        shadows[copy] = shadows[source]
+        shadows[copy].aloneAcknowledgements = 0
+        shadows[source].aloneAcknowledgements = 0
+        givenAway = [false, false]
+        wentOnAlone = [false, false]
+    }
+
+    package struct Promotion: Sendable {
+        /// By `--force`: the line ends, a new one begins.
+        package var forced: Bool
+        /// The administrator vouched that the other node is off.
+        package var peerFenced: Bool
+        /// What the copy's own metadata said: it is in step and not inconsistent.
+        package var inStep: Bool
+        package var required: NodeSet
+
+        package init(forced: Bool, peerFenced: Bool, inStep: Bool, required: NodeSet) {
+            self.forced = forced
+            self.peerFenced = peerFenced
+            self.inStep = inStep
+            self.required = required
+        }
+    }
+
+    /// Node `copy`, with a disk, begins to serve.
+    package func promoted(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
+        promotions += 1
+        guard !promotion.forced else { return rebase(copy, at: step) }
+        guard promotion.inStep else {
+            return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
+        }
+        let lenient = shadows[copy].exposed
+            && (promotion.peerFenced || shadows[1 - copy].exposed || shadows[copy].aloneAcknowledgements > 0)
+        for block in shadows[copy].blocks {
+            for sector in Int(block) * 8..<Int(block) * 8 + 8 {
+                let value = disks.value(copy, sector)
+                if shadows[copy].settle(sector, value, after: .process) { continue }
+                if lenient, shadows[copy].settle(sector, value, after: .power) { continue }
+                return fail(
+                    "I2", "node \(copy), promoted without force, holds \(WriteValue.describe(value)) in sector \(sector); "
+                        + "it may hold: \(shadows[copy].describe(sector))")
+            }
+        }
+        if lenient { shadows[copy].exposed = false }
+        if sides(promotion.required).contains(1 - copy) {
+            let alone = shadows[1 - copy].aloneAcknowledgements
+            shadows[1 - copy] = shadows[copy]
+            shadows[1 - copy].aloneAcknowledgements = alone
+        }
+    }
+
+    private func rebase(_ copy: Int, at step: UInt64) {
+        for block in shadows[0].blocks + shadows[1].blocks {
+            for sector in Int(block) * 8..<Int(block) * 8 + 8 {
+                shadows[copy].rebase(sector, disks.value(copy, sector), at: step)
+            }
+        }
+        shadows[copy].exposed = false
+    }
+
+    /// Both copies are equal and in step: each must hold what it owes.
+    package func checkAtRest(primary: Int?, at step: UInt64) {
+        for copy in 0...1 where primary == nil || primary == copy {
+            for block in shadows[copy].blocks {
+                for sector in Int(block) * 8..<Int(block) * 8 + 8 {
+                    let value = disks.value(copy, sector)
+                    if shadows[copy].exposed || shadows[copy].read(sector, value, began: step, ended: step + 1) { continue }
+                    return fail(
+                        "I2", "at rest node \(copy) holds \(WriteValue.describe(value)) in sector \(sector); it may hold: "
+                            + shadows[copy].describe(sector))
+                }
+            }
+        }
+    }
+
+    private func sides(_ set: NodeSet) -> [Int] {
+        switch set.rawValue & 3 {
+        case 1: [0]
+        case 2: [1]
+        case 3: [0, 1]
+        default: []
+        }
+    }
+}

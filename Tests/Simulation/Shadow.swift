@@ -1,0 +1,170 @@
+/// What a copy may hold, sector by sector, given what clients were told: the crash-aware shadow model of
+/// `reliability.md` 3.2. Moments are steps of the simulation, which order everything.
+///
+/// Law: a sector has candidates, each a write that began. A read must see one that no acknowledged later one had hidden
+/// when the read began; what was read counts as acknowledged. After the death of a process the copy holds one that was
+/// not hidden, whatever else was in flight is settled; after a loss of power it may be an older one, down to the last
+/// that is durable.
+package struct Shadow: Sendable {
+    /// Later than everything: not acknowledged.
+    static let never = UInt64.max
+
+    struct Candidate: Sendable {
+        var value: UInt64
+        var began: UInt64
+        /// Acknowledged, or seen by a read, whichever came first.
+        var effective: UInt64 = Shadow.never
+        var acknowledged: UInt64 = Shadow.never
+        var durable = false
+        /// Not live: only a later loss of power can bring it back.
+        var live = true
+    }
+
+    /// For each block the place of its eight histories; -1: nothing was ever written there.
+    private var places: [Int32]
+    /// Candidates of each sector of the blocks that have any, oldest first.
+    private var histories: [[Candidate]] = []
+    private var touched: [Int32] = []
+    /// The copy lost its cache while nothing else vouched for it: acknowledged writes that were not flushed may be gone.
+    package var exposed = false
+    /// Requests acknowledged here since another copy was last in step.
+    package var aloneAcknowledgements = 0
+
+    package init(sectors: Int) { places = Array(repeating: -1, count: sectors / 8) }
+
+    /// Blocks with a history, in the order in which they were first written.
+    package var blocks: [Int32] { touched }
+
+    private mutating func place(of sector: Int) -> Int {
+        let block = sector / 8
+        if places[block] < 0 {
+            places[block] = Int32(histories.count)
+            touched.append(Int32(block))
+            let never = [Candidate(value: 0, began: 0, effective: 0, acknowledged: 0, durable: true)]
+            histories.append(contentsOf: repeatElement(never, count: 8))
+        }
+        return Int(places[block]) + sector % 8
+    }
+
+    private func known(_ sector: Int) -> Int? {
+        let place = places[sector / 8]
+        return place < 0 ? nil : Int(place) + sector % 8
+    }
+
+    package mutating func begin(_ sector: Int, _ value: UInt64, at step: UInt64) {
+        histories[place(of: sector)].append(Candidate(value: value, began: step))
+    }
+
+    package mutating func acknowledge(_ sector: Int, _ value: UInt64, began: UInt64, at step: UInt64, durable: Bool) {
+        let place = place(of: sector)
+        for index in histories[place].indices.reversed()
+        where histories[place][index].value == value && histories[place][index].began == began {
+            histories[place][index].effective = min(histories[place][index].effective, step)
+            histories[place][index].acknowledged = step
+            if durable { histories[place][index].durable = true }
+            break
+        }
+        if durable || histories[place].count > 6 { forget(place) }
+    }
+
+    /// A flush that began at `step` was acknowledged: what was acknowledged before it is durable.
+    package mutating func flushed(begunAt step: UInt64) {
+        for place in histories.indices {
+            var changed = false
+            for index in histories[place].indices
+            where histories[place][index].acknowledged < step && !histories[place][index].durable {
+                histories[place][index].durable = true
+                changed = true
+            }
+            if changed { forget(place) }
+        }
+    }
+
+    /// Drops what can never come back: acknowledged before the newest durable one began.
+    private mutating func forget(_ place: Int) {
+        var newest: UInt64 = 0
+        for candidate in histories[place] where candidate.durable { newest = max(newest, candidate.began) }
+        guard histories[place].contains(where: { $0.effective < newest }) else { return }
+        histories[place].removeAll { $0.effective < newest }
+    }
+
+    private func isHidden(_ place: Int, _ index: Int, before step: UInt64) -> Bool {
+        let effective = histories[place][index].effective
+        for other in histories[place] where other.live && other.began > effective && other.effective < step { return true }
+        return false
+    }
+
+    /// Whether a read from `began` to `ended` may have seen `value`; what it saw is settled from then on.
+    package mutating func read(_ sector: Int, _ value: UInt64, began: UInt64, ended: UInt64) -> Bool {
+        guard let place = known(sector) else { return value == 0 }
+        var found = -1
+        for index in histories[place].indices
+        where histories[place][index].value == value && histories[place][index].live
+            && histories[place][index].began < ended && !isHidden(place, index, before: began) {
+            if found >= 0 { return true }  // Which of several zeroes it was cannot be told.
+            found = index
+        }
+        guard found >= 0 else { return false }
+        histories[place][found].effective = min(histories[place][found].effective, ended)
+        return true
+    }
+
+    package enum Loss: Sendable { case process, power }
+
+    /// The copy holds `value`: whether it may, after such a loss. What was in flight is settled.
+    package mutating func settle(_ sector: Int, _ value: UInt64, after loss: Loss) -> Bool {
+        guard let place = known(sector) else { return value == 0 }
+        var found = -1
+        for index in histories[place].indices where histories[place][index].value == value {
+            switch loss {
+            case .process:
+                if histories[place][index].live, !isHidden(place, index, before: Self.never) { found = index }
+            case .power: found = index
+            }
+        }
+        guard found >= 0 else { return false }
+        switch loss {
+        case .process:
+            // Of several zeroes it cannot be told which it is.
+            for index in histories[place].indices where histories[place][index].value != value {
+                histories[place][index].live = false
+            }
+        case .power:
+            var only = histories[place][found]
+            only.durable = true
+            only.live = true
+            histories[place] = [only]
+        }
+        return true
+    }
+
+    /// The line ends here by an administrator's word: the sector holds what it holds, and that is durable as far as it goes.
+    package mutating func rebase(_ sector: Int, _ value: UInt64, at step: UInt64) {
+        let place = place(of: sector)
+        histories[place] = [Candidate(value: value, began: 0, effective: step, acknowledged: step, durable: true)]
+    }
+
+    /// What a sector may hold, for a report.
+    package func describe(_ sector: Int) -> String {
+        guard let place = known(sector) else { return "nothing was written there" }
+        return histories[place].map { candidate in
+            let state = candidate.acknowledged != Self.never ? "acknowledged at \(candidate.acknowledged)"
+                : candidate.effective != Self.never ? "read at \(candidate.effective)" : "unacknowledged"
+            return "\(WriteValue.describe(candidate.value)) begun at \(candidate.began), \(state)"
+                + (candidate.durable ? ", durable" : "") + (candidate.live ? "" : ", settled against")
+        }.joined(separator: "; ")
+    }
+}
+
+/// The content of a sector: which write made it, and for which sector it was meant.
+package enum WriteValue {
+    package static func of(write: UInt64, sector: Int) -> UInt64 { write << 20 | UInt64(sector) }
+
+    package static func describe(_ value: UInt64) -> String {
+        switch value {
+        case 0: "zero"
+        case .max: "a buffer that was never filled"
+        default: "write \(value >> 20) of sector \(value & 0xF_FFFF)"
+        }
+    }
+}

@@ -1,0 +1,182 @@
+import Model
+import ReplicationCore
+
+/// A disk with a volatile cache. The data area holds a value per sector; the metadata area holds real bytes, which the
+/// production codecs made and the production loader reads back.
+///
+/// Law: data that was written lands in the cache; a flush makes stable what had completed before it began; metadata
+/// writes are stable when they complete. A process that dies leaves its submitted writes to the kernel: each is done or
+/// lost before the next process reads. A power loss keeps of everything not yet stable any subset of sectors, in order.
+final class SimulatedDisk {
+    enum Deed {
+        case read(OperationID, sector: Int, count: Int, BufferID, detectZeroes: Bool)
+        case fill(OperationID, exact: ByteRange, BufferID)
+        /// Nil values: zeroes.
+        case write(OperationID, sector: Int, count: Int, values: [UInt64]?, BufferID?)
+        case flush(OperationID, covers: Int)
+        case metadata(offset: Int, bytes: [UInt8], answer: Event)
+    }
+
+    struct Operation {
+        var deed: Deed
+        var fails: Bool
+    }
+
+    /// A completed write that is not stable yet.
+    struct Volatile {
+        var number: Int
+        var sector: Int
+        var count: Int
+        var values: [UInt64]?
+
+        func value(_ index: Int) -> UInt64 { values?[index] ?? 0 }
+    }
+
+    let side: Int
+    let copies: Copies
+    private(set) var stable: [UInt64]
+    private(set) var volatile: [Volatile] = []
+    private var completedWrites = 0
+    /// Sectors whose newest value a failed flush lost: read until the power goes.
+    private var forgotten: [Int] = []
+    private(set) var metadata: [UInt8]
+    /// Rises with each metadata write that landed.
+    private(set) var metadataRevision = 0
+    private var slots: [Operation?] = []
+    private var freeSlots: [Int] = []
+
+    init(side: Int, copies: Copies, metadataBytes: Int) {
+        self.side = side
+        self.copies = copies
+        stable = Array(repeating: 0, count: copies.current[side].count)
+        metadata = Array(repeating: 0, count: metadataBytes)
+    }
+
+    // MARK: Submission and completion
+
+    func submit(_ deed: Deed, fails: Bool) -> Int {
+        let operation = Operation(deed: deed, fails: fails)
+        if let slot = freeSlots.popLast() {
+            slots[slot] = operation
+            return slot
+        }
+        slots.append(operation)
+        return slots.count - 1
+    }
+
+    /// A flush that is submitted now covers writes with lower numbers.
+    var writeMark: Int { completedWrites }
+
+    func finish(_ slot: Int) -> Operation {
+        guard let operation = slots[slot] else { preconditionFailure("a disk operation ends once") }
+        slots[slot] = nil
+        freeSlots.append(slot)
+        return operation
+    }
+
+    var hasOperations: Bool { freeSlots.count < slots.count }
+
+    /// The write reaches the cache. One that fails may have reached it in part.
+    func land(sector: Int, count: Int, values: [UInt64]?, partly random: inout SplitMix, fails: Bool) {
+        guard fails else { return remember(Volatile(number: 0, sector: sector, count: count, values: values)) }
+        landSubset(sector: sector, count: count, values: values, &random)
+    }
+
+    private func remember(_ write: Volatile) {
+        var write = write
+        write.number = completedWrites
+        completedWrites += 1
+        for index in 0..<write.count { copies.set(side, write.sector + index, to: write.value(index)) }
+        volatile.append(write)
+    }
+
+    private func landSubset(sector: Int, count: Int, values: [UInt64]?, _ random: inout SplitMix) {
+        let share = random.pick([0, 50, 100] as [UInt64])
+        for index in 0..<count where random.chance(share, in: 100) {
+            remember(Volatile(number: 0, sector: sector + index, count: 1, values: [values?[index] ?? 0]))
+        }
+    }
+
+    func finishFlush(covers mark: Int, fails: Bool, _ random: inout SplitMix) {
+        var kept = 0
+        for write in volatile {
+            guard write.number < mark else { break }
+            kept += 1
+            for index in 0..<write.count {
+                if fails, random.chance(1, in: 2) {
+                    forgotten.append(write.sector + index)
+                } else {
+                    stable[write.sector + index] = write.value(index)
+                }
+            }
+        }
+        volatile.removeFirst(kept)
+    }
+
+    func landMetadata(offset: Int, bytes: [UInt8]) {
+        metadata.replaceSubrange(offset..<offset + bytes.count, with: bytes)
+        metadataRevision += 1
+    }
+
+    // MARK: Death
+
+    /// The process died: what it had submitted is done or lost.
+    func losesProcess(_ random: inout SplitMix) {
+        for slot in slots.indices {
+            guard let operation = slots[slot] else { continue }
+            switch operation.deed {
+            case .write(_, let sector, let count, let values, _):
+                landSubset(sector: sector, count: count, values: values, &random)
+            case .metadata(let offset, let bytes, _):
+                if random.chance(1, in: 2) { landMetadata(offset: offset, bytes: bytes) }
+            case .read, .fill, .flush: break
+            }
+        }
+        slots.removeAll()
+        freeSlots.removeAll()
+    }
+
+    /// The machine died: of what was not stable any subset of sectors is there.
+    func losesPower(_ random: inout SplitMix) {
+        tearMetadata(&random)
+        losesProcess(&random)
+        let share = random.pick([0, 0, 30, 70, 100] as [UInt64])
+        var touched = forgotten
+        for write in volatile {
+            for index in 0..<write.count {
+                touched.append(write.sector + index)
+                if random.chance(share, in: 100) { stable[write.sector + index] = write.value(index) }
+            }
+        }
+        volatile.removeAll()
+        forgotten.removeAll()
+        for sector in touched { copies.set(side, sector, to: stable[sector]) }
+    }
+
+    private func tearMetadata(_ random: inout SplitMix) {
+        for slot in slots.indices {
+            guard let operation = slots[slot], case .metadata(let offset, let bytes, _) = operation.deed else { continue }
+            for atom in 0..<bytes.count / 512 where random.chance(1, in: 2) {
+                landMetadata(offset: offset + atom * 512, bytes: Array(bytes[atom * 512..<atom * 512 + 512]))
+            }
+            slots[slot] = nil
+            freeSlots.append(slot)
+        }
+    }
+
+    // MARK: For the oracle
+
+    /// What may land, or not, if the process died now.
+    var writesInFlight: [(sector: Int, count: Int)] {
+        slots.compactMap { operation in
+            guard case .write(_, let sector, let count, _, _)? = operation?.deed else { return nil }
+            return (sector, count)
+        }
+    }
+
+    /// Whether `value` of `sector` is on stable storage, or superseded there.
+    func isVolatile(_ value: UInt64, at sector: Int) -> Bool {
+        guard copies[side, sector] == value, stable[sector] != value else { return false }
+        return true
+    }
+}

@@ -1,0 +1,112 @@
+import Model
+import ReplicationCore
+
+/// A running process: the core is not copyable, so it lives in a box.
+final class LiveReplica {
+    var core: Replica
+
+    init(_ core: consuming Replica) { self.core = core }
+}
+
+/// One machine with its disk, and the process on it while there is one.
+final class SimulatedNode {
+    let side: Int
+    let id: NodeID
+    let disk: SimulatedDisk
+    let clockOffset: UInt64
+
+    var live: LiveReplica?
+    /// Counts processes.
+    var incarnation = 0
+    var run = RunID.none
+    var bootID: (UInt64, UInt64)
+    /// Stopped: nothing is handled, everything queues up.
+    var isPaused = false
+    var inbox: [Event] = []
+    var buffers = BufferStore()
+    /// The earliest tick that was scheduled for this process; `.max`: none.
+    var scheduledTick = UInt64.max
+
+    /// The dial that is under way.
+    var dialing: Int?
+    /// What the next hello says.
+    var offersDiscard = false
+    /// The core uses the disk (`releaseDisk` ends that).
+    var usesDisk = false {
+        didSet { if oldValue, !usesDisk { lostDisk = true } }
+    }
+    /// This process was without a disk at some time.
+    var lostDisk = false
+    var isPrimary = false
+    /// Kept off by a cluster manager that fences.
+    var isHeldDown = false
+    /// Not to be started again by itself: an administrator stopped it.
+    var isStopped = false
+    /// `.stopped` was said in this turn.
+    var stopsNow = false
+
+    // Clients.
+    var operations: [ClientOperation?]
+    var clients: UInt32 = 0
+    /// The client is leaving: it sends nothing any more.
+    var clientLeaves = false
+
+    // Administrators.
+    var commands: [PendingCommand] = []
+    var outcomes: [UInt32: CommandOutcome] = [:]
+    var nextCommand: UInt32 = 1
+
+    // For the oracle.
+    var lastPowerLoss: UInt64 = 0
+    var durable: DurableView?
+    var durableRevision = -1
+    /// Before the last event its own metadata said: in step, and not inconsistent.
+    var wasInStep = false
+    /// A promotion that was answered in the same turn in which the role changed.
+    var lastPromotion: [(force: Bool, fenced: NodeID?)] = []
+
+    struct PendingCommand {
+        var id: CommandID
+        /// Nil: `attach`.
+        var command: Command?
+        /// Simulated nanoseconds at which it must have been answered.
+        var mustEnd: UInt64
+    }
+
+    init(side: Int, disk: SimulatedDisk, clockOffset: UInt64, bootID: (UInt64, UInt64), tickets: Int) {
+        self.side = side
+        id = NodeID(unchecked: UInt8(side))
+        self.disk = disk
+        self.clockOffset = clockOffset
+        self.bootID = bootID
+        operations = Array(repeating: nil, count: tickets)
+    }
+
+    var isUp: Bool { live != nil }
+    var operationsInFlight: Int { operations.reduce(0) { $0 + ($1 == nil ? 0 : 1) } }
+
+    func localTime(_ now: UInt64) -> MonotonicTime { MonotonicTime(nanoseconds: now + clockOffset) }
+    func globalTime(_ time: MonotonicTime) -> UInt64 {
+        time.nanoseconds > clockOffset ? time.nanoseconds - clockOffset : 0
+    }
+
+    /// What a dead process takes with it.
+    func forgetProcess() {
+        live = nil
+        incarnation += 1
+        isPaused = false
+        inbox.removeAll()
+        buffers = BufferStore()
+        scheduledTick = .max
+        dialing = nil
+        offersDiscard = false
+        usesDisk = false
+        lostDisk = false
+        stopsNow = false
+        isPrimary = false
+        for index in operations.indices { operations[index] = nil }
+        clients = 0
+        clientLeaves = false
+        commands.removeAll()
+    }
+}

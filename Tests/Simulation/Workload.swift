@@ -1,0 +1,166 @@
+import Model
+import ReplicationCore
+
+/// The clients: at whichever node is primary, and now and then at one that is not.
+extension Cluster {
+    func workload() {
+        guard operationsLeft > 0 else { return }
+        defer { heap.push(.workload, at: now + nextGap()) }
+        guard let node = pickNode() else { return }
+        if !node.isPrimary {
+            // A request that raced with a demotion.
+            if !node.isPaused { submitRequest(node, kind: .read) }
+            return
+        }
+        guard node.operationsInFlight < options.queueDepth, !node.clientLeaves else { return }
+        if node.clients == 0 {
+            node.clients = 1
+            deliver(.clientsChanged(count: 1), to: node)
+            guard node.isUp else { return }
+        }
+        operationsLeft -= 1
+        submitRequest(node, kind: drawKind())
+    }
+
+    private func nextGap() -> UInt64 {
+        if thinkBurst > 0 {
+            thinkBurst -= 1
+            return 1 + workloadRandom.below(50_000)
+        }
+        if workloadRandom.chance(1, in: 3) { thinkBurst = workloadRandom.within(1...options.queueDepth * 2) }
+        if workloadRandom.chance(1, in: 40) { return workloadRandom.below(UInt64(800_000_000)) }
+        return 1 + workloadRandom.skewed(mean: options.thinkTime)
+    }
+
+    private func pickNode() -> SimulatedNode? {
+        let first = workloadRandom.below(2)
+        let order = [nodes[first], nodes[1 - first]]
+        if let primary = order.first(where: { $0.isUp && $0.isPrimary }) { return primary }
+        guard workloadRandom.chance(1, in: 50) else { return nil }
+        return order.first { $0.isUp }
+    }
+
+    private func drawKind() -> ClientRequest.Kind {
+        let draw = workloadRandom.below(UInt64(100))
+        if draw < options.readShare { return .read }
+        if draw < options.readShare + options.flushShare { return .flush }
+        if options.faults.contains(.zeroing), workloadRandom.chance(1, in: 4) {
+            return workloadRandom.chance(1, in: 2) ? .zero : .trim
+        }
+        return .write
+    }
+
+    private func submitRequest(_ node: SimulatedNode, kind: ClientRequest.Kind) {
+        guard let ticket = node.operations.firstIndex(where: { $0 == nil }) else { return }
+        let range = kind == .flush ? ByteRange(offset: 0, length: 0) : drawRange(aligned: kind == .zero || kind == .trim)
+        var operation = ClientOperation(
+            ticket: UInt32(ticket), kind: kind, range: range,
+            forced: kind != .read && kind != .flush && workloadRandom.chance(options.forcedShare, in: 100), buffer: nil,
+            write: nextWrite, began: step, beganAt: now)
+        nextWrite += 1
+        let blocks = range.blocks
+        switch kind {
+        case .read: operation.buffer = node.buffers.take(.clientRead, blocks: blocks.count)
+        case .write:
+            let buffer = node.buffers.take(.clientWrite, blocks: blocks.count)
+            let first = Int(blocks.lowerBound) * 8
+            for sector in operation.sectors { node.buffers.set(buffer, sector - first, to: operation.value(of: sector)) }
+            operation.buffer = buffer
+        case .zero, .trim, .flush: break
+        }
+        node.operations[ticket] = operation
+        oracle.began(operation)
+        deliver(
+            .clientRequest(
+                ClientRequest(
+                    ticket: operation.ticket, kind: kind, range: range, forced: operation.forced, buffer: operation.buffer)),
+            to: node)
+    }
+
+    /// A few blocks in each of up to ten extents, so that requests collide and the log has no room for all.
+    private func drawRange(aligned: Bool) -> ByteRange {
+        let extents = (options.blocks + Geometry.blocksPerExtent - 1) / Geometry.blocksPerExtent
+        let first = workloadRandom.below(extents) * Geometry.blocksPerExtent
+        let room = min(Geometry.blocksPerExtent, options.blocks - first)
+        let hot = min(options.hotBlocks, room)
+        let start = first + (workloadRandom.chance(1, in: 64) ? workloadRandom.below(room) : workloadRandom.below(hot))
+        let most = min(options.largestRequestBlocks, first + room - start)
+        let count = 1 + workloadRandom.below(most)
+        var range = ByteRange(blocks: start..<start + count)
+        guard !aligned, options.faults.contains(.unaligned), workloadRandom.chance(1, in: 3) else { return range }
+        let head = workloadRandom.below(UInt64(8))
+        let tail = workloadRandom.below(count * 8 - head)
+        range.offset += head * 512
+        range.length -= (head + tail) * 512
+        return range
+    }
+
+    // MARK: Answers
+
+    func replied(_ ticket: UInt32, _ result: ClientResult, _ node: SimulatedNode) {
+        guard Int(ticket) < node.operations.count, let operation = node.operations[Int(ticket)] else {
+            return oracle.fail("I7", "node \(node.side) answered ticket \(ticket) twice")
+        }
+        node.operations[Int(ticket)] = nil
+        trace.mix(UInt64(ticket) &+ operation.write << 8)
+        if operation.kind == .read, let buffer = operation.buffer, node.buffers.isInUse(buffer) {
+            oracle.fail("I7", "node \(node.side) answered \(operation.description) while its disk uses the buffer")
+        }
+        switch result {
+        case .done: done(operation, node)
+        case .failed:
+            if !options.faults.contains(.diskErrors), !node.lostDisk {
+                oracle.fail("I7", "node \(node.side) failed \(operation.description) though no disk failed")
+            }
+        case .notPrimary:
+            if node.isPrimary, node.live?.core.isPrimary == true, node.commands.isEmpty {
+                oracle.fail("I7", "node \(node.side) is primary and says that it is not, to \(operation.description)")
+            }
+        }
+        if operation.kind == .read, let buffer = operation.buffer { node.buffers.release(buffer) }
+    }
+
+    private func done(_ operation: ClientOperation, _ node: SimulatedNode) {
+        guard let live = node.live else { return }
+        guard node.isPrimary || live.core.isPrimary else {
+            return oracle.fail("I4", "node \(node.side), not primary, did \(operation.description)")
+        }
+        let required = live.core.durableState.required
+        switch operation.kind {
+        case .write, .zero, .trim: oracle.acknowledged(operation, by: node.side, required: required, at: step)
+        case .flush: oracle.flushed(operation, by: node.side, required: required)
+        case .read:
+            guard let buffer = operation.buffer else { return }
+            let first = Int(operation.range.offset % Geometry.blockSize / 512)
+            let values = node.buffers.sectors(of: buffer)[first..<first + operation.sectors.count]
+            oracle.read(operation, values, by: node.side, required: required, at: step)
+        }
+    }
+
+    /// All connections end. Their requests were answered before; what still lies in their sockets nobody reads.
+    func clientsClosed(_ node: SimulatedNode) {
+        node.inbox.removeAll { event in
+            guard case .clientRequest(let request) = event else { return false }
+            node.operations[Int(request.ticket)] = nil
+            if let buffer = request.buffer { node.buffers.release(buffer) }
+            return true
+        }
+        for case let operation? in node.operations {
+            oracle.fail("I7", "node \(node.side) closed its clients before it answered \(operation.description)")
+        }
+        node.clients = 0
+        node.clientLeaves = false
+        later(.clientsChanged(count: 0), to: node)
+    }
+
+    /// The client goes as soon as its requests are answered.
+    func letClientGo(_ node: SimulatedNode) -> Bool {
+        guard node.clients > 0 else { return true }
+        node.clientLeaves = true
+        guard node.operationsInFlight == 0, !node.isPaused else { return false }
+        node.clients = 0
+        node.clientLeaves = false
+        deliver(.clientsChanged(count: 0), to: node)
+        return true
+    }
+}
