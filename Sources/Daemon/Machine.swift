@@ -1,0 +1,36 @@
+package import LinuxIO
+
+/// What every part of the daemon works with: one ring, one pool of buffers. One for each process; one thread.
+package final class Machine {
+    package let ring: Ring
+    package let pool: BufferPool
+
+    /// - Throws: when there is no io_uring.
+    package init(entries: Int = 1024, classes: [BufferPool.SizeClass] = BufferPool.defaultClasses) throws(SystemError) {
+        ring = try Ring(entries: entries)
+        pool = BufferPool(classes: classes)
+    }
+}
+
+/// Whose completion it is: the kind of its token. Slot and serial belong to the owner.
+package enum TokenKind: UInt8, Sendable {
+    // The volume.
+    case disk = 1
+    case nbdListener = 2
+    case nbd = 3
+    case wake = 4
+    case signal = 5
+    case watchdog = 6
+    // The peers.
+    case peerListener = 16
+    case peer = 17
+    // The administrator.
+    case controlListener = 32
+    case control = 33
+}
+
+extension Token {
+    package init(_ kind: TokenKind, slot: Int = 0, serial: UInt32 = 0) {
+        self.init(kind: kind.rawValue, slot: slot, serial: serial)
+    }
+}
