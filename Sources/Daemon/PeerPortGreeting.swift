@@ -1,0 +1,239 @@
+import Formats
+import Glibc
+import LinuxIO
+import Model
+import ReplicationCore
+
+/// From a connected socket to an open session or a refusal, and the end of both.
+extension PeerPort {
+    // MARK: Accepting
+
+    func accept() {
+        guard listener >= 0, !isAccepting, acceptAgain == nil else { return }
+        let strangers = live.lazy.filter { $0.isHalfOpen }
+        guard strangers.count < limits.halfOpen, live.count + 8 < slots.count else {
+            // Whoever holds a place without saying anything loses it to the next one; `reap` accepts again.
+            if let oldest = strangers.first(where: { $0.phase == .greeting }) { end(oldest) }
+            return
+        }
+        isAccepting = true
+        machine.ring.accept(listener, token: Token(.peerListener))
+    }
+
+    func accepted(_ completion: Completion) {
+        isAccepting = false
+        if listener < 0 {
+            if completion.error == nil { Sockets.close(completion.result) }
+            return
+        }
+        guard completion.error == nil else {
+            // Aborted connections are nobody's fault; a lack of descriptors passes.
+            acceptAgain = monotonicNow() + 100_000_000
+            return
+        }
+        let address = Sockets.peerAddress(of: completion.result)?.description ?? "an unknown address"
+        let session = adopt(
+            completion.result, dialed: nil, address: address,
+            greeting: PeerGreeting(acceptingAs: identity, discards: discards),
+            deadline: monotonicNow() + limits.greetingTimeout)
+        if let session {
+            setUp(session)
+            session.stream?.receive(machine.ring)
+        } else {
+            Sockets.close(completion.result)
+        }
+        accept()
+    }
+
+    // MARK: Greeting
+
+    /// Gives a socket a place; nil when all are taken.
+    func adopt(
+        _ socket: Int32, dialed: NodeID?, address: String, greeting: PeerGreeting, deadline: UInt64
+    ) -> PeerSession? {
+        guard let slot = slots.firstIndex(where: { $0 == nil }) else { return nil }
+        serial &+= 1
+        let session = PeerSession(
+            slot: slot, serial: serial, dialed: dialed, address: address, socket: socket, greeting: greeting,
+            deadline: deadline)
+        slots[slot] = session
+        live.append(session)
+        return session
+    }
+
+    func setUp(_ session: PeerSession) {
+        Sockets.setNoDelay(session.socket)
+        let cutOff = identity.configuration.timing.cutOff / 1_000_000
+        Sockets.setUserTimeout(session.socket, milliseconds: Int(clamping: cutOff))
+        if let bytes = limits.socketBuffers { Sockets.setBuffers(session.socket, send: bytes, receive: bytes) }
+        session.beginStream(limits.stream)
+    }
+
+    /// Sends what the greeting has to say.
+    func speak(_ session: PeerSession) {
+        guard let stream = session.stream, !session.greeting.output.isEmpty else { return }
+        let isQueued = session.greeting.output.withUnsafeBytes { stream.append($0) }
+        precondition(isQueued, "a greeting does not fit into an empty queue")
+        session.greeting.output = []
+        stream.flush(machine.ring)
+    }
+
+    /// Takes the greeting's messages out of what arrived, until it is over or more is needed.
+    func greet(_ session: PeerSession, _ stream: ByteStream, into events: inout EventQueue) {
+        while session.phase == .greeting {
+            let step: PeerGreeting.Step
+            do throws(HelloError) {
+                guard let message = try nextGreeting(stream) else { break }
+                step = session.greeting.receive(message)
+            } catch {
+                step = session.greeting.refuse(error)
+            }
+            speak(session)
+            switch step {
+            case .wait: continue
+            case .open: open(session, into: &events)
+            case .refuse(let refusal): refuse(session, refusal, into: &events)
+            }
+        }
+    }
+
+    private func nextGreeting(_ stream: ByteStream) throws(HelloError) -> HelloMessage? {
+        let bytes = stream.received
+        guard bytes.count >= HelloFrame.headerLength else { return nil }
+        let header = try HelloFrame.decodeHeader(
+            UnsafeRawBufferPointer(rebasing: bytes[..<HelloFrame.headerLength]))
+        let length = HelloFrame.headerLength + header.bodyLength
+        guard bytes.count >= length else { return nil }
+        let body = UnsafeRawBufferPointer(rebasing: bytes[HelloFrame.headerLength..<length])
+        let message = try HelloFrame.decode(header, body: body)
+        stream.consume(length)
+        return message
+    }
+
+    private func open(_ session: PeerSession, into events: inout EventQueue) {
+        guard let theirs = session.greeting.theirs else { preconditionFailure("a greeting ended without a hello") }
+        // A session id that is in use is a replay, or an accident as unlikely.
+        guard !live.contains(where: { $0.id == theirs.session }) else {
+            return fail(session, "the session's id is in use", into: &events)
+        }
+        session.phase = .open
+        session.deadline = nil
+        session.node = theirs.node
+        session.id = theirs.session
+        if session.dialed != nil { dials[Int(theirs.node.rawValue)] = nil }
+        lastProblems[Int(theirs.node.rawValue)] = nil
+        let direction = session.dialed == nil ? "accepted from" : "dialed to"
+        let proof = identity.secret == nil ? "not authenticated" : "authenticated"
+        note(
+            Note(
+                .info, "session", "\(session.id) opened, \(direction) \(session.address), \(proof)", peer: theirs.node))
+        events.append(
+            .sessionOpened(
+                theirs.node, theirs.session, run: theirs.run, dialedHere: session.dialed != nil,
+                discardsItsData: theirs.discardMyData))
+    }
+
+    /// Ours is told to the other side before the connection ends. An accepted connection that proved nothing must not
+    /// be able to change anything here but the log.
+    private func refuse(_ session: PeerSession, _ refusal: PeerRefusal, into events: inout EventQueue) {
+        let told = refusal.isOurs ? refusal.message : "\(refusal.message) (says the other side)"
+        if let node = session.dialed {
+            if dials[Int(node.rawValue)] != nil {
+                if refusal.reason != "malformed" {
+                    events.append(.peerRefused(node, reason: refusal.reason, message: refusal.message))
+                }
+                part(session)
+                dialFailed(node, "\(session.address): \(told)", into: &events)
+            }
+        } else if refusal.isProven, let node = session.greeting.theirs?.node, node != identity.node,
+            identity.configuration.node(node) != nil
+        {
+            events.append(.peerRefused(node, reason: refusal.reason, message: refusal.message))
+        }
+        complain(session, "refused: \(refusal.reason): \(told)")
+        if session.phase != .ended { part(session) }
+    }
+
+    func complain(_ session: PeerSession, _ text: String) {
+        guard session.dialed == nil, let addition = complaints.admit(at: monotonicNow()) else { return }
+        let node = session.greeting.theirs?.node
+        note(Note(.warning, "connection", "\(session.address) \(text)\(addition)", peer: node))
+    }
+
+    // MARK: Ending
+
+    /// It broke, or broke a rule: whoever waits for it hears why.
+    func fail(_ session: PeerSession, _ why: String, into events: inout EventQueue) {
+        switch session.phase {
+        case .connecting, .greeting:
+            if let node = session.dialed {
+                session.phase = .parting
+                end(session)
+                dialFailed(node, "\(session.address): \(why)", into: &events)
+            } else {
+                // A port scanner, or a health check that says nothing, is no news.
+                if session.greeting.theirs != nil || session.stream?.totalReceived != 0 { complain(session, why) }
+            }
+        case .open:
+            if let node = session.node {
+                note(Note(.info, "session", "\(session.id) closed: \(why)", peer: node))
+                events.append(.sessionClosed(node, session.id, why))
+            }
+        case .parting, .ended: break
+        }
+        end(session)
+    }
+
+    /// Nothing more is said to the core of this session; what is queued goes out, then the other side's end is awaited.
+    func part(_ session: PeerSession) {
+        guard session.phase == .greeting || session.phase == .open, let stream = session.stream else {
+            return end(session)
+        }
+        session.phase = .parting
+        session.deadline = monotonicNow() + limits.partingTimeout
+        stream.flush(machine.ring)
+        drop(session, stream)
+        halfClose(session, stream)
+    }
+
+    /// Once all is sent the other side is told so. A close with unread bytes would take back what it has not read yet.
+    func halfClose(_ session: PeerSession, _ stream: ByteStream) {
+        guard session.phase == .parting, !session.isHalfClosed, stream.queuedBytes == 0,
+            session.firstWaiting == session.waiting.count
+        else { return }
+        session.isHalfClosed = true
+        shutdown(stream.socket, Int32(SHUT_WR))
+    }
+
+    /// At once. The session stays until the kernel is done with it.
+    func end(_ session: PeerSession) {
+        if session.phase != .ended {
+            if let stream = session.stream {
+                stream.close(machine.ring)
+            } else if session.socket >= 0 {
+                machine.ring.cancel(session.token(.connect))
+            }
+        }
+        session.phase = .ended
+        session.deadline = nil
+        reap(session)
+    }
+
+    /// Gives back all that an ended session held, as soon as nothing of it is in flight.
+    func reap(_ session: PeerSession) {
+        guard session.isFinished, slots[session.slot] === session else { return }
+        if let stream = session.stream {
+            while let tag = stream.nextReleased() { machine.pool.release(tag) }
+        }
+        for waiting in session.waiting[session.firstWaiting...] {
+            if let payload = waiting.message.payload { machine.pool.release(payload.buffer.index) }
+        }
+        if session.buffer >= 0 { machine.pool.release(session.buffer) }
+        session.buffer = -1
+        session.waiting = []
+        session.firstWaiting = 0
+        slots[session.slot] = nil
+        live.removeAll { $0 === session }
+        accept()
+    }
+}
