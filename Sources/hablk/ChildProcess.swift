@@ -41,7 +41,12 @@ struct ChildProcess {
         sigemptyset(&standard)
         sigaddset(&standard, SIGPIPE)
         posix_spawnattr_setsigdefault(&attributes, &standard)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGDEF | (detached ? 0x80 : 0)))
+        var none = sigset_t()
+        sigemptyset(&none)
+        posix_spawnattr_setsigmask(&attributes, &none)
+        // 0x80 is POSIX_SPAWN_SETSID, which does not import.
+        let flags = POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK | (detached ? 0x80 : 0)
+        posix_spawnattr_setflags(&attributes, Int16(flags))
 
         let environment = Self.environment(adding: variables)
         var processID: pid_t = 0
@@ -91,6 +96,37 @@ struct ChildProcess {
             guard errno == EINTR else { return 1 }
         }
         return status & 0x7f == 0 ? status >> 8 & 0xff : 128 + status & 0x7f
+    }
+
+    /// Runs `program` to its end. Its standard output and standard error come back as one text.
+    static func run(
+        _ program: String, _ arguments: [String], variables: [String: String] = [:]
+    ) throws(CommandFailure) -> (code: Int32, text: String) {
+        var ends: [Int32] = [-1, -1]
+        guard pipe2(&ends, O_CLOEXEC) == 0 else {
+            throw .failed("no-pipe", "pipe: \(String(cString: strerror(errno)))", remedy: "close some files")
+        }
+        defer { close(ends[0]) }
+        let child: ChildProcess
+        do throws(CommandFailure) {
+            child = try ChildProcess(
+                program, arguments, variables: variables, output: .descriptor(ends[1]), errors: .descriptor(ends[1]))
+        } catch {
+            close(ends[1])
+            throw error
+        }
+        close(ends[1])
+        var bytes: [UInt8] = []
+        var piece = [UInt8](repeating: 0, count: 16 << 10)
+        while true {
+            let count = read(ends[0], &piece, piece.count)
+            if count > 0 {
+                bytes.append(contentsOf: piece[..<count])
+            } else if count == 0 || errno != EINTR {
+                break
+            }
+        }
+        return (child.wait(), String(decoding: bytes, as: UTF8.self))
     }
 
     func send(_ signal: Int32) { kill(processID, signal) }

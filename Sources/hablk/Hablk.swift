@@ -29,7 +29,7 @@ import Model
         subcommands: [
             Create.self, Run.self, Up.self, Down.self, Promote.self, Demote.self, Connect.self, Disconnect.self,
             Attach.self, Detach.self, Outdate.self, Invalidate.self, StatusCommand.self, Events.self, Wait.self,
-            Resync.self, Metadata.self, Config.self,
+            Resync.self, Metadata.self, Config.self, Demo.self,
         ])
 
     static func main() {

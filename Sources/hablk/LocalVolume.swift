@@ -7,7 +7,7 @@ struct LocalVolume {
     let name: String
     /// `--node`.
     let node: String?
-    let paths = RuntimePaths()
+    var paths = RuntimePaths()
 
     func configuration() throws(CommandFailure) -> Configuration { try Configuration.load(name, paths: paths) }
 
