@@ -8,7 +8,7 @@ extension BlockFile {
         return try open(path, kind, extraFlags: kind == .blockDevice ? O_EXCL : 0)
     }
 
-    /// Makes a regular file of `size` bytes without space of its own (sparse, reads as zeroes, mode 0600), and opens it.
+    /// Makes a regular file of `size` bytes without space of its own (sparse, all zeroes, mode 0600); opens it.
     /// - Throws: `exists` when anything bears that name.
     package static func create(_ path: String, size: UInt64) throws(BlockFileError) -> BlockFile {
         let descriptor = hablk_open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)

@@ -201,7 +201,7 @@ package final class ByteStream {
     }
 
     /// Fills the caller's memory with the next `count` bytes: first from `received`, the rest straight from the socket.
-    /// No receive may be in flight.
+    /// No receive may be in flight. The memory is the stream's until `.filled`, `.ended`, `.failed` or `.closed`.
     /// - Returns: true when the memory is filled already; otherwise `.filled` says so later.
     package func receive(
         into memory: UnsafeMutableRawPointer, count: Int, _ ring: borrowing Ring
@@ -230,8 +230,10 @@ package final class ByteStream {
             return .closed
         }
         if count == -Int(EAGAIN) || count == -Int(EINTR) { return receiveAgain(ring) }
-        guard count >= 0 else { return .failed(-completion.result) }
-        guard count > 0 else { return .ended }
+        guard count > 0 else {
+            target = nil
+            return count == 0 ? .ended : .failed(-completion.result)
+        }
         totalReceived += UInt64(count)
         guard let place = target else {
             inboxEnd += count

@@ -8,13 +8,21 @@ import Glibc
 /// be in flight into memory that lives on.
 package struct Ring: ~Copyable {
     /// How the kernel runs completions for us, best first.
-    package enum Mode: String, Sendable {
+    package enum Mode: String, Sendable, CaseIterable {
         /// Only while we wait: one batch per turn, no interrupts of our work (Linux 6.1).
         case deferred
         /// At any of our kernel entries (Linux 5.19).
         case cooperative
         /// By interrupting us.
         case plain
+
+        var flags: UInt32 {
+            switch self {
+            case .deferred: HABLK_RING_DEFERRED
+            case .cooperative: HABLK_RING_COOPERATIVE
+            case .plain: 0
+            }
+        }
     }
 
     /// Counters since the ring was made.
@@ -41,20 +49,19 @@ package struct Ring: ~Copyable {
 
     package let mode: Mode
 
-    /// - Parameter entries: submissions per turn before the ring submits by itself; rounded up to a power of two,
-    ///   1…32768. Four times as many completions may wait; more are kept by the kernel.
+    /// - Parameters:
+    ///   - entries: submissions per turn before the ring submits by itself; rounded up to a power of two, 1…32768. Four
+    ///     times as many completions may wait; more are kept by the kernel.
+    ///   - modes: the first that the kernel takes is used.
     /// - Throws: when io_uring is absent, switched off (`kernel.io_uring_disabled`) or forbidden by a seccomp filter.
-    package init(entries: Int = 1024) throws(SystemError) {
+    package init(entries: Int = 1024, modes: [Mode] = Mode.allCases) throws(SystemError) {
         precondition(entries > 0 && entries <= 32768, "a ring has 1…32768 entries")
-        let modes: [(Mode, UInt32)] = [
-            (.deferred, HABLK_RING_DEFERRED), (.cooperative, HABLK_RING_COOPERATIVE), (.plain, 0),
-        ]
         let queues = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
         queues.initialize(to: io_uring())
         var accepted: Mode?
         var code: Int32 = 0
-        for (mode, flags) in modes where accepted == nil {
-            code = -hablk_ring_open(queues, UInt32(entries), UInt32(entries * 4), flags)
+        for mode in modes where accepted == nil {
+            code = -hablk_ring_open(queues, UInt32(entries), UInt32(entries * 4), mode.flags)
             if code == 0 { accepted = mode }
         }
         guard let accepted else {
@@ -84,6 +91,7 @@ package struct Ring: ~Copyable {
     /// Hands all submissions to the kernel and sleeps until a completion is there or the deadline is over.
     ///
     /// - Parameter deadlineNanoseconds: of `monotonicNow()`; nil waits without end, a past one only looks.
+    ///   A wait that a suspend of the machine interrupted lasts longer by up to what was left: read the clock after it.
     package func submitAndWait(until deadlineNanoseconds: UInt64?) {
         let code = enter(until: deadlineNanoseconds)
         bookkeeping.pointee.addressesUsed = 0

@@ -4,7 +4,7 @@ import Glibc
 /// SIGTERM, SIGINT and SIGHUP as completions of the ring instead of interruptions; SIGPIPE ignored.
 ///
 /// Made once, before any other thread is started, because threads inherit which signals are blocked. So do child
-/// processes: whoever starts one gives it an empty signal mask.
+/// processes, which inherit the ignored SIGPIPE too: whoever starts one gives it an empty mask and default signals.
 package final class Signals {
     package enum Signal: Equatable, Sendable { case terminate, interrupt, hangUp }
 
@@ -23,11 +23,11 @@ package final class Signals {
     }
 
     /// The next signal completes `token`; ask again after each.
-    package func await(_ ring: borrowing Ring, token: Token) {
+    package func listen(_ ring: borrowing Ring, token: Token) {
         ring.read(descriptor, into: record, count: Int(HABLK_SIGNAL_RECORD_BYTES), offset: 0, token: token)
     }
 
-    /// Which signal a completion of `await` brought; nil when it brought none.
+    /// Which signal a completion of `listen` brought; nil when it brought none.
     package func signal(from completion: Completion) -> Signal? {
         guard completion.result == HABLK_SIGNAL_RECORD_BYTES else { return nil }
         // ssi_signo is the first field.

@@ -248,6 +248,17 @@ private func fill(_ memory: UnsafeMutableRawBufferPointer, seed: UInt64) {
         try pair.end()
     }
 
+    @Test private func `a payload that the peer breaks off is an end`() throws {
+        let pair = try Pair(.tcp)
+        let target = PageMemory(count: 4096)
+        #expect(bytes("only this") { pair.left.append($0) })
+        pair.left.closeWhenSent(pair.ring)
+        #expect(pair.right.receive(into: target.start, count: 4096, pair.ring) == false)
+        while !pair.rightEnded { _ = try pair.step() }
+        #expect(pair.right.totalReceived == 9 && !pair.right.isReceiving)
+        try pair.end()
+    }
+
     @Test private func `a receive buffer that is full says so`() throws {
         let pair = try Pair(.unix, limits: ByteStream.Limits(receiveBytes: 16))
         #expect(bytes("0123456789abcdef++") { pair.left.append($0) })

@@ -30,10 +30,11 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(token != Token.unheard)
     }
 
-    @Test func `what is written durably is read back`() throws {
+    @Test(arguments: Ring.Mode.allCases)
+    func `what is written durably is read back in every mode of the ring`(mode: Ring.Mode) throws {
         let folder = TemporaryFolder()
         let file = try BlockFile.create(folder.file("disk"), size: 1 << 20)
-        let ring = try Ring(entries: 8)
+        let ring = try Ring(entries: 8, modes: [mode])
         let pool = BufferPool()
         let (source, target) = (pool.take(bytes: 65536)!, pool.take(bytes: 65536)!)
         for place in 0..<65536 {
@@ -96,7 +97,7 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         let ring = try Ring(entries: 8)
         let wake = try WakeUp()
         let token = Token(kind: 1, slot: 7, serial: 3)
-        ring.await(wake, token: token)
+        ring.listen(to: wake, token: token)
         ring.submitAndWait(until: 0)
         ring.cancel(token)
         let completion = try nextCompletion(ring)
@@ -110,7 +111,7 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         let ring = try Ring(entries: 8)
         let thread = try SideThread<Int>()
         let token = Token(kind: 1, slot: 0)
-        ring.await(thread.wakeUp, token: token)
+        ring.listen(to: thread.wakeUp, token: token)
         thread.submit(41) { 1 + 1 }
         #expect(try completion(of: token, ring).result == 8)
         let reply = try #require(thread.nextReply())
@@ -123,7 +124,7 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
             let signals = try Signals()
             let ring = try Ring(entries: 8)
             for (number, expected) in [(SIGTERM, Signals.Signal.terminate), (SIGHUP, .hangUp), (SIGINT, .interrupt)] {
-                signals.await(ring, token: Token(kind: 1, slot: 0))
+                signals.listen(ring, token: Token(kind: 1, slot: 0))
                 pthread_kill(pthread_self(), number)
                 ring.submitAndWait(until: nil)
                 guard let completion = ring.nextCompletion(), signals.signal(from: completion) == expected else {
