@@ -12,13 +12,25 @@ package enum ClientResult: Equatable, Sendable {
 /// All that a replica can want. The interpreter performs them in order.
 package enum Effect: Sendable {
     // Data of the volume, always whole blocks. Each is answered by `.dataDone`.
-    /// `at`: bytes into the buffer where the data begins.
-    case readData(OperationID, ByteRange, BufferID, at: UInt32)
+    /// With `detectZeroes` the answer is `.zeroes` when all that was read is zero.
+    case readData(OperationID, ByteRange, BufferID, detectZeroes: Bool)
+    /// Reads the block or two that `exact` covers only in part and fills the bytes *outside* `exact` into the buffer,
+    /// which stands for `exact.widenedToBlocks` and already holds the payload. Answered by `.dataDone`.
+    case fillEdges(OperationID, exact: ByteRange, BufferID)
     case writeData(OperationID, ByteRange, BufferID)
     /// The range reads as zeroes afterwards; `trim` may give its space back.
     case zeroData(OperationID, ByteRange, trim: Bool)
     /// Everything written before is stable when `.dataDone` says success. Never retried.
     case flushData(OperationID)
+
+    // Buffers.
+    /// Answered by `.bufferTaken`, when the pool has one of that many bytes.
+    case takeBuffer(OperationID, bytes: UInt32)
+    /// `from` holds the whole blocks of `covering`, got from a peer: its bytes outside `exact` go to their place in `into`,
+    /// which stands for `exact.widenedToBlocks`. Done at once.
+    case mergeEdge(from: BufferID, covering: ByteRange, exact: ByteRange, into: BufferID)
+    /// The first `bytes` of one buffer to another (a read that a peer answered). Done at once.
+    case copyBuffer(from: BufferID, into: BufferID, bytes: UInt32)
 
     // Metadata. Each write is durable (FUA) when it is answered.
     /// Writes `Replica.superblockImage` to copy 0 or 1. Answered by `.superblockWritten`.
@@ -32,6 +44,8 @@ package enum Effect: Sendable {
     case send(NodeID, FrameStamp, PeerMessage)
     case dial(NodeID)
     case cancelDial(NodeID)
+    /// The next hello to that node says (or no longer says) that this copy's data may be thrown away.
+    case offerToDiscard(NodeID, Bool)
     /// After what was sent; `.sessionClosed` follows only when the other side closed first.
     case closeSession(NodeID, SessionID, String)
 

@@ -6,13 +6,22 @@ package struct OperationID: Equatable, Hashable, Sendable {
     package init(rawValue: UInt32) { self.rawValue = rawValue }
 }
 
+/// How a data operation ended.
+package enum DiskResult: Equatable, Sendable {
+    case succeeded
+    /// A `readData` with `detectZeroes` found nothing but zeroes.
+    case zeroes
+    case failed
+}
+
 package struct CommandID: Equatable, Hashable, Sendable {
     package var rawValue: UInt32
     package init(rawValue: UInt32) { self.rawValue = rawValue }
 }
 
 /// What a client wants. `ticket` is below `Limits.clientOperations` and free; the range is not empty (but for `flush`),
-/// lies within the volume, within one extent, and carries at most `Geometry.maximumPayload` bytes for `read` and `write`.
+/// lies within the volume, within one extent, and carries at most `Geometry.maximumPayload` bytes for `read` and `write`
+/// (counted in whole blocks). `zero` and `trim` come in whole blocks: the daemon writes their ragged ends as zeroes.
 package struct ClientRequest: Equatable, Sendable {
     package enum Kind: Equatable, Sendable { case read, write, zero, trim, flush }
 
@@ -63,7 +72,9 @@ package enum Event: Sendable {
     // The disk. At most one superblock write, one log write and `Limits` many data operations are out at once.
     /// `attach` found a disk (at start it is given to `Replica.init`).
     indirect case attached(LoadedMetadata, CommandID)
-    case dataDone(OperationID, succeeded: Bool)
+    case dataDone(OperationID, DiskResult)
+    /// Answers `.takeBuffer`; the buffer is the core's until `.releaseBuffer`.
+    case bufferTaken(OperationID, BufferID)
     case superblockWritten(succeeded: Bool)
     case logWritten(succeeded: Bool)
     case bitmapPageWritten(NodeID, page: UInt32, succeeded: Bool)

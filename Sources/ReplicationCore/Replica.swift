@@ -35,7 +35,70 @@ package struct ReplicaConfiguration: Sendable {
 }
 
 /// One node of one volume: every decision, and nothing else. No I/O, no clock, no chance that was not given, no payload.
+///
+/// `handle` sorts an event to the part it concerns; whatever may let something else go on sets `attention`, and `advance`
+/// then asks each part whether it can take its next step, until none can. Order that matters is a state (an operation's
+/// phase, the change's phase, a peer's relation), never the order in a queue.
 package struct Replica: ~Copyable {
+    enum Disk { case none, good, failed }
+
+    var configuration: ReplicaConfiguration
+    let me: NodeID
+    let others: [NodeID]
+    let run: RunID
+    let startedAt: MonotonicTime
+    let wallClock: UInt64
+    var random: Randomness
+    var now: MonotonicTime
+    var lastTurn: MonotonicTime
+    var effects = EffectQueue(capacity: 16)
+    var attention = false
+    package internal(set) var statusRevision: UInt64 = 1
+
+    // The disk and its metadata.
+    var disk: Disk
+    var superblock: Superblock
+    var metadata: MetadataWriter
+    var log: ActivityLog
+    var bitmaps: [DirtyBitmap]
+    var flushes = LocalFlushes()
+    /// Disk operations not yet answered.
+    var outstanding = 0
+    /// `detach`: write everything back, then let the disk go.
+    var detaching: Detaching?
+
+    // Operations.
+    var table: OperationTable
+    var slotOfSequence: [UInt64: Int32] = [:]
+    var sequence: UInt64 = 0
+    var gateQueue = SlotQueue()
+    var logQueue = SlotQueue()
+    var flushQueue = SlotQueue()
+    var unconfirmed: Unconfirmed
+    var rounds = Rounds()
+    var freed: [Int32] = []
+    var peerFlushes: [PeerFlush] = []
+
+    // Who may.
+    package internal(set) var role = Role.secondary
+    /// `required ∖ me` and the record are in the superblock; without a disk it lives in memory only.
+    var change: Change?
+    var acceptance: Acceptance?
+    /// Blocks may differ from an in-step copy that is away, and nobody knows which value counts.
+    var isUnsettled = false
+    /// This process stood still: a required peer must be heard before anything is answered.
+    var doubts = NodeSet()
+    var promotion: Promotion?
+    var demotion: Demotion?
+    var stopping: Stopping?
+    var isStopped = false
+    var writableClients: UInt32 = 0
+    var connects: [PendingConnect] = []
+    var invalidations: [PendingInvalidation] = []
+    var isResyncPaused = false
+
+    var peers: [Peer]
+
     /// - Parameters:
     ///   - seed: all chance of this run (identities, jitter) comes from it.
     ///   - wallClock: seconds since 1970, shown beside generations, never compared.
@@ -44,30 +107,175 @@ package struct Replica: ~Copyable {
         configuration: ReplicaConfiguration, run: RunID, seed: UInt64, wallClock: UInt64, metadata: LoadedMetadata?,
         at now: MonotonicTime, deciding effects: inout EffectQueue
     ) {
-        fatalError("in the making")
+        self.configuration = configuration
+        me = configuration.node
+        others = configuration.members.map(\.id).filter { $0 != configuration.node }.sorted()
+        self.run = run
+        self.wallClock = wallClock
+        self.now = now
+        startedAt = now
+        lastTurn = now
+        random = Randomness(seed: seed)
+        let limits = configuration.limits
+        table = OperationTable(clients: limits.clientOperations, peers: limits.peerOperations)
+        unconfirmed = Unconfirmed(capacity: limits.unconfirmedEntries + limits.clientOperations)
+        slotOfSequence.reserveCapacity(limits.clientOperations * 2)
+        let members = Set(configuration.members.map(\.id))
+        peers = NodeID.all.map { Peer(id: $0, isMember: members.contains($0) && $0 != configuration.node) }
+        disk = .none
+        superblock = Superblock(
+            node: configuration.node, instance: .none, size: 0, logExtents: 1, zeroes: false)
+        self.metadata = MetadataWriter()
+        log = ActivityLog(slots: 1, replay: nil)
+        bitmaps = NodeID.all.map { _ in DirtyBitmap(blocks: 0) }
+        swap(&self.effects, &effects)
+        if let metadata { adopt(metadata) } else { beginDialing() }
+        advance()
+        swap(&self.effects, &effects)
     }
 
     /// The one door.
-    package mutating func handle(_ event: Event, at now: MonotonicTime, deciding effects: inout EffectQueue) {}
-
-    /// When `.tick` is due; nil: never.
-    package var nextDeadline: MonotonicTime? { nil }
-
-    // What the effects `.writeSuperblock`, `.writeLog` and `.writeBitmapPage` write, valid while they are performed.
-    package var superblockImage: Superblock { fatalError("in the making") }
-    package var logImage: LogTransaction { fatalError("in the making") }
-    /// The 496 words of page `page` toward `node`.
-    package func withBitmapPage<Result>(_ node: NodeID, page: UInt32, _ body: (ArraySlice<UInt64>) -> Result) -> Result {
-        fatalError("in the making")
+    package mutating func handle(_ event: Event, at now: MonotonicTime, deciding effects: inout EffectQueue) {
+        guard !isStopped else { return }
+        swap(&self.effects, &effects)
+        noticePause(at: now)
+        self.now = now
+        lastTurn = now
+        dispatch(event)
+        if attention { advance() }
+        swap(&self.effects, &effects)
     }
 
-    /// Rises with each change that `status` shows.
-    package var statusRevision: UInt64 { 0 }
-    /// Everything `status` shows that the core knows; the daemon adds paths and its pid.
-    package func status(at now: MonotonicTime) -> VolumeStatus { fatalError("in the making") }
-    package var isPrimary: Bool { false }
+    private mutating func dispatch(_ event: Event) {
+        switch event {
+        case .dataDone(let operation, let result): dataDone(operation, result)
+        case .clientRequest(let request): begin(request)
+        case .message(let node, let stamp, let message): receive(message, stamp, from: node)
+        case .bufferTaken(let operation, let buffer): bufferTaken(operation, buffer)
+        case .superblockWritten(let succeeded): superblockWritten(succeeded)
+        case .logWritten(let succeeded): logWritten(succeeded)
+        case .bitmapPageWritten(let node, let page, let succeeded): bitmapPageWritten(node, Int(page), succeeded)
+        case .clientsChanged(let count):
+            writableClients = count
+            noteStatus()
+            attention = true
+        case .tick: tick()
+        case .attached(let metadata, let command): attach(metadata, command)
+        case .sessionOpened(let node, let session, let run, let dialedHere, let discards):
+            sessionOpened(node, session, run: run, dialedHere: dialedHere, discards: discards)
+        case .sessionClosed(let node, let session, let why): sessionClosed(node, session, why)
+        case .dialFailed(let node, let why): dialFailed(node, why)
+        case .peerRefused(let node, let reason, let message): peerRefused(node, reason, message)
+        case .command(let id, let command): perform(command, id)
+        }
+    }
+
+    /// Asks every part for its next step until none has one.
+    mutating func advance() {
+        repeat {
+            attention = false
+            guard !isStopped else { return }
+            advanceMetadata()
+            advanceDisk()
+            advanceAcceptance()
+            advanceChange()
+            advanceHandshakes()
+            advanceRole()
+            advanceGate()
+            advanceLog()
+            advanceRounds()
+            advanceResync()
+            advanceCommands()
+            advanceStop()
+        } while attention
+        tellPresence()
+    }
+
+    mutating func emit(_ effect: Effect) { effects.append(effect) }
+
+    mutating func note(_ level: Note.Level, _ subject: String, _ text: String, peer: NodeID? = nil) {
+        emit(.note(Note(level, subject, text, peer: peer)))
+        noteStatus()
+    }
+
+    mutating func noteStatus() { statusRevision &+= 1 }
+
+    /// Seconds since 1970.
+    var wallTime: UInt64 { wallClock + now.since(startedAt) / 1_000_000_000 }
+
+    func name(_ node: NodeID) -> String { configuration.name(of: node) }
+
+    subscript(peer node: NodeID) -> Peer {
+        _read { yield peers[Int(node.rawValue)] }
+        _modify { yield &peers[Int(node.rawValue)] }
+    }
+
+    subscript(bitmap node: NodeID) -> DirtyBitmap {
+        _read { yield bitmaps[Int(node.rawValue)] }
+        _modify { yield &bitmaps[Int(node.rawValue)] }
+    }
+
+    /// In-step members whose answers acknowledgements need, this node included.
+    var required: NodeSet { superblock.required }
+    var hasDisk: Bool { disk == .good }
+    package var isPrimary: Bool { role == .primary }
     /// Bytes of the volume; 0 while it is not known.
-    package var volumeSize: UInt64 { 0 }
+    package var volumeSize: UInt64 { superblock.record.isEmpty ? superblock.size : superblock.record.size }
+
     /// The primary as far as this node knows.
-    package var knownPrimary: NodeID? { nil }
+    package var knownPrimary: NodeID? {
+        if role == .primary { return me }
+        return others.first { self[peer: $0].isConnected && self[peer: $0].presence?.role == .primary }
+    }
+
+    // MARK: For the simulator's oracle
+
+    package func isMarked(block: UInt64, toward node: NodeID) -> Bool {
+        block < self[bitmap: node].blocks && self[bitmap: node].contains(block)
+    }
+    package func isHot(extent: UInt32) -> Bool { log.contains(extent) }
+    package func isUnconfirmed(block: UInt64) -> Bool { unconfirmed.contains(block: block) }
+    package func isInFlight(block: UInt64) -> Bool {
+        table.contains { $0.isWrite && $0.range.blocks.contains(block) }
+    }
+    package var durableState: Superblock { superblock }
+}
+
+/// Slots waiting for one thing, in order.
+struct SlotQueue {
+    private(set) var slots: [Int32] = []
+    private var head = 0
+
+    var isEmpty: Bool { head == slots.count }
+    var count: Int { slots.count - head }
+    var first: Int? { isEmpty ? nil : Int(slots[head]) }
+
+    mutating func append(_ slot: Int) {
+        if head > 64, head * 2 > slots.count {
+            slots.removeFirst(head)
+            head = 0
+        }
+        slots.append(Int32(slot))
+    }
+
+    mutating func popFirst() -> Int? {
+        guard head < slots.count else { return nil }
+        let slot = Int(slots[head])
+        head += 1
+        if head == slots.count {
+            slots.removeAll(keepingCapacity: true)
+            head = 0
+        }
+        return slot
+    }
+
+    mutating func removeAll() {
+        slots.removeAll(keepingCapacity: true)
+        head = 0
+    }
+
+    mutating func remove(_ slot: Int) {
+        guard let index = slots[head...].firstIndex(of: Int32(slot)) else { return }
+        slots.remove(at: index)
+    }
 }

@@ -1,0 +1,151 @@
+import Model
+
+/// A record that another node offers, on its way into this copy (ACCEPT).
+struct Acceptance {
+    enum Kind {
+        case record(Proposal)
+        case begin(Proposal, everything: Bool)
+        case join(JoinOffer)
+    }
+
+    enum Phase: Equatable {
+        case draining
+        case flushing(UInt64)
+        case persisting(UInt64)
+    }
+
+    var from: NodeID
+    var session: SessionID
+    var kind: Kind
+    var phase = Phase.draining
+
+    /// Nothing was changed yet.
+    var isAbandonable: Bool {
+        if case .persisting = phase { return false }
+        return true
+    }
+}
+
+extension Replica {
+    mutating func proposed(_ proposal: Proposal, by node: NodeID) {
+        let number = proposal.record.number
+        if let reason = objection(to: proposal, by: node) {
+            send(.rejected(number, reason), to: node)
+            return
+        }
+        abortChange()
+        acceptance = Acceptance(from: node, session: self[peer: node].session, kind: .record(proposal))
+        attention = true
+    }
+
+    private func objection(to proposal: Proposal, by node: NodeID) -> RejectReason? {
+        let record = proposal.record
+        let relation = self[peer: node].relation
+        guard relation == .establishing || relation == .established || relation == .carrier || relation == .carried,
+            acceptance == nil
+        else { return .notNow }
+        if !superblock.volume.isNone, superblock.volume != proposal.volume { return .notNow }
+        let sameLine = superblock.record.isEmpty || superblock.record.lineage == record.lineage
+        if sameLine, record.number <= superblock.record.number || record.number.term < superblock.promised {
+            return .olderTerm
+        }
+        if record.primary == node, role == .primary { return .isPrimary }
+        if let change, record.primary == node, change.purpose == .promote, me < node { return .candidateToo }
+        if change != nil, change?.phase != .offering { return .notNow }
+        if !hasDisk, record.inStep.contains(me) { return .noDisk }
+        return nil
+    }
+
+    mutating func resyncBegun(_ proposal: Proposal, everything: Bool, by node: NodeID) {
+        guard self[peer: node].relation == .targetWaiting, acceptance == nil, change == nil, hasDisk, role != .primary
+        else {
+            restartSession(node, "a resync cannot begin now")
+            return
+        }
+        acceptance = Acceptance(
+            from: node, session: self[peer: node].session, kind: .begin(proposal, everything: everything))
+        attention = true
+    }
+
+    mutating func joinOffered(_ offer: JoinOffer, by node: NodeID) {
+        guard self[peer: node].relation == .target, acceptance == nil, change == nil, hasDisk,
+            offer.record.inStep.contains(me), self[bitmap: node].count == 0
+        else {
+            restartSession(node, "it offers to join too early")
+            return
+        }
+        acceptance = Acceptance(from: node, session: self[peer: node].session, kind: .join(offer))
+        attention = true
+    }
+
+    mutating func advanceAcceptance() {
+        while let current = acceptance {
+            switch current.phase {
+            case .draining:
+                guard !table.contains(where: { $0.isWrite && ($0.localPending || $0.phase == .waitingLog) }) else { return }
+                let number = hasDisk ? requestFlush() : 0
+                acceptance?.phase = .flushing(number)
+            case .flushing(let number):
+                guard isFlushed(number) else { return }
+                adoptOffered(current)
+            case .persisting(let version):
+                guard isDurable(version) else { return }
+                acceptance = nil
+                attention = true
+                answer(current)
+            }
+        }
+    }
+
+    /// Everything that was finished before is flushed; now the offered record and what follows from it in one write.
+    private mutating func adoptOffered(_ current: Acceptance) {
+        switch current.kind {
+        case .record(let proposal):
+            let lost = superblock.record.inStep.subtracting(proposal.record.inStep)
+            superblock.volume = proposal.volume
+            adoptRecord(proposal.record, proposal.current, losing: lost)
+            superblock.promised = max(superblock.promised, proposal.record.number.term)
+            superblock.required = proposal.record.inStep
+            if lost.isEmpty == false, proposal.record.inStep == NodeSet(me), hasDisk { dropAllUnconfirmed() }
+        case .begin(let proposal, let everything):
+            beginTarget(proposal, everything: everything, from: current.from)
+        case .join(let offer):
+            superblock.volume = offer.volume
+            superblock.record = offer.record
+            superblock.required = offer.record.inStep
+            superblock.promised = offer.record.number.term
+            superblock.current = offer.current
+            superblock.history = offer.history
+            superblock.peers[current.from].base = .inStep
+            superblock.flags.subtract([.inconsistent, .suspect, .outdated])
+            dropAllUnconfirmed()
+            unconfirmed.beginLine()
+        }
+        let version = persistSuperblock()
+        acceptance?.phase = .persisting(version)
+        advanceMetadata()
+    }
+
+    private mutating func beginTarget(_ proposal: Proposal, everything: Bool, from node: NodeID) {
+        superblock.flags.insert(.inconsistent)
+        superblock.volume = proposal.volume
+        superblock.record = proposal.record
+        superblock.required = proposal.record.inStep
+        superblock.promised = proposal.record.number.term
+        for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
+        dropAllUnconfirmed()
+        unconfirmed.beginLine()
+        if everything { self[bitmap: node].markAll() }
+        self[peer: node].target.everything = everything
+    }
+
+    private mutating func answer(_ current: Acceptance) {
+        let node = current.from
+        guard self[peer: node].session == current.session, self[peer: node].hasSession else { return }
+        switch current.kind {
+        case .record(let proposal): send(.accepted(proposal.record.number, mark: mark), to: node)
+        case .begin: targetReady(node)
+        case .join(let offer): send(.accepted(offer.record.number, mark: mark), to: node)
+        }
+    }
+}

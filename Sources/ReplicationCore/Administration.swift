@@ -1,0 +1,341 @@
+import Model
+
+/// `detach`: a secondary writes everything back first; a primary hands its writes over to the peer first.
+struct Detaching {
+    var command: CommandID
+    /// A primary's record without this copy is to be made.
+    var wantsToLeave: Bool
+    var cleaning = Cleaning()
+}
+
+/// Writing everything back: operations end, marks and pages are on disk, then the superblock says clean.
+struct Cleaning {
+    enum Phase: Equatable { case draining, flushing(UInt64), pages, persisting(UInt64), done }
+    var phase = Phase.draining
+}
+
+/// `down`: demote, flush, leave.
+struct Stopping {
+    var command: CommandID
+    var hasDemoted = false
+    /// Peers are told, no session is left.
+    var isLeaving = false
+    var cleaning = Cleaning()
+}
+
+struct PendingConnect {
+    var command: CommandID
+    var peer: NodeID
+    var discards: Bool
+    var deadline: MonotonicTime
+}
+
+struct PendingInvalidation {
+    var command: CommandID
+    var peer: NodeID
+    var deadline: MonotonicTime
+}
+
+extension Replica {
+    mutating func perform(_ command: Command, _ id: CommandID) {
+        attention = true
+        if stopping != nil {
+            emit(.commandDone(id, .refused(refusal("stopping", "the daemon stops", "hablk up \(configuration.volume)"))))
+            return
+        }
+        switch command {
+        case .promote(let force, let fenced, let deadline, let dryRun):
+            guard promotion == nil else {
+                emit(.commandDone(id, .refused(refusal("busy", "a promotion is under way", "wait for it"))))
+                return
+            }
+            promotion = Promotion(command: id, force: force, peerFenced: fenced, deadline: deadline, dryRun: dryRun)
+        case .demote(let force, let deadline): performDemote(id, force: force, deadline)
+        case .connect(let peer, let discards, let dryRun, let deadline):
+            performConnect(id, peer ?? others.first, discards: discards, dryRun: dryRun, deadline)
+        case .disconnect(let peer, let force): performDisconnect(id, peer ?? others.first, force: force)
+        case .detach(let force): performDetach(id, force: force)
+        case .outdate(let force): performOutdate(id, force: force)
+        case .invalidate(let peer, let force, let deadline): performInvalidate(id, peer, force: force, deadline)
+        case .pauseResync: setPaused(true, id)
+        case .resumeResync: setPaused(false, id)
+        case .resyncRate(let rate):
+            configuration.resyncRate = rate
+            emit(.commandDone(id, .done("resync rate: \(rate.map { "\($0) bytes/s" } ?? "auto")")))
+        case .stop: stopping = Stopping(command: id)
+        }
+    }
+
+    private func refusal(_ reason: String, _ message: String, _ remedy: String) -> Refusal {
+        Refusal(reason: reason, message: message, remedy: remedy)
+    }
+
+    private mutating func refuse(_ id: CommandID, _ reason: String, _ message: String, _ remedy: String) {
+        emit(.commandDone(id, .refused(refusal(reason, message, remedy))))
+    }
+
+    private mutating func setPaused(_ paused: Bool, _ id: CommandID) {
+        isResyncPaused = paused
+        noteStatus()
+        emit(.commandDone(id, .done(paused ? "resync paused" : "resync goes on")))
+    }
+
+    private mutating func performDemote(_ id: CommandID, force: Bool, _ deadline: MonotonicTime) {
+        guard demotion == nil else {
+            refuse(id, "busy", "a demotion is under way", "wait for it")
+            return
+        }
+        if role == .primary, writableClients > 0, !force {
+            refuse(
+                id, "in-use", "\(writableClients) NBD client\(writableClients == 1 ? " is" : "s are") connected",
+                "end them first, or fail their I/O: hablk demote \(configuration.volume) --force")
+            return
+        }
+        demote(id, force: force, deadline: deadline)
+    }
+
+    // MARK: Connections
+
+    private mutating func performConnect(
+        _ id: CommandID, _ node: NodeID?, discards: Bool, dryRun: Bool, _ deadline: MonotonicTime
+    ) {
+        guard let node, self[peer: node].isMember else {
+            refuse(id, "no-such-peer", "no such peer", "hablk status \(configuration.volume)")
+            return
+        }
+        if discards, role == .primary {
+            refuse(
+                id, "is-primary", "a primary's data is not thrown away",
+                "hablk demote \(configuration.volume), then connect again")
+            return
+        }
+        if dryRun {
+            let bytes = hasDisk ? self[bitmap: node].count * Geometry.blockSize : 0
+            let dropped = discards ? "would drop \(bytes) bytes written here since the copies parted" : "would connect"
+            emit(.commandDone(id, .done(dropped)))
+            return
+        }
+        if self[peer: node].isConnected, !self[peer: node].isStandalone {
+            emit(.commandDone(id, .done("already connected to \(name(node))")))
+            return
+        }
+        if discards {
+            self[peer: node].discardMine = true
+            emit(.offerToDiscard(node, true))
+            if self[peer: node].hasSession { restartSession(node, "to offer this copy's data") }
+        }
+        self[peer: node].isStandalone = false
+        self[peer: node].backoff = 0
+        setReason(node, nil, nil)
+        if !self[peer: node].hasSession { self[peer: node].nextDial = now }
+        note(.info, "connection", "connecting", peer: node)
+        connects.append(PendingConnect(command: id, peer: node, discards: discards, deadline: deadline))
+        attention = true
+    }
+
+    /// A verdict was reached: commands that waited for it end.
+    mutating func concludeConnects(_ node: NodeID) {
+        guard !connects.isEmpty else { return }
+        let peer = self[peer: node]
+        let waiting = connects
+        connects = waiting.filter { $0.peer != node || !peer.isStandalone && !isConcluded($0, peer) }
+        for pending in waiting where pending.peer == node {
+            if peer.isStandalone {
+                refuse(
+                    pending.command, peer.reason ?? "parted", peer.message ?? "the two copies were parted",
+                    "on the copy to be thrown away: hablk connect \(configuration.volume) --discard-my-data")
+            } else if isConcluded(pending, peer) {
+                emit(.commandDone(pending.command, .done("connected to \(name(node))")))
+            }
+        }
+    }
+
+    private func isConcluded(_ pending: PendingConnect, _ peer: Peer) -> Bool {
+        peer.isConnected && (peer.relation != .targetWaiting || !pending.discards)
+    }
+
+    private mutating func performDisconnect(_ id: CommandID, _ node: NodeID?, force: Bool) {
+        guard let node, self[peer: node].isMember else {
+            refuse(id, "no-such-peer", "no such peer", "hablk status \(configuration.volume)")
+            return
+        }
+        if role == .primary, !hasDisk, self[peer: node].relation == .carried, !force {
+            refuse(
+                id, "last-copy", "this primary has no disk and lives on \(name(node))",
+                "hablk attach \(configuration.volume), or --force")
+            return
+        }
+        send(.goodbye(.disconnected), to: node)
+        becomeStandalone(node)
+        self[peer: node].resumableRun = .none
+        setReason(node, nil, nil)
+        emit(.commandDone(id, .done("disconnected from \(name(node))")))
+    }
+
+    // MARK: The disk
+
+    private var hasGoodPeer: Bool {
+        others.contains {
+            self[peer: $0].isConnected && self[peer: $0].presence?.disk == .upToDate
+                && (self[peer: $0].relation == .established || self[peer: $0].relation == .target
+                    || self[peer: $0].relation == .nothing)
+        }
+    }
+
+    private mutating func performDetach(_ id: CommandID, force: Bool) {
+        guard hasDisk else {
+            emit(.commandDone(id, .done("already diskless")))
+            return
+        }
+        guard detaching == nil else {
+            refuse(id, "busy", "a detach is under way", "wait for it")
+            return
+        }
+        if !hasGoodPeer, !force, !superblock.flags.contains(.inconsistent) {
+            refuse(
+                id, "last-copy", "no connected peer is up to date: this is the last good copy",
+                "connect a peer first, or hablk detach \(configuration.volume) --force")
+            return
+        }
+        let leaves = role == .primary && others.contains { self[peer: $0].relation == .established }
+        if role == .primary, !leaves, !force {
+            refuse(id, "last-copy", "this primary has no other copy in step", "wait for the resync to end")
+            return
+        }
+        detaching = Detaching(command: id, wantsToLeave: leaves)
+        if role == .primary, !leaves { failDisk("detached by force") }
+    }
+
+    mutating func attach(_ metadata: LoadedMetadata, _ id: CommandID) {
+        attention = true
+        guard disk == .none, stopping == nil else {
+            refuse(id, "has-disk", "a disk is attached already", "hablk detach \(configuration.volume) first")
+            emit(.releaseDisk)
+            return
+        }
+        guard role != .primary else {
+            refuse(
+                id, "is-primary", "a primary cannot take a disk in this release",
+                "demote here and promote the peer, then attach")
+            emit(.releaseDisk)
+            return
+        }
+        if !superblock.volume.isNone, !metadata.superblock.volume.isNone,
+            superblock.volume != metadata.superblock.volume
+        {
+            refuse(id, "unrelated-data", "the disk belongs to another volume", "hablk metadata show \(configuration.volume)")
+            emit(.releaseDisk)
+            return
+        }
+        for node in others { restartSession(node, "a disk is attached") }
+        dropAllUnconfirmedInMemory()
+        adopt(metadata)
+        emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))
+    }
+
+    private mutating func dropAllUnconfirmedInMemory() {
+        while !unconfirmed.isEmpty { _ = unconfirmed.removeFirst() }
+        flushes = LocalFlushes()
+    }
+
+    private mutating func performOutdate(_ id: CommandID, force: Bool) {
+        if role == .primary {
+            refuse(id, "is-primary", "a primary is not outdated", "hablk demote \(configuration.volume) first")
+        } else if !hasDisk {
+            refuse(id, "no-disk", "there is no disk here", "hablk attach \(configuration.volume)")
+        } else if superblock.flags.contains(.inconsistent) || superblock.flags.contains(.outdated) {
+            emit(.commandDone(id, .done("already \(diskState.rawValue)")))
+        } else if others.contains(where: { self[peer: $0].isConnected && self[peer: $0].presence?.role == .primary }) {
+            refuse(
+                id, "connected-to-primary", "a primary is connected and keeps this copy in step",
+                "hablk disconnect \(configuration.volume) first")
+        } else if required == NodeSet(me) || superblock.record.isEmpty, !force {
+            refuse(
+                id, "last-copy", "this is the last good copy", "hablk outdate \(configuration.volume) --force")
+        } else {
+            superblock.flags.insert(.outdated)
+            persistSuperblock()
+            note(.warning, "disk", "outdated by an administrator")
+            emit(.commandDone(id, .done("outdated")))
+        }
+    }
+
+    private mutating func performInvalidate(_ id: CommandID, _ peer: NodeID?, force: Bool, _ deadline: MonotonicTime) {
+        if let peer, peer != me {
+            guard self[peer: peer].isConnected, self[peer: peer].presence?.role != .primary, hasDisk,
+                diskState == .upToDate
+            else {
+                refuse(
+                    id, "not-now", "\(name(peer)) is not a connected secondary, or this copy is not up to date",
+                    "hablk status \(configuration.volume)")
+                return
+            }
+            send(.invalidate, to: peer)
+            emit(.commandDone(id, .done("\(name(peer)) throws its data away and copies everything")))
+            return
+        }
+        if let refusal = invalidationObstacle(force: force) {
+            emit(.commandDone(id, .refused(refusal)))
+            return
+        }
+        invalidateHere()
+        emit(.commandDone(id, .done("invalidated: everything will be copied from the peer")))
+    }
+
+    private func invalidationObstacle(force: Bool) -> Refusal? {
+        if role == .primary {
+            return refusal("is-primary", "a primary's data is not thrown away", "hablk demote \(configuration.volume) first")
+        }
+        if !hasDisk { return refusal("no-disk", "there is no disk here", "hablk attach \(configuration.volume)") }
+        if change != nil || acceptance != nil || detaching != nil {
+            return refusal("busy", "a record is being made", "try again in a moment")
+        }
+        if !hasGoodPeer, !force {
+            return refusal(
+                "last-copy", "no connected peer is up to date: this may be the last good copy",
+                "connect the peer first, or hablk invalidate \(configuration.volume) --force")
+        }
+        return nil
+    }
+
+    /// The copy says of itself that it lacks everything; the next handshake makes it a target.
+    private mutating func invalidateHere() {
+        superblock.flags.insert(.inconsistent)
+        for node in others { self[bitmap: node].markAll() }
+        persistSuperblock()
+        note(.warning, "disk", "invalidated")
+        for node in others { restartSession(node, "invalidated") }
+    }
+
+    mutating func invalidateAsked(by node: NodeID) {
+        if let refusal = invalidationObstacle(force: false) {
+            note(.warning, "disk", "asked to throw its data away, refused: \(refusal.message)", peer: node)
+        } else {
+            invalidateHere()
+        }
+    }
+
+    // MARK: Time
+
+    func considerCommands(_ consider: (MonotonicTime?) -> Void) {
+        if let promotion, !promotion.isUnderWay { consider(promotion.deadline) }
+        if let demotion, demotion.phase != .handingOver { consider(demotion.deadline) }
+        for pending in connects { consider(pending.deadline) }
+    }
+
+    mutating func advanceCommands() {
+        advanceDetach()
+        guard !connects.isEmpty else { return }
+        for node in others { concludeConnects(node) }
+        let waiting = connects
+        connects = waiting.filter { now < $0.deadline }
+        for pending in waiting where now >= pending.deadline {
+            let words = "\(name(pending.peer)) does not answer; still trying"
+            emit(
+                .commandDone(
+                    pending.command,
+                    .timedOut(
+                        refusal("not-connected", words, "is its daemon running, and the network between them up?"))))
+        }
+    }
+}

@@ -1,0 +1,133 @@
+import Model
+
+/// Rounds of flushes over all copies: what a client's FLUSH and FUA wait for, and how epochs close (CONFIRM).
+struct Rounds {
+    struct Round {
+        var id: UInt64
+        /// Every write up to here was complete everywhere when the round began.
+        var boundary: UInt64
+        var localFlush: UInt64
+        /// Peers whose answer is missing.
+        var pending: NodeSet
+        /// Peers that took part.
+        var peers: NodeSet
+    }
+
+    var current: Round?
+    var lastID: UInt64 = 0
+    var completed: UInt64 = 0
+    var isWanted = false
+    /// Written since the last round began.
+    var bytes: UInt64 = 0
+    var lastWrite = MonotonicTime(nanoseconds: 0)
+}
+
+extension Replica {
+    mutating func wantRound() {
+        rounds.isWanted = true
+        attention = true
+    }
+
+    /// The operation is answered by the first round that begins from now on.
+    mutating func waitForRound(_ slot: Int) {
+        table[slot].phase = .waitingFlush
+        table[slot].round = rounds.lastID + 1
+        flushQueue.append(slot)
+        wantRound()
+    }
+
+    mutating func advanceRounds() {
+        finishRound()
+        guard rounds.current == nil, rounds.isWanted, role == .primary, change == nil, !required.isEmpty else { return }
+        for node in others where required.contains(node) && !self[peer: node].receivesWrites { return }
+        if !hasDisk, required.contains(me) { return }
+        startRound()
+        finishRound()
+    }
+
+    private mutating func startRound() {
+        rounds.isWanted = false
+        rounds.bytes = 0
+        rounds.lastID += 1
+        var peers = NodeSet()
+        for node in others where self[peer: node].receivesWrites { peers.insert(node) }
+        rounds.current = Rounds.Round(
+            id: rounds.lastID, boundary: completeThrough(), localFlush: hasDisk ? requestFlush() : 0, pending: peers,
+            peers: peers)
+        for node in peers { send(.flush(round: rounds.lastID), to: node) }
+    }
+
+    /// The highest sequence such that it and all before it are complete on all legs.
+    private func completeThrough() -> UInt64 {
+        var lowest = sequence + 1
+        for slot in 0..<table.clientSlots {
+            let operation = table[slot]
+            if operation.isClientWrite, operation.phase == .running, operation.sequence > 0,
+                operation.localPending || !operation.legs.isEmpty
+            {
+                lowest = min(lowest, operation.sequence)
+            }
+        }
+        return lowest - 1
+    }
+
+    mutating func flushed(_ round: UInt64, _ succeeded: Bool, _ mark: StartMark, from node: NodeID) {
+        remember(mark, of: node)
+        guard rounds.current?.id == round, rounds.current?.pending.contains(node) == true else { return }
+        guard succeeded else {
+            peerDiskFailed(node)
+            return
+        }
+        rounds.current?.pending.remove(node)
+        attention = true
+    }
+
+    /// The peer no longer counts (a chosen record without it, or a resync that broke off).
+    mutating func dropFromRound(_ node: NodeID) {
+        rounds.current?.pending.remove(node)
+        rounds.current?.peers.remove(node)
+        attention = true
+    }
+
+    private mutating func finishRound() {
+        guard let round = rounds.current, round.pending.isEmpty, isFlushed(round.localFlush), mayAcknowledge else {
+            return
+        }
+        if !hasDisk, required.contains(me) { return }
+        rounds.current = nil
+        rounds.completed = round.id
+        for node in round.peers where !required.contains(node) { clearFlushedFrames(through: round.boundary, at: node) }
+        confirm(through: round.boundary)
+        for node in round.peers where required.contains(node) {
+            send(.confirm(sequence: round.boundary, mark: mark), to: node)
+        }
+        while let slot = flushQueue.first, table[slot].round <= round.id {
+            _ = flushQueue.popFirst()
+            complete(slot, .done)
+        }
+        if !flushQueue.isEmpty { rounds.isWanted = true }
+        attention = true
+    }
+
+    /// A joining target's flush covers the frames it was sent up to `sequence`: their bits go, those of later frames stay.
+    mutating func clearFlushedFrames(through sequence: UInt64, at node: NodeID) {
+        guard !required.contains(node) else { return }
+        for index in 0..<unconfirmed.count {
+            let entry = unconfirmed[index]
+            if entry.sentTo.contains(node), entry.line == unconfirmed.line, entry.sequence <= sequence {
+                self[bitmap: node].clear(entry.range.blocks)
+            }
+        }
+        remarkFrames(after: sequence, at: node)
+    }
+
+    /// Frames that no flush of the target covers keep their bits.
+    mutating func remarkFrames(after sequence: UInt64, at node: NodeID) {
+        for index in 0..<unconfirmed.count {
+            let entry = unconfirmed[index]
+            if entry.sentTo.contains(node), entry.line == unconfirmed.line, entry.sequence > sequence {
+                self[bitmap: node].mark(entry.range.blocks)
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+import Model
+
+/// Which blocks a peer may lack: a bit per 4 KiB block, all of it in memory, on disk in pages of 31 extents. Knows which
+/// pages differ from what is on disk.
+struct DirtyBitmap {
+    static let wordsPerPage = 496
+    static let blocksPerPage = UInt64(wordsPerPage * 64)
+
+    private enum PageState: UInt8 { case written, changed, writing, writingChanged }
+
+    private var words: [UInt64]
+    private var pageCounts: [UInt32]
+    private var pageStates: [PageState]
+    /// Blocks marked.
+    private(set) var count: UInt64 = 0
+    /// Pages that are not `written`.
+    private(set) var unwrittenPages = 0
+    let blocks: UInt64
+
+    init(blocks: UInt64) {
+        self.blocks = blocks
+        let pages = Int((blocks + Self.blocksPerPage - 1) / Self.blocksPerPage)
+        words = Array(repeating: 0, count: pages * Self.wordsPerPage)
+        pageCounts = Array(repeating: 0, count: pages)
+        pageStates = Array(repeating: .written, count: pages)
+    }
+
+    var pages: Int { pageStates.count }
+
+    /// Takes what was on disk; bits beyond the volume's end are dropped.
+    mutating func load(_ loaded: [UInt64]) {
+        for index in 0..<min(loaded.count, words.count) { words[index] = loaded[index] }
+        let whole = Int(blocks / 64)
+        if blocks % 64 != 0 { words[whole] &= (1 << (blocks % 64)) - 1 }
+        for index in (whole + (blocks % 64 == 0 ? 0 : 1))..<words.count { words[index] = 0 }
+        count = 0
+        for page in 0..<pages {
+            var inPage = 0
+            for index in page * Self.wordsPerPage..<(page + 1) * Self.wordsPerPage { inPage += words[index].nonzeroBitCount }
+            pageCounts[page] = UInt32(inPage)
+            count += UInt64(inPage)
+        }
+    }
+
+    func contains(_ block: UInt64) -> Bool { words[Int(block / 64)] & (1 << (block % 64)) != 0 }
+
+    func containsAny(of range: Range<UInt64>) -> Bool {
+        var block = range.lowerBound
+        while block < range.upperBound {
+            let span = Self.span(block, range.upperBound)
+            if words[Int(block / 64)] & span.mask != 0 { return true }
+            block = span.next
+        }
+        return false
+    }
+
+    mutating func mark(_ range: Range<UInt64>) { change(range, setting: true) }
+    mutating func clear(_ range: Range<UInt64>) { change(range, setting: false) }
+
+    mutating func markAll() { mark(0..<blocks) }
+
+    mutating func clearAll() {
+        for page in 0..<pages where pageCounts[page] > 0 {
+            let first = UInt64(page) * Self.blocksPerPage
+            clear(first..<min(first + Self.blocksPerPage, blocks))
+        }
+    }
+
+    /// The first run of marked blocks at or after `start`, at most `limit` long.
+    func nextRun(from start: UInt64, limit: UInt64) -> Range<UInt64>? {
+        var block = start
+        while block < blocks {
+            if block % Self.blocksPerPage == 0, pageCounts[Int(block / Self.blocksPerPage)] == 0 {
+                block += Self.blocksPerPage
+                continue
+            }
+            let rest = words[Int(block / 64)] >> (block % 64)
+            if rest == 0 {
+                block = (block / 64 + 1) * 64
+                continue
+            }
+            let first = block + UInt64(rest.trailingZeroBitCount)
+            var end = first
+            while end < blocks, end - first < limit, contains(end) { end += 1 }
+            return first..<end
+        }
+        return nil
+    }
+
+    // MARK: Pages
+
+    static func page(of block: UInt64) -> Int { Int(block / blocksPerPage) }
+
+    func page(_ page: Int) -> ArraySlice<UInt64> { words[page * Self.wordsPerPage..<(page + 1) * Self.wordsPerPage] }
+
+    func isWritten(page: Int) -> Bool { pageStates[page] == .written }
+    func isWriting(page: Int) -> Bool { pageStates[page] == .writing || pageStates[page] == .writingChanged }
+
+    /// The page's present bits go to disk now.
+    mutating func beginWriting(page: Int) {
+        precondition(pageStates[page] == .changed, "a page is written once at a time")
+        pageStates[page] = .writing
+    }
+
+    mutating func finishWriting(page: Int) {
+        if pageStates[page] == .writing {
+            pageStates[page] = .written
+            unwrittenPages -= 1
+        } else if pageStates[page] == .writingChanged {
+            pageStates[page] = .changed
+        }
+    }
+
+    func firstUnwritten(from page: Int) -> Int? {
+        var page = page
+        while page < pages {
+            if pageStates[page] == .changed { return page }
+            page += 1
+        }
+        return nil
+    }
+
+    // MARK: Bits
+
+    private static func span(_ block: UInt64, _ end: UInt64) -> (mask: UInt64, next: UInt64) {
+        let first = block % 64
+        let next = min((block / 64 + 1) * 64, end)
+        let length = next - block
+        let mask = length == 64 ? UInt64.max : ((1 << length) - 1) << first
+        return (mask, next)
+    }
+
+    private mutating func change(_ range: Range<UInt64>, setting: Bool) {
+        var block = range.lowerBound
+        let end = min(range.upperBound, blocks)
+        while block < end {
+            let span = Self.span(block, end)
+            let index = Int(block / 64)
+            let old = words[index]
+            let new = setting ? old | span.mask : old & ~span.mask
+            if new != old {
+                words[index] = new
+                let difference = UInt32((new ^ old).nonzeroBitCount)
+                let page = index / Self.wordsPerPage
+                if setting {
+                    pageCounts[page] += difference
+                    count += UInt64(difference)
+                } else {
+                    pageCounts[page] -= difference
+                    count -= UInt64(difference)
+                }
+                noteChange(page)
+            }
+            block = span.next
+        }
+    }
+
+    private mutating func noteChange(_ page: Int) {
+        switch pageStates[page] {
+        case .written:
+            pageStates[page] = .changed
+            unwrittenPages += 1
+        case .writing: pageStates[page] = .writingChanged
+        case .changed, .writingChanged: break
+        }
+    }
+}

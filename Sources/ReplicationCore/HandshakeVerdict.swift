@@ -1,0 +1,267 @@
+package import Model
+
+/// What two copies are to each other. The two sides' verdicts are mirror images, or the session is refused.
+package enum HandshakeOutcome: UInt8, Sendable, CaseIterable {
+    /// Same runs, nothing lost: frames not answered are sent again.
+    case resume = 1
+    case inSync
+    /// The other side takes what is marked on either side.
+    case sourceOfMarked
+    case sourceOfEverything
+    case targetOfMarked
+    case targetOfEverything
+    /// Connected, nothing to copy: nobody has data, or a side has no disk.
+    case nothing
+    /// This side serves the other, which has no disk and relies on it.
+    case carrier
+    /// The other side serves this one, which has no disk.
+    case carried
+    /// Refused for now; tried again, since it can pass.
+    case refused
+    /// Refused until an administrator decides: both stay standalone.
+    case parted
+
+    package var mirrored: HandshakeOutcome {
+        switch self {
+        case .sourceOfMarked: .targetOfMarked
+        case .sourceOfEverything: .targetOfEverything
+        case .targetOfMarked: .sourceOfMarked
+        case .targetOfEverything: .sourceOfEverything
+        case .carrier: .carried
+        case .carried: .carrier
+        case .resume, .inSync, .nothing, .refused, .parted: self
+        }
+    }
+}
+
+/// The rule that decided, printed with each verdict.
+package enum HandshakeRule: UInt8, Sendable, CaseIterable {
+    case sameInstance = 1, differentVolumes, sessionResumed, bothDiskless, oneDiskless, disklessPrimary, lostLine
+    case tooSmall, rolledBack, rolledBackDiscarded, bothPrimary, bothDiscard
+    case bothZero, bothBlank, blankCopy, zeroMeetsLine
+    case bothInconsistent, inconsistentCopy, equalGenerations, oneSuspect, primaryLeads, newerRecord, lowerNode
+    case containsGeneration, crossedLines, splitBrain, discardedData, unrelatedLines, wouldOverwritePrimary
+
+    /// The `reason` that `status` and refusals show.
+    package var reason: String {
+        switch self {
+        case .sameInstance: "cloned"
+        case .differentVolumes, .unrelatedLines: "unrelated-data"
+        case .tooSmall: "mismatch"
+        case .rolledBack: "rolled-back"
+        case .bothPrimary: "both-primary"
+        case .bothDiscard: "both-discard"
+        case .bothInconsistent, .bothBlank: "no-good-copy"
+        case .lostLine: "lost-line"
+        case .splitBrain, .crossedLines: "split-brain"
+        case .wouldOverwritePrimary: "would-overwrite-primary"
+        default: words
+        }
+    }
+
+    /// The rule's name in words, for the log.
+    package var words: String {
+        switch self {
+        case .sameInstance: "both copies bear the same instance id: one is a clone"
+        case .differentVolumes: "the copies belong to different volumes"
+        case .sessionResumed: "session-resumed"
+        case .bothDiskless: "both-diskless"
+        case .oneDiskless: "one-diskless"
+        case .disklessPrimary: "diskless-primary"
+        case .lostLine: "the copy does not hold what the diskless primary wrote"
+        case .tooSmall: "the copy is smaller than the volume"
+        case .rolledBack: "a copy is older than its peer remembers it: it was restored, rolled back or cloned"
+        case .rolledBackDiscarded: "rolled-back-discarded"
+        case .bothPrimary: "both nodes are primary"
+        case .bothDiscard: "both nodes offer to discard their data"
+        case .bothZero: "both-zero"
+        case .bothBlank: "neither copy has data"
+        case .blankCopy: "blank-copy"
+        case .zeroMeetsLine: "zero-meets-line"
+        case .bothInconsistent: "neither copy is whole"
+        case .inconsistentCopy: "inconsistent-copy"
+        case .equalGenerations: "equal-generations"
+        case .oneSuspect: "one-suspect"
+        case .primaryLeads: "primary-leads"
+        case .newerRecord: "newer-record"
+        case .lowerNode: "lower-node"
+        case .containsGeneration: "line-contains-generation"
+        case .crossedLines: "each line contains the other's generation"
+        case .splitBrain: "both copies went on alone"
+        case .discardedData: "discarded-data"
+        case .unrelatedLines: "the copies have no generation in common"
+        case .wouldOverwritePrimary: "the copy to be overwritten is in use"
+        }
+    }
+}
+
+package struct HandshakeVerdict: Equatable, Sendable {
+    package var outcome: HandshakeOutcome
+    package var rule: HandshakeRule
+
+    package init(_ outcome: HandshakeOutcome, because rule: HandshakeRule) {
+        self.outcome = outcome
+        self.rule = rule
+    }
+
+    /// A total function of both sides' state (`3-replication`, "The verdict"): who is the source, are they equal, how much.
+    package static func judge(mine: HandshakeState, theirs: HandshakeState) -> HandshakeVerdict {
+        if mine.hasDisk, theirs.hasDisk, mine.instance == theirs.instance { return .init(.parted, because: .sameInstance) }
+        if !mine.isEmpty, !theirs.isEmpty, mine.volume != theirs.volume {
+            return .init(.parted, because: .differentVolumes)
+        }
+        if canResume(mine, theirs) { return .init(.resume, because: .sessionResumed) }
+        if !mine.hasDisk || !theirs.hasDisk { return judgeDiskless(mine, theirs) }
+        let size = max(mine.record.size, theirs.record.size)
+        if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
+        let mineOlder = isRolledBack(mine, rememberedBy: theirs)
+        let theirsOlder = isRolledBack(theirs, rememberedBy: mine)
+        if mineOlder || theirsOlder { return judgeRolledBack(mine, theirs, mineOlder: mineOlder, theirsOlder: theirsOlder) }
+        if mine.isPrimary, theirs.isPrimary, mine.current.id == theirs.current.id || mine.isEmpty || theirs.isEmpty {
+            return .init(.refused, because: .bothPrimary)
+        }
+        if mine.discardMyData, theirs.discardMyData { return .init(.parted, because: .bothDiscard) }
+        if mine.isEmpty || theirs.isEmpty { return judgeEmpty(mine, theirs) }
+        let (mineBroken, theirsBroken) = (isBroken(mine), isBroken(theirs))
+        if mineBroken, theirsBroken { return .init(.nothing, because: .bothInconsistent) }
+        if mineBroken { return target(mine, theirs, because: mine.current.id.isNone ? .blankCopy : .inconsistentCopy) }
+        if theirsBroken { return source(mine, theirs, because: theirs.current.id.isNone ? .blankCopy : .inconsistentCopy) }
+        if mine.current.id == theirs.current.id { return judgeEqual(mine, theirs) }
+        return judgeLines(mine, theirs)
+    }
+
+    private static func isBroken(_ side: HandshakeState) -> Bool {
+        side.flags.contains(.inconsistent) || side.current.id.isNone
+    }
+
+    private static func canResume(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
+        !mine.resumes.isNone && mine.resumes == theirs.run && theirs.resumes == mine.run
+            && mine.record == theirs.record && mine.current.id == theirs.current.id
+            && !mine.discardMyData && !theirs.discardMyData && !(mine.isPrimary && theirs.isPrimary)
+            && !mine.flags.contains(.inconsistent) && !theirs.flags.contains(.inconsistent)
+    }
+
+    private static func isRolledBack(_ side: HandshakeState, rememberedBy other: HandshakeState) -> Bool {
+        other.seenInstance == side.instance && side.mark < other.seen
+    }
+
+    private static func judgeDiskless(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        if !mine.hasDisk, !theirs.hasDisk { return .init(.nothing, because: .bothDiskless) }
+        let (bare, holder) = mine.hasDisk ? (theirs, mine) : (mine, theirs)
+        if bare.isPrimary {
+            let holds = !isBroken(holder) && holder.current.id == bare.current.id && !holder.isPrimary
+                && bare.record.inStep.contains(holder.node) && bare.record.instances[holder.node] == holder.instance
+            guard holds else { return .init(.refused, because: .lostLine) }
+            return .init(mine.hasDisk ? .carrier : .carried, because: .disklessPrimary)
+        }
+        if isBroken(holder) || holder.isEmpty { return .init(.nothing, because: .oneDiskless) }
+        return .init(mine.hasDisk ? .carrier : .carried, because: .oneDiskless)
+    }
+
+    /// What a rolled-back copy lacks is written nowhere: it is refused, and filled from scratch on an explicit word.
+    private static func judgeRolledBack(
+        _ mine: HandshakeState, _ theirs: HandshakeState, mineOlder: Bool, theirsOlder: Bool
+    ) -> HandshakeVerdict {
+        if mineOlder != theirsOlder {
+            let (older, newer) = mineOlder ? (mine, theirs) : (theirs, mine)
+            let expendable = older.discardMyData || isBroken(older)
+            if expendable, !older.isPrimary, !newer.discardMyData, !isBroken(newer) {
+                return .init(mineOlder ? .targetOfEverything : .sourceOfEverything, because: .rolledBackDiscarded)
+            }
+        }
+        return .init(.parted, because: .rolledBack)
+    }
+
+    private static func judgeEmpty(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        let (mineBlank, theirsBlank) = (isBroken(mine), isBroken(theirs))
+        if mineBlank, theirsBlank { return .init(.nothing, because: .bothBlank) }
+        if mineBlank { return target(mine, theirs, because: .blankCopy) }
+        if theirsBlank { return source(mine, theirs, because: .blankCopy) }
+        if mine.isEmpty, theirs.isEmpty { return .init(.inSync, because: .bothZero) }
+        return mine.isEmpty
+            ? target(mine, theirs, because: .zeroMeetsLine) : source(mine, theirs, because: .zeroMeetsLine)
+    }
+
+    /// Equal generations: neither acknowledged what the other lacks; what was in flight is made equal.
+    private static func judgeEqual(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        let marks = mine.dirtyBlocks + mine.unconfirmedBlocks + theirs.dirtyBlocks + theirs.unconfirmedBlocks
+        let (mineSuspect, theirsSuspect) = (mine.flags.contains(.suspect), theirs.flags.contains(.suspect))
+        let known = trustsMarks(mine, theirs)
+        if marks == 0, known, !mineSuspect, !theirsSuspect { return .init(.inSync, because: .equalGenerations) }
+        if mineSuspect != theirsSuspect {
+            return mineSuspect ? target(mine, theirs, because: .oneSuspect) : source(mine, theirs, because: .oneSuspect)
+        }
+        if mine.isPrimary != theirs.isPrimary {
+            return mine.isPrimary
+                ? source(mine, theirs, because: .primaryLeads) : target(mine, theirs, because: .primaryLeads)
+        }
+        if mine.record.number != theirs.record.number {
+            return theirs.record.number < mine.record.number
+                ? source(mine, theirs, because: .newerRecord) : target(mine, theirs, because: .newerRecord)
+        }
+        return mine.node < theirs.node
+            ? source(mine, theirs, because: .lowerNode) : target(mine, theirs, because: .lowerNode)
+    }
+
+    private static func judgeLines(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        let mineContains = mine.lineContains(theirs.current.id)
+        let theirsContains = theirs.lineContains(mine.current.id)
+        if mineContains, theirsContains { return .init(.parted, because: .crossedLines) }
+        if mineContains { return source(mine, theirs, because: .containsGeneration) }
+        if theirsContains { return target(mine, theirs, because: .containsGeneration) }
+        let related = commonGeneration(mine, theirs) != nil
+        if mine.discardMyData { return target(mine, theirs, because: .discardedData) }
+        if theirs.discardMyData { return source(mine, theirs, because: .discardedData) }
+        return .init(.parted, because: related ? .splitBrain : .unrelatedLines)
+    }
+
+    // MARK: How much
+
+    private static func source(
+        _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
+    ) -> HandshakeVerdict {
+        if theirs.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
+        return .init(coversDifference(mine, theirs) ? .sourceOfMarked : .sourceOfEverything, because: rule)
+    }
+
+    private static func target(
+        _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
+    ) -> HandshakeVerdict {
+        if mine.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
+        return .init(coversDifference(theirs, mine) ? .targetOfMarked : .targetOfEverything, because: rule)
+    }
+
+    private static func trustsMarks(_ one: HandshakeState, _ other: HandshakeState) -> Bool {
+        coversDifference(one, other) && coversDifference(other, one)
+    }
+
+    /// Whether the union of both sides' marks covers every block in which `target` differs from `source`: the newest
+    /// common generation is at or after the base of each side's bitmap.
+    private static func coversDifference(_ source: HandshakeState, _ target: HandshakeState) -> Bool {
+        if case .everything(let instance) = source.base { return instance == target.instance }
+        if target.current.id.isNone { return false }
+        guard let common = commonGeneration(source, target) else { return false }
+        return reaches(back: source, to: common) && reaches(back: target, to: common)
+    }
+
+    private static func reaches(back side: HandshakeState, to generation: GenerationID) -> Bool {
+        guard let depth = depth(of: generation, in: side) else { return false }
+        switch side.base {
+        case .inStep: return depth == 0
+        case .since(let base): return self.depth(of: base, in: side).map { depth <= $0 } ?? false
+        case .everything: return false
+        }
+    }
+
+    /// 0 for the current generation, then backwards.
+    private static func depth(of generation: GenerationID, in side: HandshakeState) -> Int? {
+        if generation.isNone { return nil }
+        if side.current.id == generation { return 0 }
+        return side.history.firstIndex { $0.id == generation }.map { $0 + 1 }
+    }
+
+    private static func commonGeneration(_ one: HandshakeState, _ other: HandshakeState) -> GenerationID? {
+        if other.lineContains(one.current.id) { return one.current.id }
+        return one.history.first { other.lineContains($0.id) }?.id
+    }
+}

@@ -1,0 +1,111 @@
+import Model
+
+/// Leaving in order: what `detach` and `down` do before the disk is let go, so that the next start has nothing to replay.
+extension Replica {
+    // MARK: Detach
+
+    mutating func advanceDetach() {
+        guard let current = detaching else { return }
+        if disk == .none {
+            detaching = nil
+            emit(.commandDone(current.command, .done("detached")))
+            attention = true
+            return
+        }
+        guard disk == .good, !current.wantsToLeave else { return }
+        if role == .primary { return }
+        // The peer hears first that this copy counts no more; then everything is written back.
+        if current.cleaning.phase == .draining {
+            for node in others where self[peer: node].isConnected {
+                let presence = Presence(role: role, disk: .diskless, mark: .none, resyncPaused: isResyncPaused)
+                if self[peer: node].lastPresenceSent != presence {
+                    self[peer: node].lastPresenceSent = presence
+                    send(.presence(presence), to: node)
+                    restartSession(node, "detached")
+                }
+            }
+        }
+        guard var cleaning = detaching?.cleaning else { return }
+        stepCleaning(&cleaning)
+        detaching?.cleaning = cleaning
+        if cleaning.phase == .done {
+            disk = .failed
+            attention = true
+            note(.info, "disk", "detached")
+        }
+    }
+
+    // MARK: Stop
+
+    mutating func advanceStop() {
+        guard var current = stopping else { return }
+        if !current.hasDemoted {
+            if role == .primary {
+                if demotion == nil {
+                    emit(.closeClients("stopping"))
+                    demote(nil, force: false, deadline: now + 3_000_000_000)
+                }
+                return
+            }
+            guard demotion == nil, change == nil, acceptance == nil else { return }
+            current.hasDemoted = true
+            stopping = current
+        }
+        if !current.isLeaving {
+            current.isLeaving = true
+            stopping = current
+            for node in others where self[peer: node].hasSession {
+                send(.goodbye(.stopping), to: node)
+                dropSession(node, "stopping")
+            }
+            for node in others {
+                self[peer: node].nextDial = nil
+                emit(.cancelDial(node))
+            }
+        }
+        guard disk == .good else {
+            if disk == .none { stopped(current) }
+            return
+        }
+        stepCleaning(&current.cleaning)
+        stopping?.cleaning = current.cleaning
+        if current.cleaning.phase == .done { stopped(current) }
+    }
+
+    private mutating func stopped(_ current: Stopping) {
+        isStopped = true
+        note(.info, "role", "stopped")
+        emit(.commandDone(current.command, .done("\(configuration.volume) is down on \(name(me))")))
+        emit(.stopped)
+    }
+
+    // MARK: Writing back
+
+    /// Unconfirmed blocks become marks, marks become durable pages, and only then the superblock says clean.
+    private mutating func stepCleaning(_ cleaning: inout Cleaning) {
+        while true {
+            switch cleaning.phase {
+            case .draining:
+                guard !table.contains(where: { _ in true }), !log.isWriting, change == nil, acceptance == nil else { return }
+                for index in 0..<unconfirmed.count {
+                    for node in others { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
+                }
+                dropAllUnconfirmed()
+                cleaning.phase = .flushing(requestFlush())
+            case .flushing(let number):
+                guard isFlushed(number) else { return }
+                cleaning.phase = .pages
+            case .pages:
+                guard writeBackPages() else { return }
+                superblock.flags.insert(.clean)
+                superblock.logBase = metadata.sequence
+                cleaning.phase = .persisting(persistSuperblock())
+                advanceMetadata()
+            case .persisting(let version):
+                guard isDurable(version), outstanding == 0 else { return }
+                cleaning.phase = .done
+            case .done: return
+            }
+        }
+    }
+}

@@ -1,0 +1,397 @@
+import Model
+
+/// A new record on its way to being chosen (CHANGE). One at a time; a needed one that loses a member supersedes one that
+/// waits for an answer.
+struct Change {
+    enum Purpose: Equatable {
+        /// Goes on without `loses`.
+        case exclude
+        /// Names both after a handshake that found them equal.
+        case establish(NodeID)
+        case promote
+        case handOver
+        /// The own disk is gone; the members go on with this primary.
+        case leaveSelf
+        /// Re-admits a resynced copy.
+        case join(NodeID)
+        /// The first record of a volume nobody served yet, by one copy alone.
+        case found
+        case force
+    }
+
+    enum Phase: Equatable {
+        /// Local writes in flight finish.
+        case draining
+        case flushing(UInt64)
+        /// `required` with the joining copy is on its way to disk, before anything is offered.
+        case persistingRequired(UInt64)
+        /// Offered to `pending`; their acceptance is missing.
+        case offering
+        /// The record is on its way to this disk.
+        case persisting(UInt64)
+    }
+
+    var purpose: Purpose
+    var loses: NodeSet
+    var phase = Phase.draining
+    var record = Record.empty
+    var current: Generation
+    /// Members that have not accepted yet.
+    var pending = NodeSet()
+    /// The record is in the superblock already (`persisting` comes before `offering`).
+    var isApplied = false
+}
+
+extension Replica {
+    // MARK: Need
+
+    /// Something waits that only a record without an absent member can let go.
+    private var replyWaits: Bool {
+        guard role == .primary else { return false }
+        return table.clientWrites > 0 || !flushQueue.isEmpty || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
+    }
+
+    private var lostMembers: NodeSet {
+        var lost = NodeSet()
+        for node in others where required.contains(node) {
+            let peer = self[peer: node]
+            if peer.isCutOff, !peer.receivesWrites, peer.handshake != .exchanging { lost.insert(node) }
+        }
+        return lost
+    }
+
+    private var isHandshaking: Bool { others.contains { self[peer: $0].handshake == .exchanging } }
+
+    mutating func advanceChange() {
+        startNeededChange()
+        while change != nil, stepChange() {}
+    }
+
+    private mutating func startNeededChange() {
+        guard acceptance == nil, !isHandshaking, stopping?.isLeaving != true else { return }
+        if let change, change.phase != .offering || !change.loses.isEmpty { return }
+        if disk == .failed || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
+            if change == nil, let heir = others.first(where: { self[peer: $0].relation == .established }) {
+                begin(.leaveSelf, losing: NodeSet(me), offeringTo: NodeSet(heir))
+                return
+            }
+        }
+        guard hasDisk, required.contains(me), replyWaits else { return }
+        let lost = lostMembers
+        if !lost.isEmpty {
+            abortChange()
+            begin(.exclude, losing: lost, offeringTo: NodeSet())
+        } else if isUnsettled {
+            isUnsettled = false
+            attention = true
+        }
+    }
+
+    mutating func begin(_ purpose: Change.Purpose, losing loses: NodeSet, offeringTo members: NodeSet) {
+        precondition(change == nil, "one record after the other")
+        change = Change(purpose: purpose, loses: loses, current: superblock.current, pending: members)
+        attention = true
+    }
+
+    /// A change that only waited for an answer is given up; what it persisted names the same members.
+    mutating func abortChange() {
+        guard change != nil else { return }
+        change = nil
+        attention = true
+    }
+
+    /// The session to a node ended: nothing is offered there any more.
+    mutating func changeLost(_ node: NodeID) {
+        guard let change, change.pending.contains(node) else { return }
+        if change.phase == .offering || !change.isApplied { abortChange() }
+    }
+
+    // MARK: Steps
+
+    /// True when it took a step.
+    private mutating func stepChange() -> Bool {
+        guard let current = change else { return false }
+        switch current.phase {
+        case .draining:
+            guard !isWritingLocally, !isJoinBusy(current) else { return false }
+            let number = hasDisk ? requestFlush() : 0
+            change?.phase = .flushing(number)
+        case .flushing(let number):
+            guard isFlushed(number) else { return false }
+            formRecord()
+        case .persistingRequired(let version):
+            guard isDurable(version) else { return false }
+            offerJoin()
+        case .persisting(let version):
+            guard isDurable(version) else { return false }
+            if current.pending.isEmpty { finishChange() } else { offer() }
+        case .offering: return false
+        }
+        return true
+    }
+
+    private var isWritingLocally: Bool {
+        table.contains { $0.isWrite && $0.localPending }
+    }
+
+    /// A join waits until nothing that was sent to the target is unanswered.
+    private func isJoinBusy(_ change: Change) -> Bool {
+        guard case .join(let node) = change.purpose else { return false }
+        return table.contains {
+            ($0.isClientWrite && $0.phase == .running) || ($0.kind == .pullRead && $0.peer == node)
+        }
+    }
+
+    /// The number of the next record: this node's term goes on, or a higher one begins.
+    private func nextNumber(above other: RecordNumber) -> RecordNumber {
+        let number = superblock.record.number
+        if number.term.node == me, superblock.promised == number.term, other < number, number.term.counter > 0 {
+            return RecordNumber(term: number.term, index: number.index + 1)
+        }
+        let counter = max(superblock.promised.counter, number.term.counter, other.term.counter) + 1
+        return RecordNumber(term: Term(counter: counter, node: me), index: 1)
+    }
+
+    private mutating func formRecord() {
+        guard var change else { return }
+        var record = superblock.record
+        var highest = RecordNumber(term: .zero, index: 0)
+        for node in others {
+            if let theirs = self[peer: node].theirs { highest = max(highest, theirs.record.number) }
+        }
+        record.number = nextNumber(above: highest)
+        if record.isEmpty {
+            record.lineage = LineageID(rawValue: random.identity())
+            record.size = superblock.size
+            for member in configuration.members { record.voters.insert(member.id) }
+        }
+        if hasDisk { record.instances[me] = superblock.instance }
+        var newGeneration = !change.loses.intersection(required).isEmpty
+        switch change.purpose {
+        case .exclude:
+            record.inStep = required.subtracting(change.loses)
+            if record.inStep.isEmpty { record.inStep = NodeSet(me) }
+            record.primary = role == .primary ? me : nil
+        case .establish(let node): establish(node, &record)
+        case .promote:
+            record.primary = me
+            record.inStep = hasDisk ? required : required.removing(me)
+            newGeneration = required.contains(me) && !hasDisk
+        case .handOver: record.primary = nil
+        case .leaveSelf: record.inStep = required.removing(me)
+        case .join(let node):
+            record.inStep = record.inStep.inserting(node)
+            record.instances[node] = self[peer: node].theirs?.instance ?? .none
+        case .found, .force:
+            if change.purpose == .force { record.lineage = LineageID(rawValue: random.identity()) }
+            record.inStep = NodeSet(me)
+            record.primary = me
+            newGeneration = true
+        }
+        if newGeneration {
+            change.current = Generation(id: GenerationID(rawValue: random.identity()), node: me, began: wallTime)
+        }
+        record.generation = change.current.id
+        change.record = record
+        self.change = change
+        switch change.purpose {
+        case .join(let node): requireJoining(node)
+        case .leaveSelf: offer()
+        case .promote where !hasDisk: offer()
+        default: applyAndPersist()
+        }
+    }
+
+    private mutating func establish(_ node: NodeID, _ record: inout Record) {
+        guard let theirs = self[peer: node].theirs else { return }
+        if superblock.record.isEmpty { record.size = min(superblock.size, theirs.capacity) }
+        record.inStep = NodeSet(me, node)
+        record.instances[node] = theirs.instance
+        record.primary = role == .primary ? me : nil
+    }
+
+    /// The record, the line and the bases become durable in one superblock write. The marks of what was unconfirmed are
+    /// held by hot extents until their pages are written.
+    private mutating func applyAndPersist() {
+        guard var change else { return }
+        adoptRecord(change.record, change.current, losing: change.loses)
+        if superblock.volume.isNone { superblock.volume = VolumeID(rawValue: random.identity()) }
+        superblock.promised = change.record.number.term
+        superblock.required = change.record.inStep
+        if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated]) }
+        if superblock.required == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
+        change.isApplied = true
+        change.phase = .persisting(persistSuperblock())
+        self.change = change
+        advanceMetadata()
+    }
+
+    /// ACCEPT's effect on the line: who is left out gets a base, and everything unconfirmed is marked toward it.
+    mutating func adoptRecord(_ record: Record, _ current: Generation, losing loses: NodeSet) {
+        for node in others where !record.inStep.contains(node) {
+            if superblock.peers[node].base == .inStep, !superblock.current.id.isNone {
+                superblock.peers[node].base = .since(superblock.current.id)
+            }
+            if hasDisk {
+                for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
+            }
+        }
+        for node in others where record.inStep.contains(node) && !loses.contains(node) {
+            superblock.peers[node].base = .inStep
+        }
+        extendLine(with: current)
+        superblock.record = record
+        noteStatus()
+    }
+
+    mutating func extendLine(with current: Generation) {
+        guard current.id != superblock.current.id else { return }
+        if !superblock.current.id.isNone {
+            superblock.history.removeAll { $0.id == superblock.current.id }
+            superblock.history.insert(superblock.current, at: 0)
+            if superblock.history.count > Superblock.historyLimit { superblock.history.removeLast() }
+        }
+        superblock.current = current
+    }
+
+    // MARK: Offering
+
+    private mutating func offer() {
+        guard var change else { return }
+        change.phase = .offering
+        self.change = change
+        let proposal = Proposal(volume: superblock.volume, record: change.record, current: change.current)
+        for node in change.pending { send(.propose(proposal), to: node) }
+    }
+
+    /// `required` with the copy to be joined is durable before the offer: should this node crash in between, it must not
+    /// acknowledge alone in a generation that the joined copy also has.
+    private mutating func requireJoining(_ node: NodeID) {
+        superblock.required.insert(node)
+        let version = persistSuperblock()
+        change?.phase = .persistingRequired(version)
+        advanceMetadata()
+    }
+
+    private mutating func offerJoin() {
+        guard var change, case .join(let node) = change.purpose else { return }
+        change.phase = .offering
+        self.change = change
+        send(
+            .joinOffer(
+                JoinOffer(
+                    volume: superblock.volume, record: change.record, current: superblock.current,
+                    history: superblock.history)), to: node)
+    }
+
+    mutating func accepted(_ number: RecordNumber, by node: NodeID) {
+        guard let current = change, current.phase == .offering, current.record.number == number,
+            current.pending.contains(node)
+        else { return }
+        change?.pending.remove(node)
+        attention = true
+        guard change?.pending.isEmpty == true else { return }
+        if case .join(let joined) = current.purpose {
+            superblock.record = current.record
+            superblock.required = current.record.inStep
+            superblock.peers[joined].base = .inStep
+            clearJoined(joined)
+            change?.isApplied = true
+            let version = persistSuperblock()
+            change?.phase = .persisting(version)
+        } else if !current.isApplied {
+            // Without a disk the record lives at the members, which have accepted it.
+            extendLine(with: current.current)
+            superblock.record = current.record
+            superblock.required = current.record.inStep
+            superblock.promised = current.record.number.term
+            finishChange()
+        } else {
+            finishChange()
+        }
+    }
+
+    mutating func rejected(_ number: RecordNumber, _ reason: RejectReason, by node: NodeID) {
+        guard let current = change, current.phase == .offering, current.record.number == number else { return }
+        note(.warning, "record", "record \(number) refused: \(reason)", peer: node)
+        abortChange()
+        if current.purpose == .promote {
+            promotionRejected(reason, by: node)
+        } else if case .handOver = current.purpose {
+            handedOver()
+        } else {
+            restartSession(node, "it refused the record")
+        }
+    }
+
+    // MARK: Chosen
+
+    private mutating func finishChange() {
+        guard let done = change else { return }
+        change = nil
+        attention = true
+        let members = done.record.inStep.map { name($0) }.joined(separator: ", ")
+        note(.info, "record", "record \(done.record.number): in step: \(members); generation \(done.record.generation)")
+        if done.record.inStep == NodeSet(me) || done.loses.contains(me) {
+            if hasDisk { dropAllUnconfirmed() }
+            isUnsettled = false
+        }
+        for node in done.loses where node != me { leftOut(node) }
+        for node in done.record.inStep where node != me { send(.chosen(done.record.number), to: node) }
+        switch done.purpose {
+        case .establish(let node): becomeEstablished(node)
+        case .join(let node): joined(node)
+        case .promote, .found, .force: becomePrimary()
+        case .handOver: handedOver()
+        case .leaveSelf: selfLeft()
+        case .exclude: break
+        }
+        doubts = doubts.intersection(required)
+        recheckHeld()
+    }
+
+    private mutating func leftOut(_ node: NodeID) {
+        doubts.remove(node)
+        self[peer: node].lostAt = nil
+        self[peer: node].resumableRun = .none
+        dropLegs(to: node)
+        dropFromRound(node)
+        note(.warning, "replication", "left behind: goes on without it", peer: node)
+    }
+
+    private mutating func selfLeft() {
+        for slot in table.slots(where: { $0.isClientWrite && $0.localFailed }) { finishWriteIfDone(slot) }
+        if detaching != nil { failDisk("detached") }
+    }
+
+    /// Replies that a pending record, a doubt or the role held back are looked at again.
+    mutating func recheckHeld() {
+        for slot in table.slots(where: { $0.isClientWrite && $0.phase == .running }) { finishWriteIfDone(slot) }
+        attention = true
+    }
+
+    /// The peer says that its record is chosen.
+    mutating func chosen(_ number: RecordNumber, told node: NodeID) {
+        guard superblock.record.number == number, acceptance == nil else { return }
+        if self[peer: node].relation == .establishing || self[peer: node].relation == .target {
+            becomeEstablished(node)
+        }
+    }
+
+    /// The peer's disk is gone: its copy counts no more, its node may still rely on this one.
+    mutating func peerDiskFailed(_ node: NodeID) {
+        guard self[peer: node].isConnected, self[peer: node].relation != .carrier else { return }
+        let relation = self[peer: node].relation
+        note(.warning, "disk", "its disk failed or was detached", peer: node)
+        endResync(node, relation)
+        self[peer: node].relation = hasDisk ? .carrier : .nothing
+        self[peer: node].isCutOff = true
+        self[peer: node].resumableRun = .none
+        changeLost(node)
+        if !required.contains(node) {
+            dropLegs(to: node)
+            dropFromRound(node)
+        }
+        attention = true
+    }
+}

@@ -1,0 +1,294 @@
+package import Model
+
+/// The superblock on its way to disk: copy 0, then copy 1, so that at every moment one of them is whole, and afterwards
+/// both say the same. A state counts as durable when both are written.
+struct MetadataWriter {
+    enum Phase { case idle, copy0, copy1 }
+
+    var phase = Phase.idle
+    /// What is being written.
+    var image = Superblock(node: NodeID(unchecked: 0), instance: .none, size: 0, logExtents: 1, zeroes: false)
+    /// Rises with each change of the superblock that must become durable.
+    var wanted: UInt64 = 0
+    var writing: UInt64 = 0
+    var durable: UInt64 = 0
+    /// Of this copy: the next write of superblock or log takes one more.
+    var sequence: UInt64 = 0
+    var durableSequence: UInt64 = 0
+    var logImage: LogTransaction?
+    /// The log's block now in flight bears this sequence.
+    var logSequence: UInt64 = 0
+    /// Bitmap pages being written.
+    var pagesInFlight = 0
+    static let pageLimit = 8
+}
+
+/// Flushes of the local disk, shared by all that wait for one: a flush covers what was complete when it began.
+struct LocalFlushes {
+    var completed: UInt64 = 0
+    var inFlight: UInt64?
+    var wanted: UInt64 = 0
+}
+
+/// A peer's flush to be answered.
+struct PeerFlush {
+    var peer: NodeID
+    var session: SessionID
+    var round: UInt64
+    var flush: UInt64
+}
+
+extension Replica {
+    /// The operation id of local flushes; all others are slots of the table.
+    static var flushOperation: OperationID { OperationID(rawValue: .max) }
+
+    // What the effects `.writeSuperblock`, `.writeLog` and `.writeBitmapPage` write, valid while they are performed.
+    package var superblockImage: Superblock { metadata.image }
+    package var logImage: LogTransaction {
+        guard let image = metadata.logImage else { preconditionFailure("asked for only while a log write is performed") }
+        return image
+    }
+    /// The 496 words of page `page` toward `node`.
+    package func withBitmapPage<Result>(_ node: NodeID, page: UInt32, _ body: (ArraySlice<UInt64>) -> Result) -> Result {
+        body(self[bitmap: node].page(Int(page)))
+    }
+
+    /// This copy's newest durable metadata write: what peers remember of it.
+    var mark: StartMark { StartMark(startNumber: superblock.startNumber, sequence: metadata.durableSequence) }
+
+    // MARK: Start and attach
+
+    /// START: the start number is raised durably before any message; the log's extents are marked toward every peer.
+    mutating func adopt(_ metadata: LoadedMetadata) {
+        disk = .good
+        superblock = metadata.superblock
+        let blocks = superblock.size / Geometry.blockSize
+        for node in others {
+            self[bitmap: node] = DirtyBitmap(blocks: blocks)
+            if let words = metadata.bitmaps.first(where: { $0.node == node })?.words { self[bitmap: node].load(words) }
+            let logged = metadata.log.seen[node]
+            if superblock.peers[node].seen < logged { superblock.peers[node].seen = logged }
+        }
+        self.metadata = MetadataWriter()
+        self.metadata.sequence = max(superblock.sequence, metadata.log.lastSequence)
+        let isLogEmpty = !metadata.log.damaged && !metadata.log.table.contains { $0 != nil }
+        let isClean = superblock.flags.contains(.clean)
+        log = ActivityLog(slots: superblock.logExtents, replay: isClean ? emptied(metadata.log) : metadata.log)
+        if !isClean { markReplayed(damaged: metadata.log.damaged) }
+        let lostCaches = metadata.bootID != superblock.bootID
+        if !isClean, !isLogEmpty, lostCaches, superblock.record.inStep.removing(me).isEmpty == false {
+            superblock.flags.insert(.suspect)
+            note(.warning, "disk", "this copy may have lost its cache at the last power loss: suspect until a peer vouches")
+        }
+        superblock.flags.remove(.clean)
+        superblock.bootID = metadata.bootID
+        superblock.startNumber += 1
+        persistSuperblock()
+        let heat = log.extents
+        note(.info, "disk", "attached: \(diskState.rawValue), start \(superblock.startNumber), \(heat) extents replayed")
+    }
+
+    private func emptied(_ replay: LogReplay) -> LogReplay {
+        LogReplay(
+            table: [], lastNumber: replay.lastNumber, lastSequence: replay.lastSequence, seen: replay.seen, damaged: false)
+    }
+
+    private mutating func markReplayed(damaged: Bool) {
+        if damaged {
+            note(.error, "disk", "the activity log does not verify: every block counts as written")
+            for node in others { self[bitmap: node].markAll() }
+            return
+        }
+        var extents: [UInt32] = []
+        log.forEachExtent { extents.append($0) }
+        for extent in extents {
+            let first = UInt64(extent) * Geometry.blocksPerExtent
+            for node in others { self[bitmap: node].mark(first..<first + Geometry.blocksPerExtent) }
+        }
+    }
+
+    // MARK: Superblock
+
+    /// The superblock as it is now is to become durable; gives the version to compare with `metadata.durable`. Without a
+    /// disk it counts as durable at once: it lives in memory, and the peers that must hold it do.
+    @discardableResult
+    mutating func persistSuperblock() -> UInt64 {
+        metadata.wanted += 1
+        attention = true
+        noteStatus()
+        return metadata.wanted
+    }
+
+    func isDurable(_ version: UInt64) -> Bool { !hasDisk || metadata.durable >= version }
+
+    mutating func advanceMetadata() {
+        guard hasDisk, metadata.phase == .idle, metadata.wanted > metadata.durable else { return }
+        metadata.sequence += 1
+        superblock.sequence = metadata.sequence
+        metadata.image = superblock
+        metadata.writing = metadata.wanted
+        metadata.phase = .copy0
+        outstanding += 1
+        emit(.writeSuperblock(copy: 0))
+    }
+
+    mutating func superblockWritten(_ succeeded: Bool) {
+        outstanding -= 1
+        attention = true
+        guard succeeded, hasDisk else {
+            metadata.phase = .idle
+            failDisk("the superblock cannot be written")
+            return
+        }
+        if metadata.phase == .copy0 {
+            metadata.phase = .copy1
+            outstanding += 1
+            emit(.writeSuperblock(copy: 1))
+            return
+        }
+        metadata.phase = .idle
+        metadata.durable = metadata.writing
+        metadata.durableSequence = max(metadata.durableSequence, metadata.image.sequence)
+    }
+
+    // MARK: Bitmap pages
+
+    mutating func writePage(_ node: NodeID, _ page: Int) {
+        guard hasDisk, metadata.pagesInFlight < MetadataWriter.pageLimit else { return }
+        self[bitmap: node].beginWriting(page: page)
+        metadata.pagesInFlight += 1
+        outstanding += 1
+        emit(.writeBitmapPage(node, page: UInt32(page)))
+    }
+
+    mutating func bitmapPageWritten(_ node: NodeID, _ page: Int, _ succeeded: Bool) {
+        outstanding -= 1
+        metadata.pagesInFlight -= 1
+        attention = true
+        guard succeeded, hasDisk else {
+            failDisk("a bitmap page cannot be written")
+            return
+        }
+        self[bitmap: node].finishWriting(page: page)
+    }
+
+    /// Writes back up to the limit of changed pages; true when none is left.
+    mutating func writeBackPages() -> Bool {
+        var clean = true
+        for node in others where self[bitmap: node].unwrittenPages > 0 {
+            clean = false
+            var page = 0
+            while metadata.pagesInFlight < MetadataWriter.pageLimit,
+                let next = self[bitmap: node].firstUnwritten(from: page)
+            {
+                writePage(node, next)
+                page = next + 1
+            }
+        }
+        return clean
+    }
+
+    // MARK: Flushes
+
+    /// A flush that covers everything complete by now; its number is done when `flushes.completed` reaches it.
+    mutating func requestFlush() -> UInt64 {
+        if let inFlight = flushes.inFlight {
+            flushes.wanted = inFlight + 1
+            return flushes.wanted
+        }
+        let number = flushes.completed + 1
+        flushes.wanted = number
+        startFlush(number)
+        return number
+    }
+
+    private mutating func startFlush(_ number: UInt64) {
+        guard hasDisk else { return }
+        flushes.inFlight = number
+        outstanding += 1
+        emit(.flushData(Self.flushOperation))
+    }
+
+    /// A failed flush fails the disk for everything since its last good one, and is never tried again.
+    mutating func flushDone(_ result: DiskResult) {
+        outstanding -= 1
+        attention = true
+        let number = flushes.inFlight ?? flushes.completed
+        flushes.inFlight = nil
+        guard result != .failed, hasDisk else {
+            failDisk("a flush failed")
+            return
+        }
+        flushes.completed = number
+        if flushes.wanted > number { startFlush(number + 1) }
+    }
+
+    func isFlushed(_ number: UInt64) -> Bool { !hasDisk || flushes.completed >= number }
+
+    // MARK: Failure
+
+    /// The disk is not used any more; what is in flight comes back first. Metadata is not written either: it may lie there.
+    mutating func failDisk(_ why: String) {
+        guard disk == .good else { return }
+        disk = .failed
+        attention = true
+        flushes.completed = max(flushes.wanted, flushes.completed)
+        flushes.inFlight = nil
+        metadata.durable = metadata.wanted
+        metadata.phase = .idle
+        note(.error, "disk", "failed: \(why); going on without it")
+        abandonLocalWork()
+    }
+
+    /// What waited for this disk's log goes on without it (a client's, by the peers) or is answered as failed (a peer's).
+    private mutating func abandonLocalWork() {
+        while let slot = logQueue.popFirst() {
+            table[slot].holdsExtent = false
+            if table[slot].isClient {
+                table[slot].phase = .waitingGate
+                gateQueue.append(slot)
+            } else {
+                table[slot].localFailed = true
+                endPeerOperation(slot)
+            }
+        }
+        for slot in table.slots(where: { $0.holdsExtent }) { table[slot].holdsExtent = false }
+        while !unconfirmed.isEmpty { _ = unconfirmed.removeFirst() }
+        for index in peerFlushes.indices {
+            let flush = peerFlushes[index]
+            if self[peer: flush.peer].session == flush.session {
+                send(.flushed(round: flush.round, succeeded: false, mark: mark), to: flush.peer)
+            }
+        }
+        peerFlushes.removeAll(keepingCapacity: true)
+    }
+
+    mutating func advanceDisk() {
+        answerPeerFlushes()
+        if disk == .failed, outstanding == 0, !table.contains(where: { $0.localPending }) {
+            disk = .none
+            log = ActivityLog(slots: 1, replay: nil)
+            emit(.releaseDisk)
+            note(.warning, "disk", "diskless")
+        }
+        if others.contains(where: { self[bitmap: $0].unwrittenPages > 32 }), metadata.pagesInFlight == 0, hasDisk {
+            writeColdPages()
+        }
+    }
+
+    /// Pages that only a finished or running resync changed are written back in passing, so that the next start knows.
+    private mutating func writeColdPages() {
+        for node in others {
+            if let page = self[bitmap: node].firstUnwritten(from: 0) { writePage(node, page) }
+        }
+    }
+
+    private mutating func answerPeerFlushes() {
+        while let first = peerFlushes.first, isFlushed(first.flush) {
+            peerFlushes.removeFirst()
+            if self[peer: first.peer].session == first.session {
+                send(.flushed(round: first.round, succeeded: hasDisk, mark: mark), to: first.peer)
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+import Model
+
+/// What this run knows of one other node. The durable part is the superblock's `PeerSlot`.
+struct Peer {
+    /// What the last handshake made of the two copies, and how far that has come.
+    enum Relation: Equatable {
+        /// No handshake yet.
+        case none
+        /// Connected; nothing to copy, nothing to replicate.
+        case nothing
+        /// Equal; the record that names both is being made.
+        case establishing
+        /// In step: writes go there and count.
+        case established
+        /// The record without the target is being made; then it is told; then it pulls.
+        case sourcePreparing(everything: Bool)
+        case sourceBeginning
+        case source
+        /// The other way round.
+        case targetWaiting
+        case target
+        /// It has no disk and may read and write here.
+        case carrier
+        /// This node has no disk and reads and writes there.
+        case carried
+    }
+
+    enum Handshake: Equatable {
+        case none
+        /// Waits until nothing is in flight that the state would not tell of.
+        case preparing
+        /// The state is told, and nothing that it rests on may change.
+        case exchanging
+        case finished
+    }
+
+    let id: NodeID
+    let isMember: Bool
+
+    // The connection.
+    var isStandalone = false
+    var isDialing = false
+    var nextDial: MonotonicTime?
+    var backoff: UInt64 = 0
+    var session = SessionID.none
+    var dialedHere = false
+    var discardsItsData = false
+    var run = RunID.none
+    var openedAt = MonotonicTime(nanoseconds: 0)
+    var lastHeard = MonotonicTime(nanoseconds: 0)
+    var lastPing = MonotonicTime(nanoseconds: 0)
+    var pings: UInt64 = 0
+    var pongs: UInt64 = 0
+
+    // The handshake.
+    var handshake = Handshake.none
+    var mine: HandshakeState?
+    var theirs: HandshakeState?
+    var verdict: HandshakeVerdict?
+    var theirVerdict: (outcome: UInt8, rule: UInt8)?
+    var relation = Relation.none
+    /// The peer's run with which all that was sent is still held: a session with it can be resumed.
+    var resumableRun = RunID.none
+    /// The next handshake offers to throw this copy's data away.
+    var discardMine = false
+
+    // Being away.
+    var lostAt: MonotonicTime?
+    /// Its time is over, or it said goodbye: the next reply that waits goes on without it.
+    var isCutOff = true
+
+    // What it told.
+    var presence: Presence?
+    var lastPresenceSent: Presence?
+    var reason: String?
+    var message: String?
+
+    var source = ResyncSource()
+    var target = ResyncTarget()
+    var lastResync: VolumeStatus.LastResync?
+
+    init(id: NodeID, isMember: Bool) {
+        self.id = id
+        self.isMember = isMember
+    }
+
+    var hasSession: Bool { !session.isNone }
+    /// Frames of writes go there.
+    var receivesWrites: Bool { relation == .established || relation == .source || relation == .carried }
+    var isConnected: Bool { handshake == .finished }
+}
+
+/// The source's side of a resync.
+struct ResyncSource {
+    struct Pull {
+        var id: UInt64
+        var range: ByteRange
+    }
+
+    var totalBlocks: UInt64 = 0
+    var pulledBytes: UInt64 = 0
+    var began = MonotonicTime(nanoseconds: 0)
+    var because = ""
+    /// All bits are set; before the target is told, they and the base that says so become durable.
+    var basePersisted: UInt64?
+    /// Answered pulls that no flush of the target covers yet, in order.
+    var pulls: [Pull] = []
+    /// Next block whose bitmap run has not been told.
+    var bitmapCursor: UInt64 = 0
+    /// The target said that it lacks nothing: join it.
+    var isComplete = false
+}
+
+/// The target's side of a resync.
+struct ResyncTarget {
+    struct Pull {
+        var id: UInt64
+        var range: ByteRange
+    }
+
+    var totalBlocks: UInt64 = 0
+    var pulledBytes: UInt64 = 0
+    var began = MonotonicTime(nanoseconds: 0)
+    var because = ""
+    var everything = false
+    /// All runs are known: pulling may begin.
+    var bitmapKnown = false
+    var cursor: UInt64 = 0
+    var nextID: UInt64 = 1
+    /// Asked for and not yet written here.
+    var inFlight: [Pull] = []
+    var bytesInFlight: UInt64 = 0
+    /// Written, and no flush begun since.
+    var written: [Pull] = []
+    var bytesSinceFlush: UInt64 = 0
+    /// The flush that covers `flushing`.
+    var flushNumber: UInt64?
+    var flushing: [Pull] = []
+    var flushedPulls: UInt64 = 0
+    var flushingPulls: UInt64 = 0
+    var flushingWrites: UInt64 = 0
+    /// Highest sequence of the frames that came in this session.
+    var lastWrite: UInt64 = 0
+    var completeSent = false
+    /// The next pull may not be asked for before (`resync-rate`).
+    var notBefore = MonotonicTime(nanoseconds: 0)
+}

@@ -1,0 +1,229 @@
+import Model
+
+/// The meeting of two copies: each tells its state, both judge, both compare, and each begins its part.
+extension Replica {
+    mutating func advanceHandshakes() {
+        for node in others where self[peer: node].handshake == .preparing && isReadyToTell(node) {
+            let state = handshakeState(toward: node)
+            self[peer: node].mine = state
+            self[peer: node].handshake = .exchanging
+            send(.state(state), to: node)
+            judge(node)
+        }
+    }
+
+    /// Every disk write of an older session is complete, and nothing is under way that would change what is told.
+    private func isReadyToTell(_ node: NodeID) -> Bool {
+        guard change == nil, acceptance == nil, detaching == nil, stopping == nil, disk != .failed else { return false }
+        guard !hasDisk || (metadata.phase == .idle && metadata.durable == metadata.wanted) else { return false }
+        return !table.contains { !$0.isClient && $0.peer == node }
+    }
+
+    private func handshakeState(toward node: NodeID) -> HandshakeState {
+        let slot = superblock.peers[node]
+        return HandshakeState(
+            node: me, instance: superblock.instance, volume: superblock.volume, capacity: hasDisk ? superblock.size : 0,
+            record: superblock.record, required: superblock.required, current: superblock.current,
+            history: superblock.history, base: slot.base, dirtyBlocks: hasDisk ? self[bitmap: node].count : 0,
+            unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance, seen: slot.seen, mark: mark,
+            flags: superblock.flags, hasDisk: hasDisk, isPrimary: role == .primary,
+            discardMyData: self[peer: node].discardMine && role != .primary, run: run,
+            resumes: self[peer: node].resumableRun, sequence: sequence)
+    }
+
+    mutating func stateTold(_ state: HandshakeState, by node: NodeID) {
+        guard state.node == node, self[peer: node].handshake != .finished else {
+            dropSession(node, "it told its state out of turn")
+            return
+        }
+        self[peer: node].theirs = state
+        judge(node)
+    }
+
+    private mutating func judge(_ node: NodeID) {
+        guard self[peer: node].handshake == .exchanging, self[peer: node].verdict == nil,
+            let mine = self[peer: node].mine, let theirs = self[peer: node].theirs
+        else { return }
+        let verdict = HandshakeVerdict.judge(mine: mine, theirs: theirs)
+        self[peer: node].verdict = verdict
+        send(.verdict(outcome: verdict.outcome.rawValue, rule: verdict.rule.rawValue), to: node)
+        conclude(node)
+    }
+
+    mutating func verdictTold(_ outcome: UInt8, _ rule: UInt8, by node: NodeID) {
+        self[peer: node].theirVerdict = (outcome, rule)
+        conclude(node)
+    }
+
+    private mutating func conclude(_ node: NodeID) {
+        guard self[peer: node].handshake == .exchanging, let verdict = self[peer: node].verdict,
+            let told = self[peer: node].theirVerdict, let theirs = self[peer: node].theirs
+        else { return }
+        guard told.outcome == verdict.outcome.mirrored.rawValue else {
+            note(.error, "handshake", "the two verdicts differ: here \(verdict.outcome) (\(verdict.rule))", peer: node)
+            dropSession(node, "the two verdicts differ")
+            return
+        }
+        self[peer: node].handshake = .finished
+        self[peer: node].backoff = 0
+        attention = true
+        note(.info, "handshake", "verdict: \(verdict.outcome), because \(verdict.rule.words)", peer: node)
+        if verdict.outcome != .refused, verdict.outcome != .parted {
+            setReason(node, nil, nil)
+            remember(theirs, of: node)
+        }
+        act(on: verdict, node, theirs)
+        concludeConnects(node)
+    }
+
+    private mutating func remember(_ theirs: HandshakeState, of node: NodeID) {
+        guard theirs.hasDisk else { return }
+        if superblock.peers[node].seenInstance != theirs.instance {
+            superblock.peers[node].seenInstance = theirs.instance
+            superblock.peers[node].seen = theirs.mark
+        } else if superblock.peers[node].seen < theirs.mark || theirs.flags.contains(.inconsistent)
+            || self[peer: node].verdict?.rule == .rolledBackDiscarded
+        {
+            superblock.peers[node].seen = theirs.mark
+        }
+    }
+
+    mutating func setReason(_ node: NodeID, _ reason: String?, _ message: String?) {
+        self[peer: node].reason = reason
+        self[peer: node].message = message
+        noteStatus()
+    }
+
+    private mutating func act(on verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
+        switch verdict.outcome {
+        case .resume: resume(node)
+        case .inSync: beginEstablishing(node, theirs)
+        case .sourceOfMarked, .sourceOfEverything:
+            beginSource(node, everything: verdict.outcome == .sourceOfEverything, because: verdict.rule)
+        case .targetOfMarked, .targetOfEverything:
+            self[peer: node].relation = .targetWaiting
+            self[peer: node].target = ResyncTarget()
+            self[peer: node].target.because = verdict.rule.words
+            self[peer: node].target.began = now
+        case .nothing: self[peer: node].relation = .nothing
+        case .carrier:
+            self[peer: node].relation = .carrier
+            self[peer: node].isCutOff = true
+        case .carried: beginCarried(node, theirs)
+        case .refused: refuseForNow(verdict, node, theirs)
+        case .parted: part(verdict, node, theirs)
+        }
+    }
+
+    // MARK: Together
+
+    /// Nothing was lost but the connection: frames not answered are sent again, in order.
+    private mutating func resume(_ node: NodeID) {
+        self[peer: node].relation = .established
+        note(.info, "connection", "resumed", peer: node)
+        setConnected(node)
+        resend(to: node)
+    }
+
+    private mutating func resend(to node: NodeID) {
+        let held = table.slots(where: { $0.isClientWrite && $0.phase == .running && $0.legs.contains(node) })
+        for slot in held.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
+        if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
+    }
+
+    private mutating func setConnected(_ node: NodeID) {
+        self[peer: node].isCutOff = false
+        self[peer: node].lostAt = nil
+        settleDoubt(node)
+        attention = true
+    }
+
+    /// The copies are equal. One of the two makes the record that names both: the primary, else the newer record's holder,
+    /// else the lower node.
+    private mutating func beginEstablishing(_ node: NodeID, _ theirs: HandshakeState) {
+        self[peer: node].relation = .establishing
+        let leads: Bool
+        if (role == .primary) != theirs.isPrimary {
+            leads = role == .primary
+        } else if superblock.record.number != theirs.record.number {
+            leads = theirs.record.number < superblock.record.number
+        } else {
+            leads = me < node
+        }
+        if leads { begin(.establish(node), losing: NodeSet(), offeringTo: NodeSet(node)) }
+    }
+
+    mutating func becomeEstablished(_ node: NodeID) {
+        let relation = self[peer: node].relation
+        self[peer: node].relation = .established
+        if relation == .target {
+            let target = self[peer: node].target
+            recordResync(node, bytes: target.pulledBytes, since: target.began, because: target.because)
+            endResync(node, relation)
+            unconfirmed.beginLine()
+        } else {
+            recordResync(
+                node, bytes: 0, since: now, because: self[peer: node].verdict.map { $0.rule.words } ?? "equal")
+            if unconfirmed.isEmpty { unconfirmed.beginLine() }
+        }
+        if role != .primary { superblock.flags.subtract([.outdated]) }
+        note(.info, "replication", "established: in sync", peer: node)
+        setConnected(node)
+    }
+
+    mutating func recordResync(_ node: NodeID, bytes: UInt64, since began: MonotonicTime, because: String) {
+        self[peer: node].lastResync = VolumeStatus.LastResync(
+            bytes: bytes, seconds: Double(now.since(began)) / 1e9, because: because)
+    }
+
+    // MARK: Served by the peer
+
+    /// Without a disk this node takes the peer's line; a primary's unanswered writes are sent again.
+    private mutating func beginCarried(_ node: NodeID, _ theirs: HandshakeState) {
+        self[peer: node].relation = .carried
+        if role != .primary {
+            superblock.volume = theirs.volume
+            superblock.record = theirs.record
+            superblock.required = theirs.required
+            superblock.current = theirs.current
+            superblock.history = theirs.history
+            superblock.promised = max(superblock.promised, theirs.record.number.term)
+        }
+        setConnected(node)
+        resend(to: node)
+    }
+
+    // MARK: Apart
+
+    private mutating func refuseForNow(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
+        setReason(node, verdict.rule.reason, verdict.rule.words)
+        let mine = self[peer: node].mine
+        dropSession(node, verdict.rule.words)
+        // The peer's line goes on from this one's: whatever waits here was never acknowledged and never will be.
+        let isBehind = mine.map { $0.current.id != theirs.current.id && theirs.lineContains($0.current.id) } ?? false
+        if verdict.rule == .wouldOverwritePrimary, role == .primary, isBehind, !(mine?.discardMyData ?? false) {
+            supersede(by: node)
+        }
+    }
+
+    private mutating func part(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
+        var words = verdict.rule.words
+        if verdict.rule == .splitBrain {
+            words += ": here \(describe(superblock.current)), \(marked(toward: node)) written since; "
+            words += "there \(describe(theirs.current)), \(theirs.dirtyBlocks * Geometry.blockSize) bytes written since"
+        }
+        setReason(node, verdict.rule.reason, words)
+        note(.error, "handshake", "\(verdict.rule.reason): \(words)", peer: node)
+        self[peer: node].discardMine = false
+        emit(.offerToDiscard(node, false))
+        becomeStandalone(node)
+    }
+
+    private func marked(toward node: NodeID) -> String {
+        "\(self[bitmap: node].count * Geometry.blockSize) bytes"
+    }
+
+    private func describe(_ generation: Generation) -> String {
+        "generation \(generation.id), begun by \(name(generation.node)) at \(generation.began)"
+    }
+}

@@ -1,0 +1,424 @@
+package import Model
+
+/// The connection to each peer: dialing, two sessions racing, pings, time-outs, and where each message goes.
+extension Replica {
+    // MARK: Sending
+
+    var stamp: RecordNumber { superblock.record.number }
+
+    mutating func send(_ message: PeerMessage, to node: NodeID) {
+        guard self[peer: node].hasSession else { return }
+        emit(
+            .send(
+                node,
+                FrameStamp(
+                    session: self[peer: node].session, lineage: superblock.record.lineage,
+                    number: superblock.record.number), message))
+    }
+
+    // MARK: Dialing
+
+    mutating func beginDialing() {
+        for node in others { scheduleDial(node, after: 0) }
+    }
+
+    private mutating func scheduleDial(_ node: NodeID, after delay: UInt64) {
+        guard !self[peer: node].isStandalone, stopping == nil else { return }
+        self[peer: node].nextDial = now + delay
+    }
+
+    private mutating func redial(_ node: NodeID) {
+        let timing = configuration.timing
+        let backoff = max(self[peer: node].backoff, timing.reconnectMinimum)
+        self[peer: node].backoff = min(backoff * 2, timing.reconnectMaximum)
+        scheduleDial(node, after: backoff / 2 + random.next() % max(backoff, 1))
+    }
+
+    mutating func dialFailed(_ node: NodeID, _ why: String) {
+        self[peer: node].isDialing = false
+        if !self[peer: node].hasSession { redial(node) }
+    }
+
+    mutating func peerRefused(_ node: NodeID, _ reason: String, _ message: String) {
+        if self[peer: node].reason != reason || self[peer: node].message != message {
+            self[peer: node].reason = reason
+            self[peer: node].message = message
+            note(.error, "connection", "refused: \(reason): \(message)", peer: node)
+        }
+        if reason == "authentication" { becomeStandalone(node) }
+    }
+
+    // MARK: Sessions
+
+    mutating func sessionOpened(_ node: NodeID, _ session: SessionID, run: RunID, dialedHere: Bool, discards: Bool) {
+        guard self[peer: node].isMember else {
+            emit(.closeSession(node, session, "not a member of the volume"))
+            return
+        }
+        if dialedHere { self[peer: node].isDialing = false }
+        let peer = self[peer: node]
+        let admitsGuest = discards && ["split-brain", "rolled-back", "unrelated-data"].contains(peer.reason)
+        guard stopping == nil, metadata.durable > 0 || !hasDisk, !peer.isStandalone || admitsGuest else {
+            emit(.closeSession(node, session, stopping == nil ? "standalone or starting" : "stopping"))
+            if !peer.isStandalone { redial(node) }
+            return
+        }
+        if peer.hasSession, peer.run == run, peer.handshake != .finished, now.since(peer.openedAt) < 2_000_000_000,
+            peer.dialedHere != dialedHere
+        {
+            // Both dialed at once: the session that the lower node dialed stays, on both sides.
+            let newIsLower = dialedHere == (me < node)
+            if !newIsLower {
+                emit(.closeSession(node, session, "another session is being opened"))
+                return
+            }
+        }
+        if peer.hasSession {
+            emit(.closeSession(node, peer.session, "replaced by a newer session"))
+            sessionEnded(node, "replaced by a newer session")
+        }
+        emit(.cancelDial(node))
+        self[peer: node].isStandalone = false
+        self[peer: node].isDialing = false
+        self[peer: node].nextDial = nil
+        self[peer: node].session = session
+        self[peer: node].dialedHere = dialedHere
+        self[peer: node].discardsItsData = discards
+        self[peer: node].run = run
+        self[peer: node].openedAt = now
+        self[peer: node].lastHeard = now
+        self[peer: node].lastPing = now
+        self[peer: node].handshake = .preparing
+        self[peer: node].lastPresenceSent = nil
+        attention = true
+    }
+
+    mutating func sessionClosed(_ node: NodeID, _ session: SessionID, _ why: String) {
+        guard self[peer: node].session == session, self[peer: node].hasSession else { return }
+        sessionEnded(node, why)
+        redial(node)
+    }
+
+    /// Ends a session from this side.
+    mutating func dropSession(_ node: NodeID, _ why: String) {
+        guard self[peer: node].hasSession else { return }
+        emit(.closeSession(node, self[peer: node].session, why))
+        sessionEnded(node, why)
+        redial(node)
+    }
+
+    /// A handshake that must be made anew, because what it rested on has changed.
+    mutating func restartSession(_ node: NodeID, _ why: String) {
+        guard self[peer: node].hasSession else { return }
+        send(.goodbye(.again), to: node)
+        emit(.closeSession(node, self[peer: node].session, why))
+        sessionEnded(node, why)
+        self[peer: node].backoff = 0
+        redial(node)
+    }
+
+    mutating func becomeStandalone(_ node: NodeID) {
+        if self[peer: node].hasSession {
+            emit(.closeSession(node, self[peer: node].session, "standalone"))
+            sessionEnded(node, "standalone")
+        }
+        if !self[peer: node].isStandalone { note(.warning, "connection", "standalone", peer: node) }
+        self[peer: node].isStandalone = true
+        self[peer: node].isCutOff = true
+        self[peer: node].nextDial = nil
+        self[peer: node].isDialing = false
+        emit(.cancelDial(node))
+        attention = true
+    }
+
+    /// LINK LOSS. Frames to a required peer are held; those to a joining one are dropped: their bits are set.
+    private mutating func sessionEnded(_ node: NodeID, _ why: String) {
+        let wasConnected = self[peer: node].isConnected
+        let relation = self[peer: node].relation
+        self[peer: node].session = .none
+        self[peer: node].handshake = .none
+        self[peer: node].relation = .none
+        self[peer: node].mine = nil
+        self[peer: node].theirs = nil
+        self[peer: node].verdict = nil
+        self[peer: node].theirVerdict = nil
+        self[peer: node].presence = nil
+        self[peer: node].resumableRun = relation == .established ? self[peer: node].run : .none
+        peerFlushes.removeAll { $0.peer == node }
+        if wasConnected { note(.warning, "connection", "connection lost: \(why)", peer: node) }
+        endResync(node, relation)
+        dropReads(from: node)
+        if required.contains(node) {
+            if self[peer: node].lostAt == nil { self[peer: node].lostAt = now }
+        } else {
+            dropLegs(to: node)
+            dropFromRound(node)
+        }
+        changeLost(node)
+        if acceptance?.from == node, acceptance?.isAbandonable == true { acceptance = nil }
+        attention = true
+        noteStatus()
+    }
+
+    /// Reads that were asked there are asked elsewhere, or wait.
+    private mutating func dropReads(from node: NodeID) {
+        for slot in table.slots(where: { $0.isClient && !$0.isClientWrite && $0.legs.contains(node) }) {
+            table[slot].legs = NodeSet()
+            table[slot].phase = .waitingGate
+            gateQueue.append(slot)
+        }
+        for slot in table.slots(where: { $0.phase == .waitingEdges && $0.legs.contains(node) }) {
+            table[slot].legs = NodeSet()
+            table[slot].edges = 0
+            table[slot].phase = .waitingGate
+            gateQueue.append(slot)
+        }
+    }
+
+    /// Writes no longer wait for that peer.
+    mutating func dropLegs(to node: NodeID) {
+        for slot in table.slots(where: { $0.isClientWrite && $0.legs.contains(node) }) {
+            table[slot].legs.remove(node)
+            finishWriteIfDone(slot)
+        }
+    }
+
+    // MARK: Time
+
+    /// When `.tick` is due; nil: never.
+    package var nextDeadline: MonotonicTime? {
+        guard !isStopped else { return nil }
+        var deadline: MonotonicTime?
+        func consider(_ time: MonotonicTime?) {
+            guard let time else { return }
+            if deadline.map({ time < $0 }) ?? true { deadline = time }
+        }
+        for node in others {
+            let peer = self[peer: node]
+            if !peer.hasSession, !peer.isDialing { consider(peer.nextDial) }
+            if peer.hasSession {
+                consider(peer.lastPing + configuration.timing.pingInterval)
+                consider(peer.lastHeard + configuration.timing.pingInterval + configuration.timing.pingTimeout)
+            }
+            if let lostAt = peer.lostAt, !peer.isCutOff { consider(lostAt + configuration.timing.cutOff) }
+            if peer.relation == .target, peer.target.bytesInFlight == 0, now < peer.target.notBefore {
+                consider(peer.target.notBefore)
+            }
+        }
+        if role == .primary, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
+            consider(rounds.lastWrite + configuration.limits.epochIdle)
+        }
+        considerCommands(consider)
+        return deadline
+    }
+
+    mutating func tick() {
+        for node in others { tick(node) }
+        if role == .primary, !unconfirmed.isEmpty, rounds.current == nil,
+            now >= rounds.lastWrite + configuration.limits.epochIdle
+        {
+            wantRound()
+        }
+        attention = true
+    }
+
+    private mutating func tick(_ node: NodeID) {
+        let timing = configuration.timing
+        let peer = self[peer: node]
+        if !peer.hasSession, !peer.isDialing, !peer.isStandalone, stopping == nil, let due = peer.nextDial, now >= due {
+            self[peer: node].nextDial = nil
+            self[peer: node].isDialing = true
+            emit(.dial(node))
+        }
+        if let lostAt = peer.lostAt, !peer.isCutOff, now >= lostAt + timing.cutOff {
+            self[peer: node].isCutOff = true
+            note(.warning, "connection", "away for longer than it may: cut off", peer: node)
+        }
+        guard peer.hasSession else { return }
+        if now >= peer.lastHeard + timing.pingInterval + timing.pingTimeout {
+            dropSession(node, "no answer to pings")
+            return
+        }
+        if now >= peer.lastPing + timing.pingInterval {
+            self[peer: node].lastPing = now
+            self[peer: node].pings += 1
+            send(.ping, to: node)
+            cutOffIfUnanswered(node)
+        }
+    }
+
+    /// A write unanswered for `timeout × ko-count` cuts its peer off although it answers pings.
+    private mutating func cutOffIfUnanswered(_ node: NodeID) {
+        let limit = configuration.timing.cutOff
+        let isStuck = table.contains {
+            $0.isClientWrite && $0.phase == .running && $0.legs.contains(node) && now.since($0.began) > limit
+        }
+        guard isStuck else { return }
+        dropSession(node, "a write stayed unanswered for \(limit / 1_000_000) ms")
+        self[peer: node].isCutOff = true
+        self[peer: node].resumableRun = .none
+    }
+
+    /// A process that stood still cannot know what happened meanwhile: peers get time to be heard, and nothing is answered
+    /// before each required one was.
+    mutating func noticePause(at time: MonotonicTime) {
+        let timing = configuration.timing
+        guard time.since(lastTurn) > timing.pingInterval + timing.pingTimeout else { return }
+        guard let due = nextDeadline, time.since(due) > timing.pingTimeout else { return }
+        for node in others {
+            self[peer: node].lastHeard = time
+            if self[peer: node].lostAt != nil, !self[peer: node].isCutOff { self[peer: node].lostAt = time }
+            guard role == .primary, required.contains(node) else { continue }
+            doubts.insert(node)
+            self[peer: node].pongs = 0
+            self[peer: node].pings = 1
+            now = time
+            self[peer: node].lastPing = time
+            send(.ping, to: node)
+        }
+        note(.warning, "io", "this process stood still for \(time.since(lastTurn) / 1_000_000) ms")
+    }
+
+    // MARK: Receiving
+
+    mutating func receive(_ message: PeerMessage, _ stamp: FrameStamp, from node: NodeID) {
+        guard self[peer: node].hasSession, self[peer: node].session == stamp.session else {
+            release(message)
+            return
+        }
+        self[peer: node].lastHeard = now
+        if carriesRight(message), stamp.lineage != superblock.record.lineage || stamp.number < superblock.record.number {
+            release(message)
+            dropSession(node, "it acts under an older record")
+            return
+        }
+        switch message {
+        case .ping: send(.pong, to: node)
+        case .pong: pongReceived(node)
+        case .written(let sequence, let succeeded): written(sequence, succeeded, from: node)
+        case .write(let sequence, let range, let buffer): receiveWrite(.peerWrite, sequence, range, buffer, node)
+        case .zero(let sequence, let range, let trim):
+            receiveWrite(trim ? .peerTrim : .peerZero, sequence, range, nil, node)
+        case .flush(let round): receiveFlush(round, node)
+        case .flushed(let round, let succeeded, let mark): flushed(round, succeeded, mark, from: node)
+        case .confirm(let sequence, let mark):
+            remember(mark, of: node)
+            confirm(through: sequence)
+        default: receiveRare(message, from: node)
+        }
+    }
+
+    private mutating func receiveRare(_ message: PeerMessage, from node: NodeID) {
+        switch message {
+        case .goodbye(let reason): goodbye(reason, from: node)
+        case .presence(let presence): presenceTold(presence, by: node)
+        case .state(let state): stateTold(state, by: node)
+        case .verdict(let outcome, let rule): verdictTold(outcome, rule, by: node)
+        case .propose(let proposal): proposed(proposal, by: node)
+        case .accepted(let number, let mark):
+            remember(mark, of: node)
+            accepted(number, by: node)
+        case .rejected(let number, let reason): rejected(number, reason, by: node)
+        case .chosen(let number): chosen(number, told: node)
+        case .read(let id, let range): receiveRead(id, range, node)
+        case .readData(let id, let range, let buffer): peerRead(id, range, buffer, from: node)
+        case .readFailed(let id): peerReadFailed(id, from: node)
+        case .resyncBegin(let proposal, let everything): resyncBegun(proposal, everything: everything, by: node)
+        case .resyncReady: resyncReady(node)
+        case .bitmapRuns(let runs): bitmapTold(runs, by: node)
+        case .bitmapEnd: bitmapEnded(by: node)
+        case .pull(let id, let range): receivePull(id, range, node)
+        case .pullData(let id, let range, let buffer): receivePullData(id, range, buffer, node)
+        case .pullZero(let id, let range): receivePullData(id, range, nil, node)
+        case .pullFailed: pullFailed(node)
+        case .resyncFlushed(let pulls, let writes): resyncFlushed(pulls: pulls, writes: writes, by: node)
+        case .resyncComplete: resyncCompleted(by: node)
+        case .joinOffer(let offer): joinOffered(offer, by: node)
+        case .invalidate: invalidateAsked(by: node)
+        case .ping, .pong, .write, .zero, .written, .flush, .flushed, .confirm: break
+        }
+    }
+
+    /// Frames that act under a record; an older one than this copy's is refused.
+    private func carriesRight(_ message: PeerMessage) -> Bool {
+        switch message {
+        case .write, .zero, .flush, .confirm, .pullData, .pullZero: true
+        default: false
+        }
+    }
+
+    private mutating func release(_ message: PeerMessage) {
+        switch message {
+        case .write(_, _, let buffer), .readData(_, _, let buffer), .pullData(_, _, let buffer):
+            emit(.releaseBuffer(buffer))
+        default: break
+        }
+    }
+
+    private mutating func pongReceived(_ node: NodeID) {
+        self[peer: node].pongs += 1
+        if doubts.contains(node), self[peer: node].pongs >= self[peer: node].pings, self[peer: node].isConnected {
+            settleDoubt(node)
+        }
+    }
+
+    /// The peer was heard after the pause, and nobody else became primary meanwhile.
+    mutating func settleDoubt(_ node: NodeID) {
+        guard doubts.contains(node) else { return }
+        doubts.remove(node)
+        guard doubts.isEmpty else { return }
+        attention = true
+        recheckHeld()
+    }
+
+    private mutating func receiveFlush(_ round: UInt64, _ node: NodeID) {
+        guard hasDisk else {
+            send(.flushed(round: round, succeeded: false, mark: mark), to: node)
+            return
+        }
+        guard peerFlushes.count < 64 else {
+            dropSession(node, "too many flushes at once")
+            return
+        }
+        peerFlushes.append(
+            PeerFlush(peer: node, session: self[peer: node].session, round: round, flush: requestFlush()))
+    }
+
+    private mutating func goodbye(_ reason: GoodbyeReason, from node: NodeID) {
+        let session = self[peer: node].session
+        emit(.closeSession(node, session, "goodbye"))
+        switch reason {
+        case .stopping, .disconnected:
+            note(.info, "connection", reason == .stopping ? "it stops" : "it disconnected", peer: node)
+            sessionEnded(node, "goodbye")
+            self[peer: node].isCutOff = true
+            self[peer: node].resumableRun = .none
+        case .parted, .again: sessionEnded(node, "to begin anew")
+        }
+        redial(node)
+    }
+
+    mutating func remember(_ mark: StartMark, of node: NodeID) {
+        if superblock.peers[node].seen < mark { superblock.peers[node].seen = mark }
+    }
+
+    /// Tells connected peers what `status` shows of this node, when it changed.
+    mutating func tellPresence() {
+        for node in others where self[peer: node].isConnected {
+            let presence = Presence(role: role, disk: diskState, mark: .none, resyncPaused: isResyncPaused)
+            if self[peer: node].lastPresenceSent != presence {
+                self[peer: node].lastPresenceSent = presence
+                send(.presence(presence), to: node)
+            }
+        }
+    }
+
+    private mutating func presenceTold(_ presence: Presence, by node: NodeID) {
+        let hadDisk = self[peer: node].presence.map { $0.disk != .failed && $0.disk != .diskless } ?? true
+        self[peer: node].presence = presence
+        let lostDisk = presence.disk == .failed || presence.disk == .diskless
+        if hadDisk, lostDisk { peerDiskFailed(node) }
+        attention = true
+        noteStatus()
+    }
+}

@@ -1,0 +1,197 @@
+import Model
+
+/// What peers ask of this copy: frames of the primary's writes, reads, and the two ends of a resync's data. Operations that
+/// overlap are done in the order in which they arrived.
+extension Replica {
+    /// Enters a peer's operation; the session ends when it has begun more than the limit.
+    private mutating func enter(_ kind: Operation.Kind, _ range: ByteRange, _ id: UInt64, _ buffer: BufferID?, _ node: NodeID) {
+        guard hasDisk, range.end <= superblock.size, let slot = table.takePeerSlot() else {
+            if let buffer { emit(.releaseBuffer(buffer)) }
+            if hasDisk { dropSession(node, "it asked for more than it may") } else { refuse(kind, id, node) }
+            return
+        }
+        var operation = Operation()
+        operation.kind = kind
+        operation.range = range
+        operation.exact = range
+        operation.sequence = id
+        operation.buffer = buffer
+        operation.peer = node
+        operation.session = self[peer: node].session
+        operation.began = now
+        table.insert(operation, at: slot)
+        if table[slot].blockers == 0 { enterPeerOperation(slot) }
+    }
+
+    /// Without a disk nothing can be done: the peer is told so.
+    private mutating func refuse(_ kind: Operation.Kind, _ id: UInt64, _ node: NodeID) {
+        switch kind {
+        case .peerWrite, .peerZero, .peerTrim: send(.written(sequence: id, succeeded: false), to: node)
+        case .peerRead: send(.readFailed(id: UInt32(truncatingIfNeeded: id)), to: node)
+        case .pullRead: send(.pullFailed(id: id), to: node)
+        default: break
+        }
+    }
+
+    /// A frame of the primary. Applied only by a copy that the primary's record names or that is joining.
+    mutating func receiveWrite(_ kind: Operation.Kind, _ sequence: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID) {
+        let relation = self[peer: node].relation
+        guard relation == .established || relation == .target || relation == .carrier, role != .primary else {
+            if let buffer { emit(.releaseBuffer(buffer)) }
+            dropSession(node, "it sent a write that this copy may not take")
+            return
+        }
+        self[peer: node].target.lastWrite = max(self[peer: node].target.lastWrite, sequence)
+        enter(kind, range, sequence, buffer, node)
+    }
+
+    mutating func receiveRead(_ id: UInt32, _ range: ByteRange, _ node: NodeID) {
+        guard range.end <= superblock.size, mayServeReads(to: node) else {
+            send(.readFailed(id: id), to: node)
+            return
+        }
+        enter(.peerRead, range, UInt64(id), nil, node)
+    }
+
+    private func mayServeReads(to node: NodeID) -> Bool {
+        hasDisk && required.contains(me) && !superblock.flags.contains(.inconsistent)
+            && (self[peer: node].relation == .carrier || self[peer: node].relation == .established)
+    }
+
+    mutating func receivePull(_ id: UInt64, _ range: ByteRange, _ node: NodeID) {
+        guard self[peer: node].relation == .source, !superblock.flags.contains(.inconsistent) else {
+            send(.pullFailed(id: id), to: node)
+            return
+        }
+        enter(.pullRead, range, id, nil, node)
+    }
+
+    mutating func receivePullData(_ id: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID) {
+        let isAsked = self[peer: node].relation == .target
+            && self[peer: node].target.inFlight.contains { $0.id == id && $0.range == range }
+        guard isAsked else {
+            if let buffer { emit(.releaseBuffer(buffer)) }
+            dropSession(node, "it sent resync data that was not asked for")
+            return
+        }
+        enter(buffer == nil ? .pullZero : .pullWrite, range, id, buffer, node)
+    }
+
+    /// No earlier overlapping operation is left.
+    mutating func enterPeerOperation(_ slot: Int) {
+        switch table[slot].kind {
+        case .peerWrite, .peerZero, .peerTrim:
+            if acquireExtent(slot) { submitPeerWrite(slot) }
+        case .peerRead, .pullRead:
+            table[slot].phase = .waitingBuffer
+            emit(.takeBuffer(OperationID(rawValue: UInt32(slot)), bytes: UInt32(table[slot].range.length)))
+        case .pullWrite, .pullZero: submitPeerWrite(slot)
+        default: preconditionFailure("a client's operation is not a peer's")
+        }
+    }
+
+    mutating func bufferTaken(_ id: OperationID, _ buffer: BufferID) {
+        let slot = Int(id.rawValue)
+        precondition(slot < table.count && table[slot].phase == .waitingBuffer, "a buffer comes to who asked for it")
+        table[slot].buffer = buffer
+        guard hasDisk else {
+            table[slot].localFailed = true
+            endPeerOperation(slot)
+            return
+        }
+        table[slot].phase = .running
+        table[slot].localPending = true
+        outstanding += 1
+        emit(.readData(id, table[slot].range, buffer, detectZeroes: table[slot].kind == .pullRead))
+    }
+
+    /// The extent is durable in the log, or the copy is being filled and its source holds the marks (resync data).
+    mutating func submitPeerWrite(_ slot: Int) {
+        guard hasDisk else {
+            table[slot].localFailed = true
+            endPeerOperation(slot)
+            return
+        }
+        let operation = table[slot]
+        let isFrame = operation.kind == .peerWrite || operation.kind == .peerZero || operation.kind == .peerTrim
+        if isFrame, operation.session == self[peer: operation.peer].session {
+            guard !unconfirmed.isFull else {
+                dropSession(operation.peer, "it confirms nothing")
+                table[slot].localFailed = true
+                endPeerOperation(slot)
+                return
+            }
+            addUnconfirmed(operation.sequence, operation.range, sentTo: NodeSet())
+            for node in others where !required.contains(node) { self[bitmap: node].mark(operation.range.blocks) }
+        }
+        if isFrame, operation.session != self[peer: operation.peer].session {
+            // A frame of a session that ended before it reached the disk: its sender holds it and sends it again.
+            table[slot].localFailed = true
+            endPeerOperation(slot)
+            return
+        }
+        table[slot].phase = .running
+        table[slot].localPending = true
+        outstanding += 1
+        let id = OperationID(rawValue: UInt32(slot))
+        switch operation.kind {
+        case .peerZero, .pullZero: emit(.zeroData(id, operation.range, trim: false))
+        case .peerTrim: emit(.zeroData(id, operation.range, trim: true))
+        default:
+            guard let buffer = operation.buffer else { preconditionFailure("a write has a buffer") }
+            emit(.writeData(id, operation.range, buffer))
+        }
+    }
+
+    mutating func peerOperationDone(_ slot: Int, _ result: DiskResult) {
+        let operation = table[slot]
+        let isCurrent = operation.session == self[peer: operation.peer].session
+        if result == .failed { table[slot].localFailed = true }
+        switch operation.kind {
+        case .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero:
+            if result == .failed { failDisk("a write failed") }
+        case .peerRead:
+            if isCurrent, result != .failed, let buffer = operation.buffer {
+                send(
+                    .readData(
+                        id: UInt32(truncatingIfNeeded: operation.sequence), range: operation.range, buffer: buffer),
+                    to: operation.peer)
+            }
+        case .pullRead:
+            if isCurrent, result != .failed { answerPull(operation, zeroes: result == .zeroes) }
+        default: break
+        }
+        endPeerOperation(slot)
+    }
+
+    private mutating func answerPull(_ operation: Operation, zeroes: Bool) {
+        guard let buffer = operation.buffer else { preconditionFailure("a read has a buffer") }
+        self[peer: operation.peer].source.pulls.append(
+            ResyncSource.Pull(id: operation.sequence, range: operation.range))
+        self[peer: operation.peer].source.pulledBytes += operation.range.length
+        if zeroes {
+            send(.pullZero(id: operation.sequence, range: operation.range), to: operation.peer)
+        } else {
+            send(.pullData(id: operation.sequence, range: operation.range, buffer: buffer), to: operation.peer)
+        }
+    }
+
+    /// Answers what has an answer and takes the operation out.
+    mutating func endPeerOperation(_ slot: Int) {
+        let operation = table[slot]
+        if operation.session == self[peer: operation.peer].session, self[peer: operation.peer].hasSession {
+            switch operation.kind {
+            case .peerWrite, .peerZero, .peerTrim:
+                send(.written(sequence: operation.sequence, succeeded: !operation.localFailed), to: operation.peer)
+            case .pullWrite, .pullZero:
+                if !operation.localFailed { pulled(operation.sequence, operation.range, operation.peer) }
+            case .peerRead, .pullRead:
+                if operation.localFailed { refuse(operation.kind, operation.sequence, operation.peer) }
+            default: break
+            }
+        }
+        if let buffer = operation.buffer { emit(.releaseBuffer(buffer)) }
+        releaseExtent(slot)
+        remove(slot)
+    }
+}

@@ -1,0 +1,91 @@
+package import Model
+
+extension Replica {
+    /// The law stands with `DiskState`; here is how this copy's state follows from what is durable and who is connected.
+    package var diskState: DiskState {
+        switch disk {
+        case .none: return .diskless
+        case .failed: return .failed
+        case .good: break
+        }
+        if superblock.flags.contains(.inconsistent) || superblock.isBlank { return .inconsistent }
+        let record = superblock.record
+        if record.isEmpty { return .upToDate }
+        if role == .primary { return .upToDate }
+        if superblock.flags.contains(.outdated) { return .outdated }
+        guard record.inStep.contains(me), record.instances[me] == superblock.instance else { return .outdated }
+        if required == NodeSet(me) { return .upToDate }
+        let isTogether = others.contains { self[peer: $0].relation == .established || self[peer: $0].relation == .source }
+        return isTogether ? .upToDate : .consistent
+    }
+
+    /// Everything `status` shows that the core knows; the daemon adds paths and its pid.
+    package func status(at now: MonotonicTime) -> VolumeStatus {
+        let split = others.first { self[peer: $0].isStandalone && self[peer: $0].reason != nil }
+        return VolumeStatus(
+            volume: configuration.volume, node: name(me), role: role, disk: diskState, size: volumeSize,
+            generation: superblock.current.id.isNone ? nil : superblock.current.id.description,
+            term: superblock.record.number.term.counter, inStep: superblock.record.inStep.map { name($0) },
+            quorum: nil, suspended: suspended, suspect: superblock.flags.contains(.suspect), nbd: "", device: nil,
+            clients: writableClients, pid: 0, reason: split.flatMap { self[peer: $0].reason },
+            message: split.flatMap { self[peer: $0].message }, peers: others.map { status(of: $0, at: now) })
+    }
+
+    private var suspended: [SuspendReason] {
+        guard role == .primary else { return [] }
+        var reasons: [SuspendReason] = []
+        if readablePeer == nil, !hasDisk || !required.contains(me) { reasons.append(.noData) }
+        let isHeld = change.map { !$0.loses.isEmpty } ?? false
+        let isWaiting = others.contains { required.contains($0) && !self[peer: $0].receivesWrites }
+        if isHeld || (isWaiting && table.clientWrites > 0) { reasons.append(.record) }
+        return reasons
+    }
+
+    private func status(of node: NodeID, at now: MonotonicTime) -> VolumeStatus.Peer {
+        let peer = self[peer: node]
+        let connection: ConnectionState = peer.isStandalone ? .standalone : peer.isConnected ? .connected : .connecting
+        let isOut = !superblock.record.isEmpty && !superblock.record.inStep.contains(node)
+        return VolumeStatus.Peer(
+            node: name(node), id: node.rawValue, connection: connection,
+            role: connection == .connected ? peer.presence?.role ?? .unknown : .unknown,
+            disk: connection == .connected ? peer.presence?.disk ?? .unknown : isOut ? .outdated : .unknown,
+            replication: replication(of: peer), outOfSyncBytes: hasDisk ? self[bitmap: node].count * Geometry.blockSize : 0,
+            lagBytes: 0, lagSeconds: 0, resync: resync(of: peer, at: now), lastResync: peer.lastResync,
+            reason: peer.reason, message: peer.message)
+    }
+
+    private func replication(of peer: Peer) -> ReplicationState? {
+        guard peer.isConnected else { return nil }
+        switch peer.relation {
+        case .source, .sourceBeginning, .sourcePreparing: return .resyncSource
+        case .target, .targetWaiting: return .resyncTarget
+        case .none: return nil
+        case .nothing, .establishing, .established, .carrier, .carried: return .established
+        }
+    }
+
+    private func resync(of peer: Peer, at now: MonotonicTime) -> VolumeStatus.Resync? {
+        let total: UInt64
+        let done: UInt64
+        let began: MonotonicTime
+        switch peer.relation {
+        case .source:
+            total = max(peer.source.totalBlocks * Geometry.blockSize, peer.source.pulledBytes)
+            done = peer.source.pulledBytes
+            began = peer.source.began
+        case .target:
+            total = max(peer.target.totalBlocks * Geometry.blockSize, peer.target.pulledBytes)
+            done = peer.target.pulledBytes
+            began = peer.target.began
+        default: return nil
+        }
+        let seconds = max(Double(now.since(began)) / 1e9, 0.001)
+        let rate = UInt64(Double(done) / seconds)
+        var paused: [String] = []
+        if isResyncPaused { paused.append(name(me)) }
+        if peer.presence?.resyncPaused == true { paused.append(name(peer.id)) }
+        return VolumeStatus.Resync(
+            doneBytes: done, totalBytes: total, bytesPerSecond: rate,
+            etaSeconds: rate == 0 ? nil : Double(total - done) / Double(rate), paused: paused)
+    }
+}

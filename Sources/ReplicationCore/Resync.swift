@@ -1,0 +1,273 @@
+import Model
+
+/// Copying what differs (JOIN): the target pulls runs of marked blocks within a window; live writes go to both; when
+/// nothing is left, the gate: writes are held for a moment, the target flushes and takes the source's line.
+extension Replica {
+    /// Blocks of one `bitmapRuns` message's runs at most.
+    static var runsPerMessage: Int { 1000 }
+
+    mutating func advanceResync() {
+        for node in others {
+            switch self[peer: node].relation {
+            case .sourcePreparing(let everything): prepareSource(node, everything: everything)
+            case .source: offerJoinIfComplete(node)
+            case .target: pull(from: node)
+            default: break
+            }
+        }
+    }
+
+    // MARK: The source
+
+    mutating func beginSource(_ node: NodeID, everything: Bool, because rule: HandshakeRule) {
+        self[peer: node].relation = .sourcePreparing(everything: everything)
+        self[peer: node].source = ResyncSource()
+        self[peer: node].source.because = rule.words
+        self[peer: node].source.began = now
+    }
+
+    /// First a chosen record without the target; for a full copy also all bits, and the base that says so, on disk.
+    private mutating func prepareSource(_ node: NodeID, everything: Bool) {
+        guard change == nil, acceptance == nil, hasDisk, !others.contains(where: { self[peer: $0].handshake == .exchanging })
+        else { return }
+        guard let theirs = self[peer: node].theirs else { return }
+        let record = superblock.record
+        let isOut = !record.isEmpty && !required.contains(node) && !record.inStep.contains(node)
+            && theirs.record.number < record.number && record.inStep.contains(me)
+        guard isOut else {
+            begin(.exclude, losing: NodeSet(node), offeringTo: NodeSet())
+            return
+        }
+        if everything {
+            if self[peer: node].source.basePersisted == nil {
+                self[bitmap: node].markAll()
+                guard self[bitmap: node].unwrittenPages == 0 else {
+                    _ = writeBackPages()
+                    return
+                }
+                superblock.peers[node].base = .everything(theirs.instance)
+                self[peer: node].source.basePersisted = persistSuperblock()
+            }
+            guard let version = self[peer: node].source.basePersisted, isDurable(version) else { return }
+        }
+        self[peer: node].relation = .sourceBeginning
+        self[peer: node].source.totalBlocks = self[bitmap: node].count
+        let proposal = Proposal(volume: superblock.volume, record: record, current: superblock.current)
+        send(.resyncBegin(proposal, everything: everything), to: node)
+        note(.info, "resync", "source of \(everything ? "everything" : "what is marked")", peer: node)
+    }
+
+    /// The target is durably inconsistent, or has taken a message of runs: it gets the next. From now on live writes go
+    /// there too.
+    mutating func resyncReady(_ node: NodeID) {
+        if self[peer: node].relation == .sourceBeginning {
+            self[peer: node].relation = .source
+            self[peer: node].lostAt = nil
+            attention = true
+        }
+        guard self[peer: node].relation == .source else {
+            dropSession(node, "it is no resync target")
+            return
+        }
+        var runs: [BlockRun] = []
+        var cursor = self[peer: node].source.bitmapCursor
+        while runs.count < Self.runsPerMessage, let run = self[bitmap: node].nextRun(from: cursor, limit: 1 << 20) {
+            runs.append(BlockRun(first: run.lowerBound, count: run.upperBound - run.lowerBound))
+            cursor = run.upperBound
+        }
+        self[peer: node].source.bitmapCursor = cursor
+        send(runs.isEmpty ? .bitmapEnd : .bitmapRuns(runs), to: node)
+    }
+
+    /// Bits go only when a flush of the target covers the block; frames sent after that flush keep theirs.
+    mutating func resyncFlushed(pulls: UInt64, writes: UInt64, by node: NodeID) {
+        guard self[peer: node].relation == .source else { return }
+        for pull in self[peer: node].source.pulls where pull.id <= pulls {
+            self[bitmap: node].clear(pull.range.blocks)
+        }
+        self[peer: node].source.pulls.removeAll { $0.id <= pulls }
+        clearFlushedFrames(through: writes, at: node)
+        noteStatus()
+    }
+
+    mutating func resyncCompleted(by node: NodeID) {
+        guard self[peer: node].relation == .source else { return }
+        self[peer: node].source.isComplete = true
+        attention = true
+    }
+
+    private mutating func offerJoinIfComplete(_ node: NodeID) {
+        guard self[peer: node].source.isComplete, change == nil, acceptance == nil, hasDisk,
+            !others.contains(where: { self[peer: $0].handshake == .exchanging })
+        else { return }
+        begin(.join(node), losing: NodeSet(), offeringTo: NodeSet(node))
+    }
+
+    /// The target flushed everything before it accepted: what was pulled and sent leaves the bitmap, and nothing else may
+    /// be in it.
+    mutating func clearJoined(_ node: NodeID) {
+        for pull in self[peer: node].source.pulls { self[bitmap: node].clear(pull.range.blocks) }
+        self[peer: node].source.pulls.removeAll()
+        for index in 0..<unconfirmed.count where unconfirmed[index].sentTo.contains(node) {
+            self[bitmap: node].clear(unconfirmed[index].range.blocks)
+        }
+    }
+
+    mutating func joined(_ node: NodeID) {
+        let source = self[peer: node].source
+        let left = self[bitmap: node].count
+        recordResync(node, bytes: source.pulledBytes, since: source.began, because: source.because)
+        self[peer: node].source = ResyncSource()
+        guard left == 0 else {
+            // Never seen; were it to happen, the copy is left out again and the blocks are copied.
+            note(.error, "resync", "\(left) blocks were still marked at the join", peer: node)
+            self[peer: node].relation = .nothing
+            self[peer: node].isCutOff = true
+            restartSession(node, "blocks were still marked at the join")
+            return
+        }
+        dropAllUnconfirmed()
+        if role != .primary { unconfirmed.beginLine() }
+        self[peer: node].relation = .established
+        self[peer: node].isCutOff = false
+        self[peer: node].lostAt = nil
+        note(.info, "resync", "done: \(source.pulledBytes) bytes; in sync", peer: node)
+        attention = true
+    }
+
+    // MARK: The target
+
+    mutating func targetReady(_ node: NodeID) {
+        self[peer: node].relation = .target
+        self[peer: node].discardMine = false
+        emit(.offerToDiscard(node, false))
+        note(.info, "resync", "target: \(self[peer: node].target.because)", peer: node)
+        send(.resyncReady, to: node)
+        concludeConnects(node)
+    }
+
+    mutating func bitmapTold(_ runs: [BlockRun], by node: NodeID) {
+        guard self[peer: node].relation == .target, !self[peer: node].target.bitmapKnown else {
+            dropSession(node, "it told its marks out of turn")
+            return
+        }
+        for run in runs {
+            guard run.first < self[bitmap: node].blocks, run.count <= self[bitmap: node].blocks - run.first else {
+                dropSession(node, "it marks blocks beyond the end")
+                return
+            }
+            self[bitmap: node].mark(run.first..<run.first + run.count)
+        }
+        send(.resyncReady, to: node)
+    }
+
+    mutating func bitmapEnded(by node: NodeID) {
+        guard self[peer: node].relation == .target else { return }
+        self[peer: node].target.bitmapKnown = true
+        self[peer: node].target.totalBlocks = self[bitmap: node].count
+        self[peer: node].target.began = now
+        attention = true
+    }
+
+    private func isPaused(_ node: NodeID) -> Bool {
+        isResyncPaused || self[peer: node].presence?.resyncPaused == true
+    }
+
+    private mutating func pull(from node: NodeID) {
+        guard self[peer: node].target.bitmapKnown, hasDisk else { return }
+        finishTargetFlush(node)
+        let limits = configuration.limits
+        while !isPaused(node), now >= self[peer: node].target.notBefore,
+            self[peer: node].target.bytesInFlight < limits.resyncWindow,
+            let run = self[bitmap: node].nextRun(
+                from: self[peer: node].target.cursor, limit: limits.resyncPiece / Geometry.blockSize)
+        {
+            // No operation crosses an extent.
+            let extentEnd = (run.lowerBound / Geometry.blocksPerExtent + 1) * Geometry.blocksPerExtent
+            let range = ByteRange(blocks: run.lowerBound..<min(run.upperBound, extentEnd))
+            let id = self[peer: node].target.nextID
+            self[peer: node].target.nextID += 1
+            self[peer: node].target.cursor = range.blocks.upperBound
+            self[peer: node].target.inFlight.append(ResyncTarget.Pull(id: id, range: range))
+            self[peer: node].target.bytesInFlight += range.length
+            send(.pull(id: id, range: range), to: node)
+            if let rate = configuration.resyncRate, rate > 0 {
+                let pause = UInt64(Double(range.length) / Double(rate) * 1e9)
+                self[peer: node].target.notBefore = max(now, self[peer: node].target.notBefore) + pause
+            }
+        }
+        if self[peer: node].target.inFlight.isEmpty, !isPaused(node) { finishPass(node) }
+    }
+
+    /// The bits of this pass are all asked for and written: flush, and when none is left, say so.
+    private mutating func finishPass(_ node: NodeID) {
+        let target = self[peer: node].target
+        guard target.flushNumber == nil, !target.completeSent else { return }
+        if !target.written.isEmpty {
+            startTargetFlush(node)
+        } else if self[bitmap: node].count == 0 {
+            self[peer: node].target.completeSent = true
+            send(.resyncComplete, to: node)
+        } else if now >= target.notBefore, self[bitmap: node].nextRun(from: target.cursor, limit: 1) == nil {
+            self[peer: node].target.cursor = 0
+            attention = true
+        }
+    }
+
+    /// Resync data is in place (not yet stable).
+    mutating func pulled(_ id: UInt64, _ range: ByteRange, _ node: NodeID) {
+        guard let index = self[peer: node].target.inFlight.firstIndex(where: { $0.id == id }) else { return }
+        self[peer: node].target.inFlight.remove(at: index)
+        self[peer: node].target.bytesInFlight -= range.length
+        self[peer: node].target.pulledBytes += range.length
+        self[peer: node].target.written.append(ResyncTarget.Pull(id: id, range: range))
+        self[peer: node].target.bytesSinceFlush += range.length
+        if self[peer: node].target.bytesSinceFlush >= configuration.limits.resyncFlushBytes,
+            self[peer: node].target.flushNumber == nil
+        {
+            startTargetFlush(node)
+        }
+        attention = true
+    }
+
+    /// The source could not read a block: it stays marked, and is asked for again later.
+    mutating func pullFailed(_ node: NodeID) {
+        guard self[peer: node].relation == .target else { return }
+        note(.error, "resync", "the source cannot read a block; it stays marked", peer: node)
+        restartSession(node, "a block could not be read")
+    }
+
+    private mutating func startTargetFlush(_ node: NodeID) {
+        self[peer: node].target.flushing = self[peer: node].target.written
+        self[peer: node].target.written = []
+        self[peer: node].target.bytesSinceFlush = 0
+        let oldest = self[peer: node].target.inFlight.map(\.id).min()
+        self[peer: node].target.flushingPulls = (oldest ?? self[peer: node].target.nextID) - 1
+        self[peer: node].target.flushingWrites = self[peer: node].target.lastWrite
+        for slot in table.slots(where: { $0.peer == node && ($0.kind == .peerWrite || $0.kind == .peerZero || $0.kind == .peerTrim) }) {
+            self[peer: node].target.flushingWrites = min(
+                self[peer: node].target.flushingWrites, table[slot].sequence - 1)
+        }
+        self[peer: node].target.flushNumber = requestFlush()
+    }
+
+    /// A bit is cleared only when a flush covers the block; the source hears how far.
+    private mutating func finishTargetFlush(_ node: NodeID) {
+        guard let number = self[peer: node].target.flushNumber, isFlushed(number) else { return }
+        self[peer: node].target.flushNumber = nil
+        for pull in self[peer: node].target.flushing { self[bitmap: node].clear(pull.range.blocks) }
+        self[peer: node].target.flushing = []
+        send(
+            .resyncFlushed(
+                pulls: self[peer: node].target.flushingPulls, writes: self[peer: node].target.flushingWrites), to: node)
+        noteStatus()
+        attention = true
+    }
+
+    /// The session or a disk is gone: the bits that are left say what remains to be done.
+    mutating func endResync(_ node: NodeID, _ relation: Peer.Relation) {
+        self[peer: node].source = ResyncSource()
+        self[peer: node].target = ResyncTarget()
+        noteStatus()
+    }
+}

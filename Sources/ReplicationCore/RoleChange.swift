@@ -1,0 +1,328 @@
+import Model
+
+/// A promotion that was asked for and is not decided.
+struct Promotion {
+    var command: CommandID
+    var force: Bool
+    var peerFenced: NodeID?
+    var deadline: MonotonicTime
+    var dryRun: Bool
+    /// The record that makes this node primary is under way.
+    var isUnderWay = false
+    /// Why it still waits.
+    var obstacle = Refusal(reason: "", message: "", remedy: "")
+}
+
+/// A demotion under way: no new I/O, what is in flight finishes, everything is confirmed, then the hand-over.
+struct Demotion {
+    enum Phase { case draining, confirming, handingOver }
+    var command: CommandID?
+    var deadline: MonotonicTime
+    var force: Bool
+    var phase = Phase.draining
+    var round: UInt64 = 0
+    var isDraining: Bool { true }
+}
+
+enum PromotionObstacle {
+    /// Nothing in the way: alone, with the peer's consent, or by force.
+    case none(Change.Purpose?, offeringTo: NodeSet)
+    case passing(Refusal)
+    case lasting(Refusal)
+}
+
+extension Replica {
+    mutating func advanceRole() {
+        advancePromotion()
+        advanceDemotion()
+    }
+
+    // MARK: Promotion
+
+    private mutating func advancePromotion() {
+        guard let promotion, !promotion.isUnderWay, change == nil, acceptance == nil, demotion == nil else { return }
+        if role == .primary {
+            endPromotion(.done("already primary"))
+            return
+        }
+        switch obstacle(force: promotion.force, peerFenced: promotion.peerFenced) {
+        case .lasting(let refusal): endPromotion(.refused(refusal))
+        case .passing(let refusal):
+            self.promotion?.obstacle = refusal
+            if promotion.dryRun || now >= promotion.deadline { endPromotion(.timedOut(refusal)) }
+        case .none(let purpose, let members):
+            if promotion.dryRun {
+                endPromotion(.done("would be promoted"))
+                return
+            }
+            self.promotion?.isUnderWay = true
+            promote(purpose, members)
+        }
+    }
+
+    private mutating func promote(_ purpose: Change.Purpose?, _ members: NodeSet) {
+        if purpose == .force {
+            for node in others { restartSession(node, "promoted by force") }
+        }
+        if let purpose {
+            begin(purpose, losing: NodeSet(), offeringTo: members)
+            return
+        }
+        // Alone, with the peer's fate unknown: nothing durable changes before a reply waits (`6-protocol`, QUORUM OFF).
+        for node in others where required.contains(node) && !self[peer: node].receivesWrites {
+            self[peer: node].isCutOff = true
+            if self[bitmap: node].count > 0 || !unconfirmed.isEmpty { isUnsettled = true }
+        }
+        becomePrimary()
+    }
+
+    mutating func becomePrimary() {
+        guard role != .primary else {
+            endPromotion(.done("already primary"))
+            return
+        }
+        role = .primary
+        unconfirmed.beginLine()
+        for node in others where required.contains(node) && !self[peer: node].receivesWrites {
+            self[peer: node].isCutOff = true
+        }
+        note(.info, "role", "primary")
+        let forced = promotion?.force == true ? " by force" : ""
+        endPromotion(.done("\(configuration.volume) is primary on \(name(me))\(forced)"))
+        attention = true
+    }
+
+    mutating func promotionRejected(_ reason: RejectReason, by node: NodeID) {
+        promotion?.isUnderWay = false
+        if reason == .isPrimary || reason == .candidateToo { endPromotion(.refused(peerIsPrimary(node))) }
+    }
+
+    private mutating func endPromotion(_ outcome: CommandOutcome) {
+        guard let promotion else { return }
+        self.promotion = nil
+        emit(.commandDone(promotion.command, outcome))
+    }
+
+    private func peerIsPrimary(_ node: NodeID) -> Refusal {
+        Refusal(
+            reason: "peer-is-primary", message: "\(name(node)) is primary",
+            remedy: "hablk demote \(configuration.volume) on \(name(node)) first")
+    }
+
+    /// What stands between this copy and the primary role.
+    func obstacle(force: Bool, peerFenced: NodeID?) -> PromotionObstacle {
+        for node in others where self[peer: node].isConnected {
+            if self[peer: node].presence?.role == .primary || (self[peer: node].theirs?.isPrimary ?? false) {
+                if self[peer: node].presence?.role != .secondary { return .lasting(peerIsPrimary(node)) }
+            }
+        }
+        for node in others where self[peer: node].handshake == .exchanging || self[peer: node].handshake == .preparing {
+            return .passing(
+                Refusal(
+                    reason: "handshake", message: "the handshake with \(name(node)) is not finished",
+                    remedy: "try again in a moment"))
+        }
+        for node in others {
+            switch self[peer: node].relation {
+            case .establishing, .sourcePreparing, .sourceBeginning:
+                return .passing(
+                    Refusal(
+                        reason: "handshake", message: "a record with \(name(node)) is being made",
+                        remedy: "try again in a moment"))
+            default: break
+            }
+        }
+        guard hasDisk else { return disklessObstacle() }
+        if let refusal = dataObstacle(peerFenced: peerFenced) {
+            guard force else { return refusal }
+            return .none(.force, offeringTo: NodeSet())
+        }
+        if let node = others.first(where: { self[peer: $0].relation == .established }) {
+            return .none(.promote, offeringTo: NodeSet(node))
+        }
+        if superblock.isEmpty || superblock.record.isEmpty { return .none(.found, offeringTo: NodeSet()) }
+        let isSourceAlone = others.contains { self[peer: $0].relation == .source } && required == NodeSet(me)
+        return .none(isSourceAlone ? .promote : nil, offeringTo: NodeSet())
+    }
+
+    private func disklessObstacle() -> PromotionObstacle {
+        if let node = others.first(where: { self[peer: $0].relation == .carried }) {
+            let isWhole = self[peer: node].presence.map { $0.disk == .upToDate || $0.disk == .consistent } ?? false
+            if isWhole { return .none(.promote, offeringTo: NodeSet(node)) }
+        }
+        return .passing(
+            Refusal(
+                reason: "no-good-copy", message: "no disk here, and no connected peer with a whole copy",
+                remedy: "hablk attach \(configuration.volume), or connect a peer"))
+    }
+
+    /// Why this copy's data may not be served.
+    private func dataObstacle(peerFenced: NodeID?) -> PromotionObstacle? {
+        let volume = configuration.volume
+        if let node = others.first(where: { self[peer: $0].reason == "split-brain" && self[peer: $0].isStandalone }) {
+            return .lasting(
+                Refusal(
+                    reason: "split-brain", message: "split brain with \(name(node)): both copies went on alone",
+                    remedy: "on the copy to be thrown away: hablk connect \(volume) --discard-my-data"))
+        }
+        if superblock.isBlank {
+            return .lasting(
+                Refusal(
+                    reason: "no-good-copy", message: "this copy is blank and no peer has filled it",
+                    remedy: "connect a peer that has data, or begin with what is on this disk: hablk promote \(volume) --force"))
+        }
+        if superblock.flags.contains(.inconsistent) {
+            return .lasting(
+                Refusal(
+                    reason: "inconsistent", message: "this copy is half-synced",
+                    remedy: "wait for the resync: hablk wait \(volume) --for up-to-date"))
+        }
+        if diskState == .outdated {
+            return .lasting(
+                Refusal(
+                    reason: "outdated", message: "this copy is outdated: others went on without it",
+                    remedy: "connect the peer that has newer data: hablk connect \(volume)"))
+        }
+        if superblock.flags.contains(.suspect), !superblock.record.inStep.removing(me).isEmpty,
+            superblock.record.primary != nil
+        {
+            let away = others.first { superblock.record.inStep.contains($0) && $0 != peerFenced }
+            if let away {
+                return .passing(
+                    Refusal(
+                        reason: "suspect",
+                        message: "this copy may have lost its cache, and \(name(away)) may hold what it lost",
+                        remedy: "connect \(name(away)), or say that it is off: hablk promote \(volume) --peer-fenced \(name(away))"))
+            }
+        }
+        return nil
+    }
+
+    // MARK: Demotion
+
+    mutating func demote(_ command: CommandID?, force: Bool, deadline: MonotonicTime) {
+        guard role == .primary else {
+            if let command { emit(.commandDone(command, .done("already secondary"))) }
+            return
+        }
+        demotion = Demotion(command: command, deadline: deadline, force: force)
+        if force { failClients("demoted by force") }
+        attention = true
+    }
+
+    private mutating func advanceDemotion() {
+        guard let demotion else { return }
+        if role != .primary, demotion.phase != .handingOver {
+            endDemotion()
+            return
+        }
+        switch demotion.phase {
+        case .draining:
+            guard table.clients == 0 || demotion.force, change == nil else { break }
+            if demotion.force || unconfirmed.isEmpty || !isConfirmable {
+                handOver()
+            } else {
+                self.demotion?.phase = .confirming
+                self.demotion?.round = rounds.lastID + 1
+                wantRound()
+            }
+        case .confirming:
+            if rounds.completed >= demotion.round || !isConfirmable { handOver() }
+        case .handingOver: break
+        }
+        if let demotion = self.demotion, demotion.phase != .handingOver, now >= demotion.deadline { giveUp(demotion) }
+    }
+
+    private var isConfirmable: Bool {
+        hasDisk && !others.contains { required.contains($0) && !self[peer: $0].receivesWrites }
+    }
+
+    /// The time is over: the attempt is withdrawn and I/O goes on. A stop does not give up: it goes on by force.
+    private mutating func giveUp(_ demotion: Demotion) {
+        guard demotion.command != nil else {
+            self.demotion?.force = true
+            failClients("stopping")
+            return
+        }
+        self.demotion = nil
+        finish(
+            demotion,
+            .timedOut(
+                Refusal(
+                    reason: "busy", message: "requests in flight did not finish in time",
+                    remedy: "look at hablk status \(configuration.volume), or fail them: hablk demote \(configuration.volume) --force")))
+    }
+
+    private mutating func finish(_ demotion: Demotion, _ outcome: CommandOutcome) {
+        if let command = demotion.command { emit(.commandDone(command, outcome)) }
+    }
+
+    /// The clients' requests are answered; their legs go on where they can.
+    mutating func failClients(_ why: String) {
+        emit(.closeClients(why))
+        for slot in table.slots(where: { $0.isClient }) {
+            if !table[slot].answered {
+                table[slot].answered = true
+                emit(.reply(UInt32(slot), .notPrimary))
+            }
+            table[slot].legs = NodeSet()
+            if !table[slot].localPending { withdraw(slot) }
+        }
+        attention = true
+    }
+
+    private mutating func withdraw(_ slot: Int) {
+        gateQueue.remove(slot)
+        logQueue.remove(slot)
+        flushQueue.remove(slot)
+        // Whoever waited only for this one must not start: it is withdrawn as well, in its turn.
+        if table[slot].kind != .free { endClient(slot) }
+    }
+
+    private mutating func handOver() {
+        demotion?.phase = .handingOver
+        emit(.closeClients("demoted"))
+        if change == nil, acceptance == nil, hasDisk, demotion?.force != true,
+            let node = others.first(where: { self[peer: $0].relation == .established })
+        {
+            begin(.handOver, losing: NodeSet(), offeringTo: NodeSet(node))
+        } else if required == NodeSet(me), hasDisk, change == nil, acceptance == nil, demotion?.force != true {
+            begin(.handOver, losing: NodeSet(), offeringTo: NodeSet())
+        } else {
+            handedOver()
+        }
+    }
+
+    /// Demoted, whether or not the hand-over reached anybody.
+    mutating func handedOver() {
+        becomeSecondary()
+        endDemotion()
+    }
+
+    private mutating func endDemotion() {
+        guard let demotion else { return }
+        self.demotion = nil
+        finish(demotion, .done("\(configuration.volume) is secondary on \(name(me))"))
+        attention = true
+    }
+
+    mutating func becomeSecondary() {
+        guard role == .primary else { return }
+        role = .secondary
+        rounds.current = nil
+        rounds.isWanted = false
+        isUnsettled = false
+        doubts = NodeSet()
+        note(.info, "role", "secondary")
+        attention = true
+    }
+
+    /// Another node's line goes on from this one's: what waits here is failed, the clients' connections end.
+    mutating func supersede(by node: NodeID) {
+        note(.warning, "role", "superseded: another primary went on; this node's clients are ended", peer: node)
+        abortChange()
+        failClients("superseded by \(name(node))")
+        becomeSecondary()
+        if promotion != nil { promotion?.isUnderWay = false }
+    }
+}

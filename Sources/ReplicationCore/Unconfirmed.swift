@@ -1,0 +1,76 @@
+import Model
+
+/// Writes applied here and not yet known to be durable on all that must have them, in the order of their sequences. What
+/// lies in here is covered on disk by hot extents, or, once spilled, by the bitmaps toward every peer.
+struct Unconfirmed: ~Copyable {
+    struct Entry {
+        var sequence: UInt64
+        var range: ByteRange
+        /// Peers to which the frame went.
+        var sentTo: NodeSet
+        /// Marked durably toward every peer, and no longer holding its extent in the log.
+        var spilled: Bool
+        /// Of which run of sequences: entries of an earlier one are never confirmed by a later one's number.
+        var line: UInt32
+    }
+
+    private var ring: [Entry]
+    private var head = 0
+    private(set) var count = 0
+    private(set) var bytes: UInt64 = 0
+    private(set) var spilledCount = 0
+    /// Rises when another node (or another run of it) begins to number the writes.
+    private(set) var line: UInt32 = 0
+
+    init(capacity: Int) {
+        ring = Array(
+            repeating: Entry(
+                sequence: 0, range: ByteRange(offset: 0, length: 0), sentTo: NodeSet(), spilled: false, line: 0),
+            count: capacity)
+    }
+
+    var capacity: Int { ring.count }
+    var isFull: Bool { count == ring.count }
+    var isEmpty: Bool { count == 0 }
+
+    mutating func beginLine() { line += 1 }
+
+    mutating func append(sequence: UInt64, range: ByteRange, sentTo: NodeSet) {
+        precondition(!isFull, "writes wait while the list is full")
+        ring[(head + count) % ring.count] = Entry(
+            sequence: sequence, range: range, sentTo: sentTo, spilled: false, line: line)
+        count += 1
+        bytes += range.length
+    }
+
+    subscript(index: Int) -> Entry {
+        get { ring[(head + index) % ring.count] }
+        set {
+            let slot = (head + index) % ring.count
+            if newValue.spilled != ring[slot].spilled { spilledCount += newValue.spilled ? 1 : -1 }
+            ring[slot] = newValue
+        }
+    }
+
+    /// Whether the oldest entry is at most `sequence` of the present line.
+    func isFirstCovered(by sequence: UInt64) -> Bool {
+        count > 0 && ring[head].line == line && ring[head].sequence <= sequence
+    }
+
+    mutating func removeFirst() -> Entry {
+        let entry = ring[head]
+        head = (head + 1) % ring.count
+        count -= 1
+        bytes -= entry.range.length
+        if entry.spilled { spilledCount -= 1 }
+        return entry
+    }
+
+    /// Blocks, counted once per write.
+    var blockCount: UInt64 { bytes / Geometry.blockSize }
+
+    func contains(block: UInt64) -> Bool {
+        for index in 0..<count where self[index].range.blocks.contains(block) { return true }
+        return false
+    }
+}

@@ -1,0 +1,190 @@
+import Model
+
+/// The activity log's life: acquiring extents for operations, group commit, and letting extents leave.
+extension Replica {
+    /// Takes the operation's extent into the log, or queues for it. True: hot, go on.
+    mutating func acquireExtent(_ slot: Int) -> Bool {
+        if table[slot].holdsExtent {
+            if log.isHot(table[slot].range.extent) { return true }
+        } else {
+            switch log.acquire(table[slot].range.extent) {
+            case .hot:
+                table[slot].holdsExtent = true
+                return true
+            case .pending: table[slot].holdsExtent = true
+            case .full: break
+            }
+        }
+        table[slot].phase = .waitingLog
+        logQueue.append(slot)
+        attention = true
+        return false
+    }
+
+    mutating func releaseExtent(_ slot: Int) {
+        guard table[slot].holdsExtent else { return }
+        table[slot].holdsExtent = false
+        if hasDisk { log.release(table[slot].range.extent) }
+        if !logQueue.isEmpty { attention = true }
+    }
+
+    /// The transaction is durable (FUA) before any write into its extents is submitted.
+    mutating func logWritten(_ succeeded: Bool) {
+        outstanding -= 1
+        attention = true
+        metadata.logImage = nil
+        guard succeeded, hasDisk else {
+            failDisk("the activity log cannot be written")
+            return
+        }
+        log.finishTransaction()
+        metadata.durableSequence = max(metadata.durableSequence, metadata.logSequence)
+        var waiting = logQueue.count
+        while waiting > 0, let slot = logQueue.popFirst() {
+            waiting -= 1
+            if table[slot].holdsExtent, log.isHot(table[slot].range.extent) {
+                extentIsHot(slot)
+            } else {
+                logQueue.append(slot)
+            }
+        }
+    }
+
+    private mutating func extentIsHot(_ slot: Int) {
+        if table[slot].isClient { submitWrite(slot) } else { submitPeerWrite(slot) }
+    }
+
+    mutating func advanceLog() {
+        guard hasDisk else { return }
+        if !logQueue.isEmpty { seatWaiting() }
+        guard log.hasChanges, !log.isWriting else { return }
+        metadata.sequence += 1
+        var seen = PerNode(repeating: StartMark.none)
+        for node in others { seen[node] = superblock.peers[node].seen }
+        guard
+            let transaction = log.makeTransaction(
+                instance: superblock.instance, sequence: metadata.sequence, seen: seen)
+        else { return }
+        metadata.logImage = transaction
+        metadata.logSequence = transaction.sequence
+        outstanding += 1
+        emit(.writeLog)
+    }
+
+    /// Gives slots of the log to those that have none, making room where it can be made.
+    private mutating func seatWaiting() {
+        var waiting = logQueue.count
+        var isFull = false
+        while waiting > 0, let slot = logQueue.popFirst() {
+            waiting -= 1
+            if table[slot].holdsExtent {
+                logQueue.append(slot)
+                continue
+            }
+            if isFull, !log.contains(table[slot].range.extent) {
+                logQueue.append(slot)
+                continue
+            }
+            var acquisition = log.acquire(table[slot].range.extent)
+            if acquisition == .full, makeRoom() { acquisition = log.acquire(table[slot].range.extent) }
+            switch acquisition {
+            case .hot:
+                table[slot].holdsExtent = true
+                extentIsHot(slot)
+            case .pending:
+                table[slot].holdsExtent = true
+                logQueue.append(slot)
+            case .full:
+                isFull = true
+                logQueue.append(slot)
+            }
+        }
+    }
+
+    /// An extent leaves once its blocks are confirmed and its marks toward absent peers are on disk. A primary closes an
+    /// epoch to get there; a secondary, which must not wait for the primary's log, marks the blocks toward every peer.
+    private mutating func makeRoom() -> Bool {
+        let isSource = role == .primary
+        let extent = log.candidate(spilling: false) { arePagesWritten($0) }
+        if let extent {
+            log.evict(extent)
+            return true
+        }
+        if let extent = log.candidate(spilling: false, where: { _ in true }) {
+            writePages(of: extent)
+            return false
+        }
+        if isSource {
+            if !unconfirmed.isEmpty, !rounds.isWanted {
+                rounds.isWanted = true
+                attention = true
+            }
+            return false
+        }
+        if let extent = log.candidate(spilling: true, where: { _ in true }) {
+            spill(extent)
+            writePages(of: extent)
+            attention = true
+        }
+        return false
+    }
+
+    private func arePagesWritten(_ extent: UInt32) -> Bool {
+        let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
+        for node in others where !self[bitmap: node].isWritten(page: page) { return false }
+        return true
+    }
+
+    private mutating func writePages(of extent: UInt32) {
+        let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
+        for node in others where !self[bitmap: node].isWritten(page: page) && !self[bitmap: node].isWriting(page: page) {
+            writePage(node, page)
+        }
+    }
+
+    /// The extent's unconfirmed blocks are marked toward every peer and hold it no longer.
+    private mutating func spill(_ extent: UInt32) {
+        for index in 0..<unconfirmed.count where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
+            for node in others { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
+            unconfirmed[index].spilled = true
+            log.removeUnconfirmed(extent)
+        }
+    }
+
+    // MARK: Unconfirmed blocks
+
+    mutating func addUnconfirmed(_ sequence: UInt64, _ range: ByteRange, sentTo: NodeSet) {
+        unconfirmed.append(sequence: sequence, range: range, sentTo: sentTo)
+        log.addUnconfirmed(range.extent)
+        if unconfirmed.count > configuration.limits.unconfirmedEntries / 2 { wantRound() }
+    }
+
+    /// Everything up to `sequence` is durable on all of `required` (CONFIRM).
+    mutating func confirm(through sequence: UInt64) {
+        let hadSpilled = unconfirmed.spilledCount > 0
+        while unconfirmed.isFirstCovered(by: sequence) { dropFirstUnconfirmed() }
+        if hadSpilled { remarkSpilled() }
+        if !logQueue.isEmpty || !gateQueue.isEmpty { attention = true }
+    }
+
+    mutating func dropFirstUnconfirmed() {
+        let entry = unconfirmed.removeFirst()
+        if !entry.spilled { log.removeUnconfirmed(entry.range.extent) }
+    }
+
+    mutating func dropAllUnconfirmed() {
+        while !unconfirmed.isEmpty { dropFirstUnconfirmed() }
+    }
+
+    /// Toward a peer in step the bitmap holds only what was spilled: what is confirmed leaves it.
+    private mutating func remarkSpilled() {
+        for node in others where superblock.peers[node].base == .inStep && required.contains(node) {
+            self[bitmap: node].clearAll()
+        }
+        for index in 0..<unconfirmed.count where unconfirmed[index].spilled {
+            for node in others where superblock.peers[node].base == .inStep {
+                self[bitmap: node].mark(unconfirmed[index].range.blocks)
+            }
+        }
+    }
+}
