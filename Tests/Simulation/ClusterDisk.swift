@@ -69,7 +69,8 @@ extension Cluster {
         let side = node.side
         switch operation.deed {
         case .read(let id, let sector, let count, let buffer, let detectZeroes):
-            let values = copies.current[side][sector..<sector + count]
+            let values = options.planted == .staleRead
+                ? node.disk.stable[sector..<sector + count] : copies.current[side][sector..<sector + count]
             if !fails { node.buffers.fill(buffer, from: 0, with: values) }
             let isZero = detectZeroes && values.allSatisfy { $0 == 0 }
             deliver(.dataDone(id, fails ? .failed : isZero ? .zeroes : .succeeded), to: node)
@@ -77,14 +78,18 @@ extension Cluster {
             if !fails { fillEdges(exact, buffer, node) }
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .write(let id, let sector, let count, let values, _):
-            node.disk.land(sector: sector, count: count, values: values, partly: &diskRandoms[side], fails: fails)
+            if options.planted != .lostWrite || !diskRandoms[side].chance(1, in: 20) {
+                node.disk.land(sector: sector, count: count, values: values, partly: &diskRandoms[side], fails: fails)
+            }
             checkCoverage()
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .flush(let id, let mark):
-            node.disk.finishFlush(covers: mark, fails: fails, &diskRandoms[side])
+            if options.planted != .lostFlush {
+                node.disk.finishFlush(covers: mark, fails: fails, &diskRandoms[side])
+            }
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .metadata(let offset, let bytes, let answer):
-            if !fails { node.disk.landMetadata(offset: offset, bytes: bytes) }
+            if !fails, options.planted != answer.plantedLoss { node.disk.landMetadata(offset: offset, bytes: bytes) }
             deliver(fails ? answer.failed : answer, to: node)
         }
     }
@@ -196,6 +201,15 @@ extension SimulatedDisk.Deed {
 }
 
 extension Event {
+    /// The planted fault that loses the write which this answers.
+    fileprivate var plantedLoss: PlantedFault {
+        switch self {
+        case .superblockWritten: .lostSuperblock
+        case .logWritten: .lostLog
+        default: .lostPage
+        }
+    }
+
     /// The same answer, but that it failed.
     fileprivate var failed: Event {
         switch self {

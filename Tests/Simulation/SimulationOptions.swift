@@ -56,6 +56,23 @@ package struct FaultKinds: OptionSet, Sendable {
     }
 }
 
+/// A fault that no correct core survives, put between the core and its disk: the oracle must find it, or it proves
+/// nothing.
+package enum PlantedFault: String, Sendable, CaseIterable {
+    /// Flushes of data are answered and make nothing stable.
+    case lostFlush = "lost-flush"
+    /// One write of data in twenty is answered and never lands.
+    case lostWrite = "lost-write"
+    /// Log transactions are answered and never land.
+    case lostLog = "lost-log"
+    /// Bitmap pages are answered and never land.
+    case lostPage = "lost-page"
+    /// Superblocks are answered and never land.
+    case lostSuperblock = "lost-superblock"
+    /// Reads of data see what is stable, not what is in the cache.
+    case staleRead = "stale-read"
+}
+
 /// Everything that a seed draws before the simulation begins, printed with every failure.
 package struct SimulationOptions: Sendable {
     package var seed: UInt64
@@ -85,6 +102,7 @@ package struct SimulationOptions: Sendable {
     package var clockOffsets: [UInt64]
     /// The node whose disk fails.
     package var errorNode: Int
+    package var planted: PlantedFault?
     /// The oracle's deepest look, after every so many events.
     package var deepCheckEvery: Int
 

@@ -18,6 +18,8 @@ import Simulation
     @Option(help: "Leave out kinds of faults, by commas.") var without: String?
     @Option(help: "Have only these kinds of faults, by commas; `none` for none.") var only: String?
     @Option(help: "Client requests, instead of what the seed drew.") var operations: Int?
+    @Option(help: "Plant a fault that must be found: lost-flush, lost-write, lost-log, lost-page, lost-superblock, stale-read.")
+    var plant: String?
     @Flag(help: "Look for a simpler run that fails as well.") var shrink = false
     @Option(help: "Stop a sweep after so many failing seeds.") var failures = 20
     @Flag(help: .hidden) var worker = false
@@ -38,6 +40,10 @@ import Simulation
         var options = SimulationOptions(seed: seed)
         if let only { options.faults = try kinds(only) }
         if let without { options.faults.subtract(try kinds(without)) }
+        if let plant {
+            guard let planted = PlantedFault(rawValue: plant) else { throw ValidationError("nothing called `\(plant)` can be planted") }
+            options.planted = planted
+        }
         if let operations { options.operations = operations }
         return options
     }
@@ -58,6 +64,7 @@ import Simulation
         var words: [String] = []
         if let without { words += ["--without", without] }
         if let only { words += ["--only", only] }
+        if let plant { words += ["--plant", plant] }
         if let operations { words += ["--operations", "\(operations)"] }
         return words
     }
