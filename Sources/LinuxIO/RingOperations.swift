@@ -98,7 +98,7 @@ extension Ring {
 
     /// The next wake-up from another thread completes `token`; ask again after each. One listener at a time, and the
     /// wake-up lives as long as the ring.
-    package func listen(to wakeUp: WakeUp, token: Token) {
+    package func await(_ wakeUp: WakeUp, token: Token) {
         io_uring_prep_read(submission(token), wakeUp.descriptor, wakeUp.memory, 8, 0)
     }
 }

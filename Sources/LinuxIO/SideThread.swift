@@ -36,7 +36,7 @@ package final class SideThread<Answer: Sendable>: Sendable {
 
     private let shared: Shared
 
-    /// Signalled for each reply: `ring.listen(to: thread.wakeUp, token:)`, then `nextReply()` until nil.
+    /// Signalled for each reply: `ring.await(thread.wakeUp, token:)`, then `nextReply()` until nil.
     package var wakeUp: WakeUp { shared.answers }
 
     package init() throws(SystemError) {

@@ -23,11 +23,11 @@ package final class Signals {
     }
 
     /// The next signal completes `token`; ask again after each.
-    package func listen(_ ring: borrowing Ring, token: Token) {
+    package func await(_ ring: borrowing Ring, token: Token) {
         ring.read(descriptor, into: record, count: Int(HABLK_SIGNAL_RECORD_BYTES), offset: 0, token: token)
     }
 
-    /// Which signal a completion of `listen` brought; nil when it brought none.
+    /// Which signal a completion of `await` brought; nil when it brought none.
     package func signal(from completion: Completion) -> Signal? {
         guard completion.result == HABLK_SIGNAL_RECORD_BYTES else { return nil }
         // ssi_signo is the first field.

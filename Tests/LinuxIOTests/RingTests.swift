@@ -97,7 +97,7 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         let ring = try Ring(entries: 8)
         let wake = try WakeUp()
         let token = Token(kind: 1, slot: 7, serial: 3)
-        ring.listen(to: wake, token: token)
+        ring.await(wake, token: token)
         ring.submitAndWait(until: 0)
         ring.cancel(token)
         let completion = try nextCompletion(ring)
@@ -111,7 +111,7 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         let ring = try Ring(entries: 8)
         let thread = try SideThread<Int>()
         let token = Token(kind: 1, slot: 0)
-        ring.listen(to: thread.wakeUp, token: token)
+        ring.await(thread.wakeUp, token: token)
         thread.submit(41) { 1 + 1 }
         #expect(try completion(of: token, ring).result == 8)
         let reply = try #require(thread.nextReply())
@@ -124,7 +124,7 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
             let signals = try Signals()
             let ring = try Ring(entries: 8)
             for (number, expected) in [(SIGTERM, Signals.Signal.terminate), (SIGHUP, .hangUp), (SIGINT, .interrupt)] {
-                signals.listen(ring, token: Token(kind: 1, slot: 0))
+                signals.await(ring, token: Token(kind: 1, slot: 0))
                 pthread_kill(pthread_self(), number)
                 ring.submitAndWait(until: nil)
                 guard let completion = ring.nextCompletion(), signals.signal(from: completion) == expected else {

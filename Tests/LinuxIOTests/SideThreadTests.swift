@@ -9,7 +9,7 @@ import Testing
         var replies: [Int] = []
         let token = Token(kind: 1, slot: 0)
         while replies.count < 100 {
-            ring.listen(to: thread.wakeUp, token: token)
+            ring.await(thread.wakeUp, token: token)
             _ = try completion(of: token, ring)
             while let reply = thread.nextReply() {
                 #expect(reply.number == UInt64(replies.count))
@@ -28,7 +28,7 @@ import Testing
             }
         }
         let token = Token(kind: 1, slot: 0)
-        ring.listen(to: thread.wakeUp, token: token)
+        ring.await(thread.wakeUp, token: token)
         _ = try completion(of: token, ring)
         let reply = try #require(thread.nextReply())
         #expect(try reply.answer.get() == [try SocketAddress("127.0.0.1:7")])
