@@ -5,8 +5,14 @@ package final class Machine {
     package let ring: Ring
     package let pool: BufferPool
 
+    /// 46 MiB of address space, of which only what was used is resident.
+    package static let buffers = [
+        BufferPool.SizeClass(bytes: 8 << 10, count: 512), BufferPool.SizeClass(bytes: 64 << 10, count: 160),
+        BufferPool.SizeClass(bytes: 1 << 20, count: 32),
+    ]
+
     /// - Throws: when there is no io_uring.
-    package init(entries: Int = 1024, classes: [BufferPool.SizeClass] = BufferPool.defaultClasses) throws(SystemError) {
+    package init(entries: Int = 1024, classes: [BufferPool.SizeClass] = Machine.buffers) throws(SystemError) {
         ring = try Ring(entries: entries)
         pool = BufferPool(classes: classes)
     }
