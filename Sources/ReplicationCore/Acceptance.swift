@@ -69,7 +69,7 @@ extension Replica {
 
     mutating func joinOffered(_ offer: JoinOffer, by node: NodeID) {
         guard self[peer: node].relation == .target, acceptance == nil, change == nil, hasDisk,
-            offer.record.inStep.contains(me), self[bitmap: node].count == 0
+            offer.record.inStep.contains(me), self[peer: node].target.completeSent
         else {
             restartSession(node, "it offers to join too early")
             return
@@ -117,6 +117,7 @@ extension Replica {
             superblock.current = offer.current
             superblock.history = offer.history
             superblock.peers[current.from].base = .inStep
+            self[bitmap: current.from].clearAll()
             superblock.flags.subtract([.inconsistent, .suspect, .outdated])
             dropAllUnconfirmed()
             unconfirmed.beginLine()

@@ -298,9 +298,11 @@ extension Replica {
         return nil
     }
 
-    /// The copy says of itself that it lacks everything; the next handshake makes it a target.
+    /// The copy says of itself that it is blank: it lacks everything; the next handshake makes it a target.
     private mutating func invalidateHere() {
         superblock.flags.insert(.inconsistent)
+        superblock.current = Generation(id: .none, node: me, began: 0)
+        superblock.history = []
         for node in others { self[bitmap: node].markAll() }
         persistSuperblock()
         note(.warning, "disk", "invalidated")

@@ -29,6 +29,10 @@ extension Replica {
 
     /// No earlier overlapping operation is left.
     mutating func enterClient(_ slot: Int) {
+        if table[slot].answered {
+            endClient(slot)
+            return
+        }
         switch table[slot].kind {
         case .clientFlush: waitForRound(slot)
         case .clientRead: startRead(slot)
@@ -119,6 +123,10 @@ extension Replica {
     }
 
     private mutating func edgesFilled(_ slot: Int) {
+        if table[slot].answered {
+            endClient(slot)
+            return
+        }
         table[slot].edges = Self.edgesFilled
         if isWriteGateOpen { prepareLog(slot) } else { waitAtGate(slot) }
     }
@@ -129,6 +137,10 @@ extension Replica {
 
     /// The extent is durable in the log (or there is no disk): the write gets its place in the order and goes to all.
     mutating func submitWrite(_ slot: Int) {
+        if table[slot].answered {
+            endClient(slot)
+            return
+        }
         guard isWriteGateOpen else {
             waitAtGate(slot)
             return
@@ -209,7 +221,7 @@ extension Replica {
 
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
     var mayAcknowledge: Bool {
-        guard role == .primary, doubts.isEmpty else { return false }
+        guard role == .primary, doubts.isEmpty, hasDisk || !required.contains(me) else { return false }
         return change.map { $0.loses.isEmpty } ?? true
     }
 
@@ -337,11 +349,12 @@ extension Replica {
     /// While another copy can serve, a disk that failed once is not used any more; the last copy keeps what it can, and
     /// says which read it cannot.
     private mutating func clientIOFailed(_ slot: Int) {
+        let isWrite = table[slot].isClientWrite && table[slot].phase == .running
         if table[slot].answered {
-            if table[slot].legs.isEmpty { endClient(slot) }
+            if isWrite { failDisk("a write failed") }
+            endClient(slot)
             return
         }
-        let isWrite = table[slot].isClientWrite && table[slot].phase == .running
         if isWrite {
             table[slot].localFailed = true
             failDisk("a write failed")

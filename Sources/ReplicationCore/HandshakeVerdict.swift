@@ -221,6 +221,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
     ) -> HandshakeVerdict {
         if theirs.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
+        if !isSourceInStep(mine) { return .init(.nothing, because: .bothInconsistent) }
         return .init(coversDifference(mine, theirs) ? .sourceOfMarked : .sourceOfEverything, because: rule)
     }
 
@@ -228,7 +229,15 @@ package struct HandshakeVerdict: Equatable, Sendable {
         _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
     ) -> HandshakeVerdict {
         if mine.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
+        if !isSourceInStep(theirs) { return .init(.nothing, because: .bothInconsistent) }
         return .init(coversDifference(theirs, mine) ? .targetOfMarked : .targetOfEverything, because: rule)
+    }
+
+    /// A copy that others went on without is no source: what it lacks would be forgotten (I5).
+    private static func isSourceInStep(_ side: HandshakeState) -> Bool {
+        if side.flags.contains(.outdated) { return false }
+        return side.record.isEmpty
+            || (side.record.inStep.contains(side.node) && side.record.instances[side.node] == side.instance)
     }
 
     private static func trustsMarks(_ one: HandshakeState, _ other: HandshakeState) -> Bool {

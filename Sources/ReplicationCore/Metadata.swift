@@ -6,6 +6,8 @@ struct MetadataWriter {
     enum Phase { case idle, copy0, copy1 }
 
     var phase = Phase.idle
+    /// What both copies say.
+    var stable = Superblock(node: NodeID(unchecked: 0), instance: .none, size: 0, logExtents: 1, zeroes: false)
     /// What is being written.
     var image = Superblock(node: NodeID(unchecked: 0), instance: .none, size: 0, logExtents: 1, zeroes: false)
     /// Rises with each change of the superblock that must become durable.
@@ -148,6 +150,7 @@ extension Replica {
         }
         metadata.phase = .idle
         metadata.durable = metadata.writing
+        metadata.stable = metadata.image
         metadata.durableSequence = max(metadata.durableSequence, metadata.image.sequence)
     }
 
@@ -236,6 +239,10 @@ extension Replica {
         flushes.inFlight = nil
         metadata.durable = metadata.wanted
         metadata.phase = .idle
+        // What did not become durable did not happen.
+        if metadata.stable.startNumber > 0 { superblock = metadata.stable }
+        acceptance = nil
+        if change?.purpose != .leaveSelf { abortChange() }
         note(.error, "disk", "failed: \(why); going on without it")
         abandonLocalWork()
     }

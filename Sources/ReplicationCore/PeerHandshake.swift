@@ -69,6 +69,7 @@ extension Replica {
         attention = true
         note(.info, "handshake", "verdict: \(verdict.outcome), because \(verdict.rule.words)", peer: node)
         if verdict.outcome != .refused, verdict.outcome != .parted {
+            self[peer: node].isStandalone = false
             setReason(node, nil, nil)
             remember(theirs, of: node)
         }
@@ -166,7 +167,10 @@ extension Replica {
                 node, bytes: 0, since: now, because: self[peer: node].verdict.map { $0.rule.words } ?? "equal")
             if unconfirmed.isEmpty { unconfirmed.beginLine() }
         }
-        if role != .primary { superblock.flags.subtract([.outdated]) }
+        if superblock.flags.contains(.outdated) {
+            superblock.flags.remove(.outdated)
+            persistSuperblock()
+        }
         note(.info, "replication", "established: in sync", peer: node)
         setConnected(node)
     }

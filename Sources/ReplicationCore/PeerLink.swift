@@ -57,8 +57,10 @@ extension Replica {
         }
         if dialedHere { self[peer: node].isDialing = false }
         let peer = self[peer: node]
-        let admitsGuest = discards && ["split-brain", "rolled-back", "unrelated-data"].contains(peer.reason)
-        guard stopping == nil, metadata.durable > 0 || !hasDisk, !peer.isStandalone || admitsGuest else {
+        // Parted by a verdict (not by an administrator): the other side hears the verdict again, and a guest that throws
+        // its data away is admitted.
+        let isPartedByVerdict = peer.reason != nil
+        guard stopping == nil, metadata.durable > 0 || !hasDisk, !peer.isStandalone || isPartedByVerdict else {
             emit(.closeSession(node, session, stopping == nil ? "standalone or starting" : "stopping"))
             if !peer.isStandalone { redial(node) }
             return
@@ -78,9 +80,10 @@ extension Replica {
             sessionEnded(node, "replaced by a newer session")
         }
         emit(.cancelDial(node))
-        self[peer: node].isStandalone = false
         self[peer: node].isDialing = false
         self[peer: node].nextDial = nil
+        self[peer: node].pings = 0
+        self[peer: node].pongs = 0
         self[peer: node].session = session
         self[peer: node].dialedHere = dialedHere
         self[peer: node].discardsItsData = discards
@@ -149,7 +152,8 @@ extension Replica {
         endResync(node, relation)
         dropReads(from: node)
         if required.contains(node) {
-            if self[peer: node].lostAt == nil { self[peer: node].lostAt = now }
+            // From when it was last heard: writers stall for the configured time, not for the ping time-out on top.
+            if self[peer: node].lostAt == nil { self[peer: node].lostAt = self[peer: node].lastHeard }
         } else {
             dropLegs(to: node)
             dropFromRound(node)
@@ -270,9 +274,8 @@ extension Replica {
             if self[peer: node].lostAt != nil, !self[peer: node].isCutOff { self[peer: node].lostAt = time }
             guard role == .primary, required.contains(node) else { continue }
             doubts.insert(node)
-            self[peer: node].pongs = 0
-            self[peer: node].pings = 1
             now = time
+            self[peer: node].pings += 1
             self[peer: node].lastPing = time
             send(.ping, to: node)
         }

@@ -260,13 +260,25 @@ extension Replica {
     /// The clients' requests are answered; their legs go on where they can.
     mutating func failClients(_ why: String) {
         emit(.closeClients(why))
-        for slot in table.slots(where: { $0.isClient }) {
+        let slots = table.slots(where: { $0.isClient })
+        var abandoned = NodeSet()
+        for slot in slots {
             if !table[slot].answered {
                 table[slot].answered = true
                 emit(.reply(UInt32(slot), .notPrimary))
             }
+            if table[slot].isClientWrite { abandoned = abandoned.union(table[slot].legs) }
             table[slot].legs = NodeSet()
-            if !table[slot].localPending { withdraw(slot) }
+        }
+        // Those that waited for a withdrawn one do not start: they are marked as answered.
+        for slot in slots where table[slot].kind != .free && table[slot].answered && !table[slot].localPending {
+            withdraw(slot)
+        }
+        // A write that may have reached only some copies: the next handshake makes them equal.
+        for node in abandoned {
+            self[peer: node].resumableRun = .none
+            restartSession(node, "writes were given up")
+            self[peer: node].resumableRun = .none
         }
         attention = true
     }
@@ -275,8 +287,7 @@ extension Replica {
         gateQueue.remove(slot)
         logQueue.remove(slot)
         flushQueue.remove(slot)
-        // Whoever waited only for this one must not start: it is withdrawn as well, in its turn.
-        if table[slot].kind != .free { endClient(slot) }
+        endClient(slot)
     }
 
     private mutating func handOver() {

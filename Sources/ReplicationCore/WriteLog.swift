@@ -145,7 +145,10 @@ extension Replica {
     /// The extent's unconfirmed blocks are marked toward every peer and hold it no longer.
     private mutating func spill(_ extent: UInt32) {
         for index in 0..<unconfirmed.count where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
-            for node in others { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
+            // A resync's source keeps the marks of what it sent until this copy has flushed it.
+            for node in others where self[peer: node].relation != .target {
+                self[bitmap: node].mark(unconfirmed[index].range.blocks)
+            }
             unconfirmed[index].spilled = true
             log.removeUnconfirmed(extent)
         }
