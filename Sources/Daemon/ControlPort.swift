@@ -70,13 +70,15 @@ package final class ControlPort {
         } catch {
             switch error {
             case .inUse:
-                throw .refused("in-use", error.description, remedy: "stop the daemon that runs there, as by `hablk down`")
+                throw .refused(
+                    "in-use", error.description, remedy: "stop the daemon that runs there, as by `hablk down`")
             case .pathLength:
                 throw CommandFailure(
                     .configuration, "socket-path-too-long", error.description,
                     remedy: "set HABLK_RUNTIME_DIR to a shorter folder")
             default:
-                throw .failed("no-control-socket", error.description, remedy: "see to the folder, or set HABLK_RUNTIME_DIR")
+                throw .failed(
+                    "no-control-socket", error.description, remedy: "see to the folder, or set HABLK_RUNTIME_DIR")
             }
         }
         accept()

@@ -38,7 +38,7 @@ package final class PeerPort {
         var problem: String
     }
 
-    let identity: PeerIdentity
+    package let identity: PeerIdentity
     let own: Configuration.Node
     let machine: Machine
     let limits: PeerPortLimits

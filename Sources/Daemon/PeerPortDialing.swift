@@ -43,7 +43,7 @@ extension PeerPort {
     private func resolve(_ address: NetworkAddress, _ serial: UInt32) {
         if resolver == nil {
             resolver = try? SideThread<Result<[SocketAddress], SocketError>>()
-            if let resolver { machine.ring.listen(to: resolver.wakeUp, token: resolverToken) }
+            if let resolver { machine.ring.await(resolver.wakeUp, token: resolverToken) }
         }
         resolver?.submit(UInt64(serial)) {
             Result { () throws(SocketError) in try Sockets.resolve(host: address.host, port: address.port) }
@@ -52,7 +52,7 @@ extension PeerPort {
 
     func resolved(into events: inout EventQueue) {
         guard let resolver else { return }
-        machine.ring.listen(to: resolver.wakeUp, token: resolverToken)
+        machine.ring.await(resolver.wakeUp, token: resolverToken)
         while let reply = resolver.nextReply() {
             let node = NodeID.all.first { dials[Int($0.rawValue)]?.serial == UInt32(truncatingIfNeeded: reply.number) }
             guard let node else { continue }
