@@ -2,7 +2,7 @@ import Model
 
 /// Which extents may be written: an extent is recorded durably before a write reaches it, so that after a crash only the
 /// extents in the log can differ unmarked. Slots, users and transactions; no I/O.
-struct ActivityLog: ~Copyable {
+struct ActivityLog {
     enum Acquisition: Equatable {
         /// Recorded durably: write.
         case hot

@@ -82,7 +82,7 @@ package struct Note: Equatable, Sendable {
 }
 
 /// A queue that keeps its memory: after warm-up, deciding allocates nothing.
-package struct EffectQueue: ~Copyable {
+package struct EffectQueue {
     private var slots: [Effect?]
     private var head = 0
     package private(set) var count = 0

@@ -77,7 +77,7 @@ struct Operation {
 
 /// All operations in fixed slots, and who must wait for whom: operations that overlap run in the order of their arrival
 /// when one of them writes. Client operations sit in the slots of their tickets, peers' operations above them.
-struct OperationTable: ~Copyable {
+struct OperationTable {
     private var slots: [Operation]
     private var buckets: [Int32]
     private var freePeerSlots: [Int32]

@@ -2,7 +2,7 @@ import Model
 
 /// Writes applied here and not yet known to be durable on all that must have them, in the order of their sequences. What
 /// lies in here is covered on disk by hot extents, or, once spilled, by the bitmaps toward every peer.
-struct Unconfirmed: ~Copyable {
+struct Unconfirmed {
     struct Entry {
         var sequence: UInt64
         var range: ByteRange
