@@ -95,7 +95,7 @@ package final class NBDServer {
         } catch {
             closeListeners()
             if case .inUse = error {
-                throw .refused("address-in-use", error.description, remedy: "stop what listens there")
+                throw .refused("in-use", error.description, remedy: "stop what listens there: hablk down, if it is this volume")
             }
             throw CommandFailure(
                 .configuration, "no-such-address", error.description, remedy: "correct `nbd: {listen: …}` or the folder")

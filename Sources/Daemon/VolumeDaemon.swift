@@ -1,4 +1,8 @@
+import Formats
+import Glibc
+import LinuxIO
 package import Model
+import ReplicationCore
 
 /// One node of one volume, running: `hablk run`.
 package enum VolumeDaemon {
@@ -8,6 +12,53 @@ package enum VolumeDaemon {
     package static func run(
         configuration: Configuration, node: Configuration.Node, paths: RuntimePaths
     ) throws(CommandFailure) -> Int32 {
-        throw .failed("not-in-this-build", "this build runs no volume yet", remedy: "wait for the daemon to land")
+        let log = DaemonLog(volume: configuration.volume, node: node.name) {
+            configuration.node($0)?.name ?? $0.description
+        }
+        let signals: Signals
+        let machine: Machine
+        do throws(SystemError) {
+            // Before anything that may start a thread: threads inherit which signals are blocked.
+            signals = try Signals()
+            prepareProcess(log)
+            machine = try Machine()
+        } catch {
+            throw .failed("kernel", error.description, remedy: "run it on Linux 5.19 or later, with io_uring allowed")
+        }
+        try paths.createRuntimeFolder()
+        let copy = try LoadedCopy(configuration: configuration, node: node)
+        for remark in copy.remarks { log.warning("disk: \(remark)") }
+        let volume = try VolumeLoop(
+            configuration: configuration, node: node, paths: paths, copy: copy, machine: machine, signals: signals,
+            log: log)
+        try volume.start()
+        volume.run()
+        return 0
     }
+
+    private static func prepareProcess(_ log: DaemonLog) {
+        ProcessControls.raiseFileLimit()
+        for (what, attempt) in [
+            ("memory is kept from being paged out", ProcessControls.lockMemory()),
+            ("writes go ahead of memory reclaim", ProcessControls.declareIOFlusher()),
+        ] {
+            switch attempt {
+            case .done: log.info("process: \(what)")
+            case .refused(let why): log.warning("process: not so: \(what): \(why)")
+            }
+        }
+    }
+}
+
+/// `V.pid` of a running daemon.
+enum ProcessIDFile {
+    static func write(_ path: String) {
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard file >= 0 else { return }
+        let text = "\(getpid())\n"
+        _ = text.withCString { Glibc.write(file, $0, strlen($0)) }
+        close(file)
+    }
+
+    static func remove(_ path: String) { unlink(path) }
 }

@@ -1,0 +1,214 @@
+import Formats
+import LinuxIO
+import Model
+import ReplicationCore
+
+/// The turn of the daemon: one system call and one reading of the clock; completions become events, the core decides,
+/// its effects are performed in order, and what is to be sent leaves at the end.
+final class VolumeLoop {
+    let configuration: Configuration
+    let node: Configuration.Node
+    let paths: RuntimePaths
+    let machine: Machine
+    let log: DaemonLog
+    let disk: DiskStore
+    let nbd: NBDServer
+    let peers: PeerPort
+    var control: ControlPort?
+    var replica: Replica
+    var events = EventQueue()
+    var effects = EffectQueue()
+    var buffersWanted = BufferQueue()
+    /// `attach` commands that were heard and not yet begun.
+    var attaches: [CommandID] = []
+    /// The core said `.stopped`.
+    var isStopped = false
+    var superblockWrites = 0
+    private let signals: Signals
+    private var now: UInt64
+    private var toldRevision: UInt64 = 0
+    private var lastInUse = 0
+    private var wasAskedToStop = false
+
+    /// The id of the stop that a signal asks for.
+    static let signalCommand = CommandID(rawValue: .max)
+    /// Patience with connections that do not take what is still to be said, at the end.
+    private static let partingTimeout: UInt64 = 3_000_000_000
+
+    init(
+        configuration: Configuration, node: Configuration.Node, paths: RuntimePaths, copy: LoadedCopy,
+        machine: Machine, signals: Signals, log: DaemonLog
+    ) throws(CommandFailure) {
+        self.configuration = configuration
+        self.node = node
+        self.paths = paths
+        self.machine = machine
+        self.signals = signals
+        self.log = log
+        let core = configuration.replicaConfiguration(node: node.id)
+        disk = DiskStore(machine: machine, limits: core.limits)
+        disk.attach(copy.files, copy.layout)
+        let run = RunID(rawValue: ProcessControls.nonzeroWord())
+        let offer = NBDExportOffer(name: configuration.volume, size: 0, state: .unavailable("starting"))
+        nbd = NBDServer(offer: offer, machine: machine, operations: core.limits.clientOperations, log: log)
+        peers = try PeerPort(configuration: configuration, node: node, run: run, machine: machine) { [log] in
+            log.note($0)
+        }
+        now = monotonicNow()
+        replica = Replica(
+            configuration: core, run: run, seed: ProcessControls.randomWord(),
+            wallClock: wallClockNow() / 1_000_000_000, metadata: copy.metadata,
+            at: MonotonicTime(nanoseconds: now), deciding: &effects)
+    }
+
+    // MARK: Start
+
+    /// Binds what is listened on, waits until the core's beginning is durable, and says that it is ready.
+    func start() throws(CommandFailure) {
+        do throws(CommandFailure) {
+            signals.await(machine.ring, token: Token(.signal))
+            try nbd.start(path: paths.nbdSocket(configuration.volume), address: node.nbdListen)
+            try peers.start()
+            performAll()
+            // Superblock 0 and 1, which bear the new start number.
+            while superblockWrites < 2, disk.isAttached, !isStopped { turn() }
+            let control = makeControl()
+            try control.start()
+            self.control = control
+        } catch {
+            nbd.stop(&events)
+            throw error
+        }
+        ProcessIDFile.write(paths.processID(configuration.volume))
+        log.info("process: ready: \(configuration.volume) on \(node.disk), ring \(machine.ring.mode.rawValue)")
+        if case .refused(let why) = ProcessControls.notifySupervisor("READY=1") {
+            log.warning("process: the service manager was not told: \(why)")
+        }
+    }
+
+    private func makeControl() -> ControlPort {
+        let publisher = StatusPublisher(nbd: paths.nbdSocket(configuration.volume)) { [unowned self] in
+            self.replica.status(at: MonotonicTime(nanoseconds: self.now))
+        }
+        return ControlPort(
+            path: paths.controlSocket(configuration.volume), configuration: configuration, machine: machine,
+            publisher: publisher, attach: { [unowned self] in self.attaches.append($0) },
+            note: { [log] in log.note($0) })
+    }
+
+    // MARK: Running
+
+    func run() {
+        while !isStopped { turn() }
+        ProcessControls.notifySupervisor("STOPPING=1")
+        nbd.stop(&events)
+        peers.stop()
+        control?.stop()
+        let latest = monotonicNow() + Self.partingTimeout
+        while !(nbd.isStopped && peers.isStopped && control?.isStopped ?? true), monotonicNow() < latest {
+            turn(latest: latest)
+        }
+        disk.release()
+        ProcessIDFile.remove(paths.processID(configuration.volume))
+        log.info("process: stopped")
+        log.flush()
+    }
+
+    private func deadline(_ latest: UInt64) -> UInt64? {
+        var earliest = min(latest, replica.nextDeadline?.nanoseconds ?? .max)
+        earliest = min(earliest, nbd.nextDeadline ?? .max)
+        earliest = min(earliest, peers.nextDeadline ?? .max)
+        earliest = min(earliest, control?.nextDeadline ?? .max)
+        return earliest == .max ? nil : earliest
+    }
+
+    private func turn(latest: UInt64 = .max) {
+        machine.ring.submitAndWait(until: deadline(latest))
+        now = monotonicNow()
+        while let completion = machine.ring.nextCompletion() {
+            translate(completion)
+            settle()
+        }
+        tick()
+        repeat {
+            shareBuffers()
+            settle()
+        } while nbd.hasWork
+        tell()
+        peers.flushSends()
+        nbd.flushSends()
+        control?.flushSends()
+        log.flush()
+    }
+
+    private func translate(_ completion: Completion) {
+        switch TokenKind(rawValue: completion.token.kind) {
+        case .disk: disk.complete(completion, into: &events)
+        case .nbd, .nbdListener: nbd.complete(completion, into: &events)
+        case .peer, .peerListener: peers.complete(completion, into: &events)
+        case .control, .controlListener: control?.complete(completion, into: &events)
+        case .signal: takeSignal(completion)
+        case .wake, .watchdog, nil: break
+        }
+    }
+
+    private func takeSignal(_ completion: Completion) {
+        switch signals.signal(from: completion) {
+        case .terminate, .interrupt:
+            if !wasAskedToStop {
+                wasAskedToStop = true
+                log.info("process: asked to stop by a signal")
+                events.append(.command(Self.signalCommand, .stop))
+            }
+        case .hangUp, nil: break
+        }
+        signals.await(machine.ring, token: Token(.signal))
+    }
+
+    private func tick() {
+        if let due = replica.nextDeadline, due.nanoseconds <= now { events.append(.tick) }
+        if let due = nbd.nextDeadline, due <= now { nbd.tick(now: now, into: &events) }
+        if let due = peers.nextDeadline, due <= now { peers.tick(now: now, into: &events) }
+        if let due = control?.nextDeadline, due <= now { control?.tick(now: now, into: &events) }
+        while !attaches.isEmpty { attach(attaches.removeFirst()) }
+        settle()
+    }
+
+    /// The core before peers before clients: what is under way ends before something new begins.
+    private func shareBuffers() {
+        serveBuffers()
+        peers.buffersAvailable(into: &events)
+        // Peers give buffers back when they have sent them, without a word.
+        if machine.pool.inUse != lastInUse { nbd.somethingCameFree = true }
+        lastInUse = machine.pool.inUse
+        nbd.resourcesAvailable(into: &events)
+    }
+
+    /// Hands all events to the core, and performs what it decides on each before the next.
+    func settle() {
+        while let event = events.popFirst() {
+            if case .superblockWritten(true) = event { superblockWrites += 1 }
+            replica.handle(event, at: MonotonicTime(nanoseconds: now), deciding: &effects)
+            performAll()
+        }
+    }
+
+    /// What others see of the state, when it changed.
+    private func tell() {
+        guard replica.statusRevision != toldRevision else { return }
+        toldRevision = replica.statusRevision
+        nbd.offer.size = replica.volumeSize
+        nbd.offer.state = offerState()
+        control?.publish()
+    }
+
+    private func offerState() -> NBDExportOffer.State {
+        let volume = configuration.volume
+        guard replica.isPrimary else {
+            let primary = replica.knownPrimary.flatMap { configuration.node($0)?.name } ?? "unknown"
+            return .unavailable("\(volume) is secondary on \(node.name); primary: \(primary)")
+        }
+        guard replica.volumeSize > 0 else { return .unavailable("\(volume) has no size on \(node.name) yet") }
+        return .available
+    }
+}
