@@ -63,7 +63,8 @@ extension Replica {
 
     /// Reads need less: the data here, or at a member.
     private var isReadGateOpen: Bool {
-        role == .primary && doubts.isEmpty && !isUnsettled && !required.isEmpty
+        guard role == .primary, doubts.isEmpty, !isUnsettled else { return false }
+        return hasDisk && required.contains(me) || readablePeer != nil
     }
 
     mutating func advanceGate() {
@@ -71,9 +72,9 @@ extension Replica {
         while waiting > 0, let slot = gateQueue.popFirst() {
             waiting -= 1
             guard table[slot].kind != .free else { continue }
-            if table[slot].kind == .clientRead {
+            if table[slot].kind == .clientRead, isReadGateOpen {
                 startRead(slot)
-            } else if isWriteGateOpen {
+            } else if table[slot].isClientWrite, isWriteGateOpen {
                 resumeWrite(slot)
             } else {
                 gateQueue.append(slot)
@@ -279,8 +280,6 @@ extension Replica {
             table[slot].phase = .running
             table[slot].legs = NodeSet(peer)
             send(.read(id: UInt32(slot), range: table[slot].range), to: peer)
-        } else {
-            waitAtGate(slot)
         }
     }
 

@@ -149,6 +149,8 @@ extension Replica {
             return
         }
         metadata.phase = .idle
+        // Nothing is said before the raised start number is durable.
+        if metadata.durable == 0 { beginDialing() }
         metadata.durable = metadata.writing
         metadata.stable = metadata.image
         metadata.durableSequence = max(metadata.durableSequence, metadata.image.sequence)
