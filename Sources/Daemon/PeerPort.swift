@@ -162,20 +162,21 @@ package final class PeerPort {
             acceptAgain = nil
             accept()
         }
-        for node in NodeID.all {
-            guard let dial = dials[Int(node.rawValue)], dial.deadline <= now else { continue }
-            dialFailed(node, dial.problem, into: &events)
-        }
         for session in live {
             guard let deadline = session.deadline, deadline <= now else { continue }
             timeOut(session, into: &events)
             if session.phase == .ended { reap(session) }
         }
+        for node in NodeID.all {
+            guard let dial = dials[Int(node.rawValue)], dial.deadline <= now else { continue }
+            dialFailed(node, dial.problem, into: &events)
+        }
     }
 
     private func timeOut(_ session: PeerSession, into events: inout EventQueue) {
         switch session.phase {
-        case .connecting, .greeting:
+        case .connecting: connectTimedOut(session, into: &events)
+        case .greeting:
             fail(session, "it did not greet within \(seconds(limits.greetingTimeout))", into: &events)
         case .open: session.deadline = nil
         case .parting, .ended: end(session)

@@ -79,15 +79,17 @@ extension PeerPort {
         }
         let address = dial.candidates.removeFirst()
         dials[Int(node.rawValue)] = dial
+        // An address that swallows everything leaves the others their share of the time.
+        let now = monotonicNow()
+        let share = (dial.deadline > now ? dial.deadline - now : 0) / UInt64(dial.candidates.count + 1)
         do throws(SocketError) {
             let socket = try Sockets.openTCP(for: address)
             let greeting = PeerGreeting(
                 dialing: node, as: identity, session: SessionID(rawValue: .random(in: 1...UInt64.max)),
                 discards: discards)
-            // The dial's own deadline watches the connect.
             guard
                 let session = adopt(
-                    socket, dialed: node, address: address.description, greeting: greeting, deadline: dial.deadline)
+                    socket, dialed: node, address: address.description, greeting: greeting, deadline: now + share)
             else {
                 Sockets.close(socket)
                 dials[Int(node.rawValue)]?.problem = "too many connections"
@@ -98,6 +100,15 @@ extension PeerPort {
             dials[Int(node.rawValue)]?.problem = error.description
             connectNext(node)
         }
+    }
+
+    /// An address did not answer in its share of the time.
+    func connectTimedOut(_ session: PeerSession, into events: inout EventQueue) {
+        guard let node = session.dialed else { preconditionFailure("a connect that nobody dialed") }
+        end(session)
+        dials[Int(node.rawValue)]?.problem = "connect to \(session.address): no answer in time"
+        connectNext(node)
+        flushPending(into: &events)
     }
 
     func connected(_ session: PeerSession, _ completion: Completion, into events: inout EventQueue) {

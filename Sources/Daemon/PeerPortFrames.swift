@@ -192,6 +192,9 @@ extension PeerPort {
                 stream.receive(machine.ring)
                 return
             }
+            guard header.payloadLength <= machine.pool.largest else {
+                throw .payloadLength(header.kind, UInt32(header.payloadLength))
+            }
             guard let buffer = machine.pool.take(bytes: header.payloadLength) else {
                 session.isStalled = true
                 return

@@ -229,4 +229,35 @@ import Testing
                 caller.turn(); return caller.port.isStopped
             })
     }
+
+    @Test func `An address that swallows a dial is given up in time`() throws {
+        var options = PeerPortPair.Options()
+        options.limits.dialTimeout = 200_000_000
+        let pair = try PeerPortPair(options)
+        let listener = try Sockets.listenTCP(try SocketAddress("127.0.0.1:0"), backlog: 0)
+        defer { Sockets.close(listener) }
+        var configuration = pair.alpha.port.identity.configuration
+        configuration.nodes[1].address.port = try #require(Sockets.localAddress(of: listener)).port
+        configuration.nodes[0].listen = NetworkAddress("127.0.0.1:\(PeerPortPair.freePort())")
+        // What the full queue of the listener has no room for is not answered at all.
+        let filler = try PeerStranger(connectingTo: configuration.nodes[1].address)
+        let caller = try PeerPortPair.Node(configuration, NodeID(0)!, options)
+        for _ in 0..<3 {
+            let before = caller.dialsFailed.count
+            caller.port.dial(NodeID(1)!)
+            #expect(
+                pair.until {
+                    caller.turn()
+                    return caller.dialsFailed.count > before
+                })
+        }
+        #expect(caller.dialsFailed.count == 3 && caller.opened.isEmpty && !filler.hasEnded)
+        #expect(caller.dialsFailed.last?.contains("no answer") == true)
+        caller.port.stop()
+        #expect(
+            pair.until {
+                caller.turn()
+                return caller.port.isStopped
+            })
+    }
 }
