@@ -4,25 +4,42 @@ import ReplicationCore
 
 /// Who holds how much of what all clients share: tickets, and buffers by size class.
 ///
-/// A connection gets one more only while it holds fewer than are left. So one that hoards (a client that does not read
-/// its replies) ends with half, two with a third each, and there is always something for the next. A part of each class
-/// of buffers is never a client's: replies of peers need memory for clients' requests to end at all.
+/// Each connection is sure of a few tickets and one buffer of `sureBytes`, whatever the others do; pieces are cut to that
+/// when there is nothing larger. Of the rest a connection gets one more only while it holds fewer than are left, so that
+/// one that hoards (a client that does not read its replies) slows nobody to a stop. A part of each class of buffers is
+/// never a client's: replies of peers need memory for clients' requests to end at all.
 struct NBDAllowance {
     /// Index 0: tickets; then the classes of buffers, smallest first.
     typealias Counts = [9 of Int32]
 
+    static let sureTickets: Int32 = 4
+    static let sureBytes = 64 << 10
+    /// Of the largest buffers one connection may hold: so many are enough to keep a disk busy.
+    static let mostOfLargest: Int32 = 8
+
+    /// What may be taken beyond what is sure.
     private(set) var left = Counts(repeating: 0)
+    private var sure = Counts(repeating: 0)
+    private var most = Counts(repeating: .max)
     private var classBytes = [8 of Int](repeating: .max)
     private let classes: Int
 
-    /// - Parameter share: of each class, in percent, that clients may hold together.
-    init(tickets: Int, classes statistics: [BufferPool.Statistics], share: Int = 70) {
+    /// - Parameters:
+    ///   - sessions: connections that are sure of something.
+    ///   - share: of each class, in percent, that clients may hold together.
+    init(tickets: Int, classes statistics: [BufferPool.Statistics], sessions: Int, share: Int = 70) {
         classes = statistics.count
-        left[0] = Int32(tickets)
         for (number, size) in statistics.enumerated() {
             classBytes[number] = size.bytes
             left[number + 1] = Int32(max(1, size.count * share / 100))
         }
+        left[0] = Int32(tickets)
+        sure[0] = Self.sureTickets
+        let kind = index(bytes: Self.sureBytes)
+        sure[kind] = 1
+        if kind < classes { most[classes] = Self.mostOfLargest }
+        for number in 0...classes { left[number] -= sure[number] * Int32(sessions) }
+        precondition(left[0] >= 0 && left[kind] >= 0, "what every connection is sure of is not there")
     }
 
     /// The index of the smallest class that holds `bytes`.
@@ -32,14 +49,26 @@ struct NBDAllowance {
     }
 
     /// Whether a holder of `held` may take one more of the kind.
-    func admits(_ held: Counts, _ kind: Int) -> Bool { left[kind] > held[kind] }
+    func admits(_ held: Counts, _ kind: Int) -> Bool {
+        let beyond = held[kind] - sure[kind]
+        return beyond < 0 || (left[kind] > beyond && held[kind] < most[kind])
+    }
 
     mutating func take(_ kind: Int, _ held: inout Counts) {
-        left[kind] -= 1
+        if held[kind] >= sure[kind] { left[kind] -= 1 }
         held[kind] += 1
     }
 
-    mutating func giveBack(_ kind: Int) { left[kind] += 1 }
+    mutating func giveBack(_ kind: Int, _ held: inout Counts) {
+        held[kind] -= 1
+        if held[kind] >= sure[kind] { left[kind] += 1 }
+    }
+
+    /// Nothing is held.
+    static func isEmpty(_ held: Counts) -> Bool {
+        for number in held.indices where held[number] != 0 { return false }
+        return true
+    }
 }
 
 /// What one ticket of the core stands for.

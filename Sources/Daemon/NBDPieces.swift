@@ -9,6 +9,12 @@ struct NBDPiece: Equatable {
 
     /// Bytes of the buffer it needs: its range widened to whole blocks; 0: none.
     var bufferBytes: Int { kind == .read || kind == .write ? Int(range.widenedToBlocks.length) : 0 }
+    /// Its first part, which needs a buffer of so many bytes (whole blocks).
+    func cut(toBuffer bytes: Int) -> NBDPiece {
+        let most = UInt64(bytes) - range.offset % Geometry.blockSize
+        return NBDPiece(kind: kind, range: ByteRange(offset: range.offset, length: min(range.length, most)))
+    }
+
     /// Where its bytes begin in that buffer.
     var bufferOffset: Int { Int(range.offset % Geometry.blockSize) }
 }

@@ -74,7 +74,8 @@ package final class NBDServer {
         live.reserveCapacity(limits.sessions)
         waiting.reserveCapacity(limits.sessions)
         tickets = NBDTickets(count: operations)
-        allowance = NBDAllowance(tickets: operations, classes: machine.pool.statistics)
+        allowance = NBDAllowance(
+            tickets: operations, classes: machine.pool.statistics, sessions: limits.sessions)
         borrowers = Array(repeating: Borrower(), count: machine.pool.count)
         scratch = .allocate(byteCount: 2 * NBDHandshake.maximumReplyLength, alignment: 16)
     }
@@ -129,7 +130,7 @@ package final class NBDServer {
 
     /// While there is a free slot; clients beyond that wait in the kernel's queue.
     private func acceptMore() {
-        guard live.count < limits.sessions else { return }
+        guard sessions.contains(where: { $0 == nil }) else { return }
         for index in listeners.indices where !listeners[index].isAccepting && listeners[index].socket >= 0 {
             listeners[index].isAccepting = true
             machine.ring.accept(listeners[index].socket, token: Token(.nbdListener, slot: index))
@@ -288,15 +289,21 @@ package final class NBDServer {
         if session.stream.isFinished { reap(session) }
     }
 
-    /// The kernel has no more use for the session's memory.
+    /// The kernel has no more use for the session's memory; its slot stays taken until the core has none either.
     private func reap(_ session: NBDSession) {
-        guard sessions[session.slot] === session else { return }
+        guard sessions[session.slot] === session, !session.isReaped else { return }
         session.phase = .closing
+        session.isReaped = true
         while let buffer = session.stream.nextReleased() { release(buffer) }
         dropUnfinished(session)
-        sessions[session.slot] = nil
         live.removeAll { $0 === session }
         waiting.removeAll { $0 === session }
+        vacate(session)
+    }
+
+    private func vacate(_ session: NBDSession) {
+        guard session.isReaped, sessions[session.slot] === session, NBDAllowance.isEmpty(session.held) else { return }
+        sessions[session.slot] = nil
         acceptMore()
     }
 
@@ -315,21 +322,32 @@ package final class NBDServer {
         let borrower = borrowers[Int(buffer)]
         somethingCameFree = true
         guard borrower.kind > 0 else { return }
-        allowance.giveBack(borrower.kind)
         borrowers[Int(buffer)].kind = 0
-        guard let session = sessions[Int(borrower.session)], session.serial == borrower.serial else { return }
-        session.held[borrower.kind] -= 1
+        guard let session = sessions[Int(borrower.session)], session.serial == borrower.serial else {
+            preconditionFailure("a session stays until all that it took is back")
+        }
+        allowance.giveBack(borrower.kind, &session.held)
+        vacate(session)
     }
 
     /// A ticket, and a buffer when the piece needs one; nil: not now.
-    func takeTicket(_ session: NBDSession, _ request: Int, _ number: Int32, _ piece: NBDPiece) -> UInt32? {
+    /// - Parameter piece: is cut to what there is a buffer for.
+    func takeTicket(_ session: NBDSession, _ request: Int, _ number: Int32, _ piece: inout NBDPiece) -> UInt32? {
         guard allowance.admits(session.held, 0) else { return nil }
-        var ticket = NBDTicket(
-            session: Int32(session.slot), serial: session.serial, request: Int32(request), number: number, piece: piece)
+        var buffer: Int32 = -1
         if piece.bufferBytes > 0 {
-            guard let buffer = takeBuffer(session, piece.bufferBytes) else { return nil }
-            ticket.buffer = buffer
+            if let taken = takeBuffer(session, piece.bufferBytes) {
+                buffer = taken
+            } else {
+                let smaller = piece.cut(toBuffer: NBDAllowance.sureBytes)
+                guard let taken = takeBuffer(session, NBDAllowance.sureBytes) else { return nil }
+                piece = smaller
+                buffer = taken
+            }
         }
+        let ticket = NBDTicket(
+            session: Int32(session.slot), serial: session.serial, request: Int32(request), number: number,
+            buffer: buffer, piece: piece)
         guard let taken = tickets.take(ticket) else { preconditionFailure("tickets are counted") }
         allowance.take(0, &session.held)
         return taken
@@ -344,13 +362,15 @@ package final class NBDServer {
         return buffer
     }
 
-    /// The ticket's use is over; its session, when that is still there and cares.
+    /// The ticket's use is over; its session, when that still cares.
     func giveBackTicket(_ number: UInt32) -> (ticket: NBDTicket, session: NBDSession?) {
         let ticket = tickets.giveBack(number)
-        allowance.giveBack(0)
         somethingCameFree = true
-        guard let session = sessions[Int(ticket.session)], session.serial == ticket.serial else { return (ticket, nil) }
-        session.held[0] -= 1
+        guard let session = sessions[Int(ticket.session)], session.serial == ticket.serial else {
+            preconditionFailure("a session stays until all that it took is back")
+        }
+        allowance.giveBack(0, &session.held)
+        vacate(session)
         return (ticket, session.phase == .closing ? nil : session)
     }
 

@@ -72,6 +72,8 @@ final class NBDSession {
     var requests: [NBDOpenRequest] = []
     var freeRequests: [Int32] = []
     var held = NBDAllowance.Counts(repeating: 0)
+    /// Its connection is over; the core may still have something of it.
+    var isReaped = false
     /// In the server's line for tickets and buffers.
     var isWaiting = false
     /// Until its own replies have left.
@@ -233,7 +235,7 @@ extension NBDServer {
     private func cut(_ session: NBDSession, _ events: inout EventQueue) -> Bool {
         let place = session.current
         if session.requests[place].request.command == .flush { return cutFlush(session, &events) }
-        while let piece = session.requests[place].pieces.next {
+        while var piece = session.requests[place].pieces.next {
             if session.requests[place].error != nil {
                 giveUp(session, place, &events)
                 return true
@@ -241,7 +243,7 @@ extension NBDServer {
             // Its own pieces must leave first; they pump it again.
             guard !session.requests[place].windowIsFull else { return false }
             let number = session.requests[place].issued
-            guard let ticket = takeTicket(session, place, number, piece) else {
+            guard let ticket = takeTicket(session, place, number, &piece) else {
                 sendInOrder(session, place, mustGoOn: true, &events)
                 if session.phase == .transmission { wait(session) }
                 return false
@@ -269,8 +271,8 @@ extension NBDServer {
     }
 
     private func cutFlush(_ session: NBDSession, _ events: inout EventQueue) -> Bool {
-        let piece = NBDPiece(kind: .flush, range: ByteRange(offset: 0, length: 0))
-        guard let ticket = takeTicket(session, session.current, 0, piece) else {
+        var piece = NBDPiece(kind: .flush, range: ByteRange(offset: 0, length: 0))
+        guard let ticket = takeTicket(session, session.current, 0, &piece) else {
             wait(session)
             return false
         }

@@ -202,7 +202,8 @@ extension Creation {
         let what: String
         do throws(MetadataError) {
             let found = try pair.load(files.placement, deviceSize: files.metadata.size)
-            what = "copy \(found.superblock.instance) of \(found.superblock.node)"
+            let owner = configuration.node(found.superblock.node)?.name ?? found.superblock.node.description
+            what = "copy \(found.superblock.instance) of \(owner)"
         } catch {
             guard error != .neverCreated else { return }
             what = error.description
