@@ -95,9 +95,14 @@ extension Replica {
 
     /// A change that only waited for an answer is given up; what it persisted names the same members.
     mutating func abortChange() {
-        guard change != nil else { return }
+        guard let given = change else { return }
         change = nil
         attention = true
+        switch given.purpose {
+        case .promote, .found, .force: promotion?.isUnderWay = false
+        case .handOver: handedOver()
+        case .exclude, .establish, .leaveSelf, .join: break
+        }
     }
 
     /// The session to a node ended: nothing is offered there any more.
@@ -315,12 +320,10 @@ extension Replica {
         guard let current = change, current.phase == .offering, current.record.number == number else { return }
         note(.warning, "record", "record \(number) refused: \(reason)", peer: node)
         abortChange()
-        if current.purpose == .promote {
-            promotionRejected(reason, by: node)
-        } else if case .handOver = current.purpose {
-            handedOver()
-        } else {
-            restartSession(node, "it refused the record")
+        switch current.purpose {
+        case .promote: promotionRejected(reason, by: node)
+        case .handOver: break
+        default: restartSession(node, "it refused the record")
         }
     }
 

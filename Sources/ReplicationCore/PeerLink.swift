@@ -199,7 +199,7 @@ extension Replica {
         }
         for node in others {
             let peer = self[peer: node]
-            if !peer.hasSession, !peer.isDialing { consider(peer.nextDial) }
+            if !peer.hasSession, !peer.isDialing, !peer.isStandalone, stopping == nil { consider(peer.nextDial) }
             if peer.hasSession {
                 consider(peer.lastPing + configuration.timing.pingInterval)
                 consider(peer.lastHeard + configuration.timing.pingInterval + configuration.timing.pingTimeout)

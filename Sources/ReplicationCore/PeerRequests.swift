@@ -149,7 +149,14 @@ extension Replica {
         if result == .failed { table[slot].localFailed = true }
         switch operation.kind {
         case .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero:
-            if result == .failed { failDisk("a write failed") }
+            if result == .failed {
+                failDisk("a write failed")
+            } else if isCurrent, self[peer: operation.peer].relation == .target {
+                // The source keeps the mark of a frame until this copy has flushed it: it need not be pulled any more.
+                if operation.kind != .pullWrite, operation.kind != .pullZero {
+                    self[bitmap: operation.peer].clear(operation.range.blocks)
+                }
+            }
         case .peerRead:
             if isCurrent, result != .failed, let buffer = operation.buffer {
                 send(

@@ -40,7 +40,13 @@ extension Replica {
     // MARK: Promotion
 
     private mutating func advancePromotion() {
-        guard let promotion, !promotion.isUnderWay, change == nil, acceptance == nil, demotion == nil else { return }
+        guard let promotion, !promotion.isUnderWay else { return }
+        guard change == nil, acceptance == nil, demotion == nil else {
+            let busy = Refusal(
+                reason: "busy", message: "a record or a demotion is under way", remedy: "try again in a moment")
+            if now >= promotion.deadline { endPromotion(.timedOut(busy)) }
+            return
+        }
         if role == .primary {
             endPromotion(.done("already primary"))
             return
@@ -241,6 +247,7 @@ extension Replica {
     private mutating func giveUp(_ demotion: Demotion) {
         guard demotion.command != nil else {
             self.demotion?.force = true
+            self.demotion?.deadline = now + 1_000_000_000
             failClients("stopping")
             return
         }
