@@ -194,7 +194,8 @@ package final class DiskStore {
                 copy.files.data.descriptor, .punchHole, offset: offset, length: UInt64(left), token: token)
         } else if zeroes {
             jobs[slot].attempt = .zeroRange
-            machine.ring.fallocate(copy.files.data.descriptor, .zero, offset: offset, length: UInt64(left), token: token)
+            machine.ring.fallocate(
+                copy.files.data.descriptor, .zero, offset: offset, length: UInt64(left), token: token)
         } else {
             zeroesFast = false
             jobs[slot].attempt = .write

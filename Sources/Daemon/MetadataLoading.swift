@@ -83,7 +83,9 @@ package struct LoadedCopy {
         let files = try CopyFiles(node)
         var remarks: [String] = []
         for file in [files.data, files.metadata] {
-            guard let reason = file.notDirectBecause, file === files.data || files.metadata !== files.data else { continue }
+            guard let reason = file.notDirectBecause, file === files.data || files.metadata !== files.data else {
+                continue
+            }
             remarks.append("\(file.path) is used through the page cache: \(reason)")
         }
         let found = try Self.findSuperblock(files, configuration, node)
@@ -93,7 +95,9 @@ package struct LoadedCopy {
             guard let assigned = layout.assigning(peer.id) else {
                 throw .refused(
                     "no-bitmap", "\(files.metadata.path) has no bitmap for \(peer.name): it was made for other nodes",
-                    remedy: "give \(peer.name) the id it had, or make the copy anew: hablk create \(configuration.volume) --force")
+                    remedy:
+                        "give \(peer.name) the id it had, or make the copy anew: hablk create \(configuration.volume) --force"
+                )
             }
             layout = assigned
         }
@@ -137,14 +141,18 @@ package struct LoadedCopy {
                 throw .refused(
                     "no-metadata",
                     "\(path) (\(size) bytes) bears no hablk metadata; one that was grown or truncated hides them",
-                    remedy: "name the right disk, give it its former size back, or: hablk create \(configuration.volume)")
+                    remedy:
+                        "name the right disk, give it its former size back, or: hablk create \(configuration.volume)")
             }
             if case .newerVersion = error {
-                throw .refused("newer-version", "\(path): \(error)", remedy: "run a hablk as new as the one that wrote it")
+                throw .refused(
+                    "newer-version", "\(path): \(error)", remedy: "run a hablk as new as the one that wrote it")
             }
             throw .refused(
                 "metadata-damaged", "\(path): \(error)",
-                remedy: "this copy's state is lost: hablk create \(configuration.volume) --force, and it is filled by a peer")
+                remedy:
+                    "this copy's state is lost: hablk create \(configuration.volume) --force, and it is filled by a peer"
+            )
         }
     }
 
@@ -220,17 +228,20 @@ extension CommandFailure {
     init(_ error: BlockFileError) {
         let text = error.description
         switch error {
-        case .missing: self = .refused("no-disk", text, remedy: "hablk create makes it; or correct `disk` or `metadata`")
+        case .missing:
+            self = .refused("no-disk", text, remedy: "hablk create makes it; or correct `disk` or `metadata`")
         case .exists: self = .refused("exists", text, remedy: "name another file")
         case .permission: self = CommandFailure(.notPermitted, "no-permission", text, remedy: "run it as root")
-        case .inUse: self = .refused("in-use", text, remedy: "stop what uses it: hablk down, umount, vgchange -an, swapoff")
+        case .inUse:
+            self = .refused("in-use", text, remedy: "stop what uses it: hablk down, umount, vgchange -an, swapoff")
         case .notAFileOrDevice: self = .refused("not-a-disk", text, remedy: "name a block device or a regular file")
         case .readOnly: self = .refused("read-only", text, remedy: "make it writable")
         case .noSpace: self = .failed("no-space", text, remedy: "make room in its file system")
         case .pastEnd: self = .refused("truncated", text, remedy: "restore its former size")
         case .misaligned, .failed: self = .failed("disk", text, remedy: "look into the kernel's log: dmesg")
         case .cannotPreallocate:
-            self = .refused("no-preallocation", text, remedy: "put it on ext4, XFS, btrfs or tmpfs, or on a block device")
+            self = .refused(
+                "no-preallocation", text, remedy: "put it on ext4, XFS, btrfs or tmpfs, or on a block device")
         }
     }
 }

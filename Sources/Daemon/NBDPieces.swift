@@ -1,16 +1,16 @@
-import Formats
-import Model
-import ReplicationCore
+package import Formats
+package import Model
+package import ReplicationCore
 
 /// What one piece of a client's request is for the core.
-struct NBDPiece: Equatable {
-    var kind: ClientRequest.Kind
-    var range: ByteRange
+package struct NBDPiece: Equatable {
+    package var kind: ClientRequest.Kind
+    package var range: ByteRange
 
     /// Bytes of the buffer it needs: its range widened to whole blocks; 0: none.
-    var bufferBytes: Int { kind == .read || kind == .write ? Int(range.widenedToBlocks.length) : 0 }
+    package var bufferBytes: Int { kind == .read || kind == .write ? Int(range.widenedToBlocks.length) : 0 }
     /// Its first part, which needs a buffer of so many bytes (whole blocks).
-    func cut(toBuffer bytes: Int) -> NBDPiece {
+    package func cut(toBuffer bytes: Int) -> NBDPiece {
         let most = UInt64(bytes) - range.offset % Geometry.blockSize
         return NBDPiece(kind: kind, range: ByteRange(offset: range.offset, length: min(range.length, most)))
     }
@@ -21,13 +21,13 @@ struct NBDPiece: Equatable {
 
 /// Cuts a request into pieces as the core takes them: none crosses an extent, payloads have at most 1 MiB counted in
 /// whole blocks, zeroes and trims come in whole blocks; their ragged ends are written.
-struct NBDPieces {
+package struct NBDPieces {
     private let kind: ClientRequest.Kind
     private var offset: UInt64
     private let end: UInt64
 
     /// - Parameter request: validated, with a length; one of READ, WRITE, TRIM, WRITE_ZEROES.
-    init(_ request: NBDRequest) {
+    package init(_ request: NBDRequest) {
         offset = request.offset
         end = request.offset + UInt64(request.length)
         switch request.command {
@@ -39,12 +39,12 @@ struct NBDPieces {
         }
     }
 
-    var isAtEnd: Bool { offset == end }
+    package var isAtEnd: Bool { offset == end }
     /// Bytes that no piece has taken.
     var remaining: UInt64 { end - offset }
 
     /// The next piece; it stays the next until `take`.
-    var next: NBDPiece? {
+    package var next: NBDPiece? {
         guard offset < end else { return nil }
         let inBlock = offset % Geometry.blockSize
         let extentEnd = (offset / Geometry.extentSize + 1) * Geometry.extentSize
@@ -60,6 +60,6 @@ struct NBDPieces {
         return NBDPiece(kind: kind, range: ByteRange(offset: offset, length: min(whole, extentEnd - offset)))
     }
 
-    mutating func take(_ piece: NBDPiece) { offset += piece.range.length }
+    package mutating func take(_ piece: NBDPiece) { offset += piece.range.length }
     mutating func takeAll() { offset = end }
 }

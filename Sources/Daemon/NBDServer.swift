@@ -96,10 +96,12 @@ package final class NBDServer {
         } catch {
             closeListeners()
             if case .inUse = error {
-                throw .refused("in-use", error.description, remedy: "stop what listens there: hablk down, if it is this volume")
+                throw .refused(
+                    "in-use", error.description, remedy: "stop what listens there: hablk down, if it is this volume")
             }
             throw CommandFailure(
-                .configuration, "no-such-address", error.description, remedy: "correct `nbd: {listen: …}` or the folder")
+                .configuration, "no-such-address", error.description, remedy: "correct `nbd: {listen: …}` or the folder"
+            )
         }
         acceptMore()
     }
@@ -167,7 +169,9 @@ package final class NBDServer {
 
     package func complete(_ completion: Completion, into events: inout EventQueue) {
         if completion.token.kind == TokenKind.nbdListener.rawValue { return accepted(completion, &events) }
-        guard let session = sessions[completion.token.slot / 2], session.serial == completion.token.serial else { return }
+        guard let session = sessions[completion.token.slot / 2], session.serial == completion.token.serial else {
+            return
+        }
         if completion.token == session.stream.sendToken {
             sent(session, session.stream.finishSend(completion, machine.ring), &events)
         } else {

@@ -89,7 +89,9 @@ final class NBDSession {
     var openRequests: Int { requests.count - freeRequests.count }
 
     func openRequest(_ request: NBDRequest) -> Int {
-        guard let place = freeRequests.popLast() else { preconditionFailure("requests are counted before they are read") }
+        guard let place = freeRequests.popLast() else {
+            preconditionFailure("requests are counted before they are read")
+        }
         requests[Int(place)] = NBDOpenRequest(request)
         requests[Int(place)].isFree = false
         return Int(place)

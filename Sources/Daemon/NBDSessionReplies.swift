@@ -212,7 +212,8 @@ extension NBDServer {
             release(buffer)
         }
         session.input = .none
-        for place in session.requests.indices where !session.requests[place].isFree && session.requests[place].isOrdered {
+        for place in session.requests.indices where !session.requests[place].isFree && session.requests[place].isOrdered
+        {
             dropHeld(session, place)
         }
     }

@@ -44,7 +44,8 @@ private struct Creation {
         do {
             let data = madeDisk ? try Self.makeDisk(configuration, node, &made) : try BlockFile.open(node.disk)
             if let path = node.metadata {
-                let metadata = try Self.isAbsent(path)
+                let metadata =
+                    try Self.isAbsent(path)
                     ? try Self.makeMetadata(path, configuration, data, &made) : try BlockFile.open(path)
                 files = CopyFiles(data: data, metadata: metadata)
             } else {
