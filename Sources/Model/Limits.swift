@@ -12,6 +12,8 @@ package struct Limits: Equatable, Sendable {
     package var epochIdle: UInt64 = 200_000_000
     /// Bytes that a resync target asks for before it has the first.
     package var resyncWindow: UInt64 = 8 << 20
+    /// Requests in flight of a resync target: with the client's operations they fit the source's `peerOperations`.
+    package var resyncPulls: Int { max(1, min(128, (peerOperations - clientOperations) / 2)) }
     /// Largest single resync request, bytes.
     package var resyncPiece: UInt64 = 512 << 10
     /// Bytes of resync after which the target flushes and reports.

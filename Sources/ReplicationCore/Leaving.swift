@@ -41,10 +41,7 @@ extension Replica {
         guard var current = stopping else { return }
         if !current.hasDemoted {
             if role == .primary {
-                if demotion == nil {
-                    emit(.closeClients("stopping"))
-                    demote(nil, force: false, deadline: now + 3_000_000_000)
-                }
+                if demotion == nil { demote(nil, force: false, deadline: now + 3_000_000_000) }
                 return
             }
             guard demotion == nil, change == nil, acceptance == nil else { return }

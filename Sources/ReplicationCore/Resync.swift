@@ -179,6 +179,7 @@ extension Replica {
         let limits = configuration.limits
         while !isPaused(node), now >= self[peer: node].target.notBefore,
             self[peer: node].target.bytesInFlight < limits.resyncWindow,
+            self[peer: node].target.inFlight.count < limits.resyncPulls,
             let run = self[bitmap: node].nextRun(
                 from: self[peer: node].target.cursor, limit: limits.resyncPiece / Geometry.blockSize)
         {

@@ -266,7 +266,6 @@ extension Replica {
 
     /// The clients' requests are answered; their legs go on where they can.
     mutating func failClients(_ why: String) {
-        emit(.closeClients(why))
         let slots = table.slots(where: { $0.isClient })
         var abandoned = NodeSet()
         for slot in slots {
@@ -277,6 +276,7 @@ extension Replica {
             if table[slot].isClientWrite { abandoned = abandoned.union(table[slot].legs) }
             table[slot].legs = NodeSet()
         }
+        emit(.closeClients(why))
         // Those that waited for a withdrawn one do not start: they are marked as answered.
         for slot in slots where table[slot].kind != .free && table[slot].answered && !table[slot].localPending {
             withdraw(slot)
