@@ -112,7 +112,7 @@ extension Cluster {
 
     @discardableResult
     func ask(_ node: SimulatedNode, _ command: Command) -> UInt32? {
-        guard node.isUp, !node.isPaused else { return nil }
+        guard node.isUp, !node.isPaused, mayBeAsked(node, command) else { return nil }
         let id = node.nextCommand
         node.nextCommand += 1
         var mustEnd = now + 60_000_000_000
@@ -130,6 +130,15 @@ extension Cluster {
         node.commands.append(SimulatedNode.PendingCommand(id: CommandID(rawValue: id), command: command, mustEnd: mustEnd))
         deliver(.command(CommandID(rawValue: id), command), to: node)
         return id
+    }
+
+    /// Two copies that never met must not both be founded: they would be two volumes for ever.
+    private func mayBeAsked(_ node: SimulatedNode, _ command: Command) -> Bool {
+        guard case .promote = command, let live = node.live, live.core.pointee.durableState.record.isEmpty else { return true }
+        if let founder { return founder == node.side }
+        guard MetadataBytes.isEmpty(nodes[1 - node.side], layout: layout) else { return false }
+        founder = node.side
+        return true
     }
 
     func commandDone(_ id: CommandID, _ outcome: CommandOutcome, _ node: SimulatedNode) {

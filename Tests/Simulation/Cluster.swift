@@ -42,6 +42,8 @@ package final class Cluster {
     var nextWrite: UInt64 = 1
     var thinkBurst = 0
     // The administrators.
+    /// The only node that may be promoted before both copies met.
+    var founder: Int?
     var tasks: [AdministratorTask] = []
     /// Disk errors still to come.
     var errorsLeft = 3
@@ -93,7 +95,7 @@ package final class Cluster {
             now = max(now, entry.time)
             step += 1
             happens(entry.happening)
-            if step > 3_000_000 { oracle.fail(.liveness, "I7", "three million steps and no end") }
+            if step > 1_500_000 { oracle.fail(.liveness, "I7", "a million and a half steps and no end") }
         }
         return oracle.violation
     }
@@ -124,6 +126,11 @@ package final class Cluster {
     private func tick(_ node: SimulatedNode, _ incarnation: Int, _ due: UInt64) {
         guard node.incarnation == incarnation, node.scheduledTick == due else { return }
         node.scheduledTick = .max
+        node.idleTicks = now > node.lastTick + 1000 ? 0 : node.idleTicks + 1
+        node.lastTick = now
+        if node.idleTicks > 2000 {
+            oracle.fail(.liveness, "I7", "node \(node.side) asks for a tick at a time that is past, again and again")
+        }
         deliver(.tick, to: node)
     }
 
@@ -141,7 +148,7 @@ package final class Cluster {
         if eventsHandled % options.deepCheckEvery == 0 { checkDeeply() }
         if trace.isOn { trace.add(now, node.side, "event", TraceText.of(event)) }
         trace.mix(UInt64(node.side) << 60 ^ now)
-        live.core.handle(event, at: node.localTime(now), deciding: &effects)
+        live.core.pointee.handle(event, at: node.localTime(now), deciding: &effects)
         settle(node, live)
     }
 
@@ -153,14 +160,16 @@ package final class Cluster {
         }
         guard node.live === live else { return }
         if node.stopsNow { return finishStop(node) }
-        noteRequired(node, live)
-        noteRole(node, live)
-        scheduleTick(node, live)
+        let before = node.glimpse
+        node.glimpse = live.core.pointee.glimpse()
+        oracle.requires(node.side, node.glimpse.required)
+        if node.glimpse.isPrimary, !before.isPrimary { promoted(node, live, before) }
+        node.lastPromotion = []
+        if let deadline = node.glimpse.deadline { scheduleTick(node, deadline) }
         checkCoverage()
     }
 
-    private func scheduleTick(_ node: SimulatedNode, _ live: LiveReplica) {
-        guard let deadline = live.core.nextDeadline else { return }
+    private func scheduleTick(_ node: SimulatedNode, _ deadline: MonotonicTime) {
         let due = max(node.globalTime(deadline), now + 1)
         guard due < node.scheduledTick else { return }
         node.scheduledTick = due
@@ -186,39 +195,18 @@ package final class Cluster {
         }
     }
 
-    // MARK: Watching what a node has become
-
-    private func noteRequired(_ node: SimulatedNode, _ live: LiveReplica) {
-        oracle.requires(node.side, live.core.durableState.required)
-    }
-
-    private func noteRole(_ node: SimulatedNode, _ live: LiveReplica) {
-        let isPrimary = live.core.isPrimary
-        defer {
-            node.isPrimary = isPrimary
-            let state = live.core.durableState
-            let isMember = state.record.isEmpty || state.record.inStep.contains(node.id)
-            node.wasInStep = isMember && !state.flags.contains(.inconsistent)
-        }
-        guard isPrimary, !node.isPrimary else { return }
+    private func promoted(_ node: SimulatedNode, _ live: LiveReplica, _ before: Glimpse) {
         if trace.isOn { trace.add(now, node.side, "oracle", "is primary now") }
-        promoted(node, live)
-    }
-
-    private func promoted(_ node: SimulatedNode, _ live: LiveReplica) {
-        let state = live.core.durableState
         let promotions = node.commands.compactMap { pending -> (force: Bool, fenced: NodeID?)? in
             guard case .promote(let force, let fenced, _, _) = pending.command else { return nil }
             return (force, fenced)
         } + node.lastPromotion
-        node.lastPromotion = []
-        guard node.usesDisk, state.required.contains(node.id) else { return }
+        guard node.usesDisk, node.glimpse.required.contains(node.id) else { return }
         oracle.promoted(
             node.side,
             Oracle.Promotion(
                 forced: promotions.contains { $0.force }, peerFenced: promotions.contains { $0.fenced != nil },
-                inStep: node.wasInStep, required: state.required),
-            at: step)
+                inStep: before.isInStep), at: step)
     }
 }
 

@@ -111,13 +111,13 @@ extension Cluster {
         }
         switch effect {
         case .writeSuperblock(let copy):
-            let bytes = MetadataBytes.encode(live.core.superblockImage, own, copy: copy)
+            let bytes = MetadataBytes.encode(live.core.pointee.superblockImage, own, copy: copy)
             submit(
                 .metadata(
                     offset: Int(layout.superblockOffset(copy: copy)), bytes: bytes,
                     answer: .superblockWritten(succeeded: true)), node)
         case .writeLog:
-            let transaction = live.core.logImage
+            let transaction = live.core.pointee.logImage
             submit(
                 .metadata(
                     offset: Int(layout.logOffset(number: transaction.number)), bytes: MetadataBytes.encode(transaction),
@@ -126,8 +126,8 @@ extension Cluster {
             guard let offset = own.bitmapPageOffset(of: peer, page: page) else {
                 return oracle.fail("I7", "node \(node.side) writes page \(page) of a bitmap toward \(peer)")
             }
-            let state = live.core.durableState
-            let bytes = live.core.withBitmapPage(peer, page: page) { words in
+            let state = live.core.pointee.durableState
+            let bytes = live.core.pointee.withBitmapPage(peer, page: page) { words in
                 MetadataBytes.encode(
                     words, instance: state.instance, node: peer, page: page, sequence: state.sequence)
             }

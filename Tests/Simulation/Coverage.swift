@@ -31,14 +31,12 @@ extension Cluster {
     private func knows(_ node: SimulatedNode, _ block: UInt64) -> Bool {
         guard let live = node.live, node.usesDisk else { return durable(node).covers(block: block) }
         let other = NodeID(unchecked: UInt8(1 - node.side))
-        return live.core.isMarked(block: block, toward: other)
-            || live.core.isHot(extent: UInt32(block / Geometry.blocksPerExtent))
-            || live.core.isUnconfirmed(block: block) || live.core.isInFlight(block: block)
+        return live.core.pointee.knows(block, toward: other)
     }
 
     private func state(_ node: SimulatedNode) -> Superblock {
         guard let live = node.live, node.usesDisk else { return durable(node).superblock }
-        return live.core.durableState
+        return live.core.pointee.durableState
     }
 
     /// What a start of the node would read, as long as nobody writes there.

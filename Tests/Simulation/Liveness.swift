@@ -78,7 +78,7 @@ extension Cluster {
         servePrimary()
     }
 
-    private func status(_ node: SimulatedNode) -> VolumeStatus? { node.live?.core.status(at: node.localTime(now)) }
+    private func status(_ node: SimulatedNode) -> VolumeStatus? { node.live?.core.pointee.status(at: node.localTime(now)) }
 
     private func isWaiting(_ node: SimulatedNode) -> Bool { !node.commands.isEmpty }
 
@@ -134,7 +134,7 @@ extension Cluster {
 
     /// Never the last whole copy.
     private func drawLoser() -> Int {
-        let whole = nodes.map { $0.live?.core.durableState.flags.contains(.inconsistent) == false }
+        let whole = nodes.map { $0.live?.core.pointee.durableState.flags.contains(.inconsistent) == false }
         if whole[0] != whole[1] { return whole[0] ? 1 : 0 }
         return administratorRandom.below(2)
     }

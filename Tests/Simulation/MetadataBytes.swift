@@ -58,6 +58,13 @@ enum MetadataBytes {
         return bytes
     }
 
+    /// Nobody ever served this copy and it met nobody.
+    static func isEmpty(_ node: SimulatedNode, layout: DiskLayout) -> Bool {
+        if let live = node.live { return live.core.pointee.durableState.record.isEmpty }
+        guard case .success(let metadata) = load(node, layout: layout, repairing: false) else { return false }
+        return metadata.superblock.record.isEmpty
+    }
+
     /// What a start of the daemon reads; a superblock that does not verify is written anew, as the daemon does.
     static func load(_ node: SimulatedNode, layout: DiskLayout, repairing: Bool) -> Result<LoadedMetadata, MetadataError> {
         let bytes = node.disk.metadata

@@ -33,6 +33,8 @@ package final class Oracle {
     package private(set) var shadows: [Shadow]
     private unowned let disks: any DiskView
     /// Acknowledged writes that no acknowledged flush covers yet.
+    /// The last write that began on each sector.
+    private var newest: [UInt64]
     private var unflushed: [(operation: ClientOperation, acknowledged: UInt64)] = []
     /// For each copy: an administrator gave its data away since it last acknowledged alone.
     private var givenAway = [false, false]
@@ -46,6 +48,7 @@ package final class Oracle {
     package init(sectors: Int, disks: any DiskView) {
         shadows = [Shadow(sectors: sectors), Shadow(sectors: sectors)]
         self.disks = disks
+        newest = Array(repeating: 0, count: sectors)
     }
 
     package func fail(_ kind: Violation.Kind, _ invariant: String, _ text: String) {
@@ -60,8 +63,9 @@ package final class Oracle {
         guard operation.changesData else { return }
         for sector in operation.sectors {
             let value = operation.value(of: sector)
-            shadows[0].begin(sector, value, at: operation.began)
-            shadows[1].begin(sector, value, at: operation.began)
+            shadows[0].begin(sector, value, write: operation.write, at: operation.began)
+            shadows[1].begin(sector, value, write: operation.write, at: operation.began)
+            newest[sector] = operation.write
         }
     }
 
@@ -73,8 +77,7 @@ package final class Oracle {
         for member in members { checkPresence(operation, at: member, primary) }
         for member in members {
             for sector in operation.sectors {
-                shadows[member].acknowledge(
-                    sector, operation.value(of: sector), began: operation.began, at: step, durable: operation.forced)
+                shadows[member].acknowledge(sector, write: operation.write, at: step, durable: operation.forced)
             }
             if members.count == 1 {
                 shadows[member].aloneAcknowledgements += 1
@@ -112,7 +115,8 @@ package final class Oracle {
         let members = sides(required)
         for (write, acknowledged) in unflushed where acknowledged < operation.began {
             for member in members {
-                for sector in write.sectors where disks.value(member, sector) == write.value(of: sector) {
+                for sector in write.sectors
+                where newest[sector] == write.write && disks.value(member, sector) == write.value(of: sector) {
                     guard disks.stableValue(member, sector) == write.value(of: sector) else {
                         return fail(
                             "I2", "node \(primary) answered a flush while \(write.description), acknowledged before it, "
@@ -182,13 +186,11 @@ package final class Oracle {
         package var peerFenced: Bool
         /// What the copy's own metadata said: it is in step and not inconsistent.
         package var inStep: Bool
-        package var required: NodeSet
 
-        package init(forced: Bool, peerFenced: Bool, inStep: Bool, required: NodeSet) {
+        package init(forced: Bool, peerFenced: Bool, inStep: Bool) {
             self.forced = forced
             self.peerFenced = peerFenced
             self.inStep = inStep
-            self.required = required
         }
     }
 
@@ -212,11 +214,6 @@ package final class Oracle {
             }
         }
         if lenient { shadows[copy].exposed = false }
-        if sides(promotion.required).contains(1 - copy) {
-            let alone = shadows[1 - copy].aloneAcknowledgements
-            shadows[1 - copy] = shadows[copy]
-            shadows[1 - copy].aloneAcknowledgements = alone
-        }
     }
 
     private func rebase(_ copy: Int, at step: UInt64) {

@@ -11,6 +11,9 @@ package struct Shadow: Sendable {
 
     struct Candidate: Sendable {
         var value: UInt64
+        /// The write's number: values of zeroes are all alike.
+        var write: UInt64 = 0
+        /// The write was not yet done then; a read that sees it moves this on.
         var began: UInt64
         /// Acknowledged, or seen by a read, whichever came first.
         var effective: UInt64 = Shadow.never
@@ -51,14 +54,13 @@ package struct Shadow: Sendable {
         return place < 0 ? nil : Int(place) + sector % 8
     }
 
-    package mutating func begin(_ sector: Int, _ value: UInt64, at step: UInt64) {
-        histories[place(of: sector)].append(Candidate(value: value, began: step))
+    package mutating func begin(_ sector: Int, _ value: UInt64, write: UInt64, at step: UInt64) {
+        histories[place(of: sector)].append(Candidate(value: value, write: write, began: step))
     }
 
-    package mutating func acknowledge(_ sector: Int, _ value: UInt64, began: UInt64, at step: UInt64, durable: Bool) {
+    package mutating func acknowledge(_ sector: Int, write: UInt64, at step: UInt64, durable: Bool) {
         let place = place(of: sector)
-        for index in histories[place].indices.reversed()
-        where histories[place][index].value == value && histories[place][index].began == began {
+        for index in histories[place].indices.reversed() where histories[place][index].write == write {
             histories[place][index].effective = min(histories[place][index].effective, step)
             histories[place][index].acknowledged = step
             if durable { histories[place][index].durable = true }
@@ -105,8 +107,16 @@ package struct Shadow: Sendable {
             found = index
         }
         guard found >= 0 else { return false }
-        histories[place][found].effective = min(histories[place][found].effective, ended)
+        see(place, found, began: began, ended: ended)
         return true
+    }
+
+    /// Whatever was done before the read began came before the write that the read saw.
+    private mutating func see(_ place: Int, _ index: Int, began: UInt64, ended: UInt64) {
+        histories[place][index].effective = min(histories[place][index].effective, ended)
+        if began < histories[place][index].effective {
+            histories[place][index].began = max(histories[place][index].began, began)
+        }
     }
 
     package enum Loss: Sendable { case process, power }

@@ -1,11 +1,51 @@
 import Model
 import ReplicationCore
 
-/// A running process: the core is not copyable, so it lives in a box.
+/// A running process: the core is not copyable, so it lives in a place of its own. (As a class's stored property each
+/// look at it would retain and release every array in it.)
 final class LiveReplica {
-    var core: Replica
+    let core: UnsafeMutablePointer<Replica>
 
-    init(_ core: consuming Replica) { self.core = core }
+    init(_ core: consuming Replica) {
+        self.core = .allocate(capacity: 1)
+        self.core.initialize(to: core)
+    }
+
+    deinit {
+        core.deinitialize(count: 1)
+        core.deallocate()
+    }
+}
+
+/// What the simulation looks at after every event.
+struct Glimpse {
+    var isPrimary = false
+    var required = NodeSet()
+    var deadline: MonotonicTime?
+    /// Its own record names it, or it has none yet, and it is whole.
+    var isInStep = false
+    var hasRecord = false
+}
+
+/// Asked by way of `mutating` functions: called on a pointer's pointee, others copy the whole core first.
+extension Replica {
+    mutating func glimpse() -> Glimpse {
+        let record = superblockRecord
+        return Glimpse(
+            isPrimary: isPrimary, required: durableState.required, deadline: nextDeadline,
+            isInStep: record.isInStep, hasRecord: record.exists)
+    }
+
+    private var superblockRecord: (exists: Bool, isInStep: Bool) {
+        let state = durableState
+        let isMember = state.record.isEmpty || state.record.inStep.contains(state.node)
+        return (!state.record.isEmpty, isMember && !state.flags.contains(.inconsistent))
+    }
+
+    mutating func knows(_ block: UInt64, toward node: NodeID) -> Bool {
+        isMarked(block: block, toward: node) || isHot(extent: UInt32(block / Geometry.blocksPerExtent))
+            || isUnconfirmed(block: block) || isInFlight(block: block)
+    }
 }
 
 /// One machine with its disk, and the process on it while there is one.
@@ -26,6 +66,9 @@ final class SimulatedNode {
     var buffers = BufferStore()
     /// The earliest tick that was scheduled for this process; `.max`: none.
     var scheduledTick = UInt64.max
+    var lastTick: UInt64 = 0
+    /// Ticks at the same time, one behind the other.
+    var idleTicks = 0
 
     /// The dial that is under way.
     var dialing: Int?
@@ -37,7 +80,7 @@ final class SimulatedNode {
     }
     /// This process was without a disk at some time.
     var lostDisk = false
-    var isPrimary = false
+    var isPrimary: Bool { glimpse.isPrimary }
     /// Kept off by a cluster manager that fences.
     var isHeldDown = false
     /// Not to be started again by itself: an administrator stopped it.
@@ -60,8 +103,8 @@ final class SimulatedNode {
     var lastPowerLoss: UInt64 = 0
     var durable: DurableView?
     var durableRevision = -1
-    /// Before the last event its own metadata said: in step, and not inconsistent.
-    var wasInStep = false
+    /// What it was after its last event.
+    var glimpse = Glimpse()
     /// A promotion that was answered in the same turn in which the role changed.
     var lastPromotion: [(force: Bool, fenced: NodeID?)] = []
 
@@ -103,7 +146,7 @@ final class SimulatedNode {
         usesDisk = false
         lostDisk = false
         stopsNow = false
-        isPrimary = false
+        glimpse = Glimpse()
         for index in operations.indices { operations[index] = nil }
         clients = 0
         clientLeaves = false

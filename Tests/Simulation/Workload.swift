@@ -113,7 +113,7 @@ extension Cluster {
                 oracle.fail("I7", "node \(node.side) failed \(operation.description) though no disk failed")
             }
         case .notPrimary:
-            if node.isPrimary, node.live?.core.isPrimary == true, node.commands.isEmpty {
+            if node.isPrimary, node.live?.core.pointee.glimpse().isPrimary == true, node.commands.isEmpty {
                 oracle.fail("I7", "node \(node.side) is primary and says that it is not, to \(operation.description)")
             }
         }
@@ -122,10 +122,10 @@ extension Cluster {
 
     private func done(_ operation: ClientOperation, _ node: SimulatedNode) {
         guard let live = node.live else { return }
-        guard node.isPrimary || live.core.isPrimary else {
+        guard node.isPrimary || live.core.pointee.glimpse().isPrimary else {
             return oracle.fail("I4", "node \(node.side), not primary, did \(operation.description)")
         }
-        let required = live.core.durableState.required
+        let required = live.core.pointee.glimpse().required
         switch operation.kind {
         case .write, .zero, .trim: oracle.acknowledged(operation, by: node.side, required: required, at: step)
         case .flush: oracle.flushed(operation, by: node.side, required: required)

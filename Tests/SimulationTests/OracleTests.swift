@@ -48,7 +48,7 @@ struct OracleTests {
     private func oracle() -> Oracle { Oracle(sectors: 64, disks: disks) }
 
     private func promotion(forced: Bool = false, fenced: Bool = false, inStep: Bool = true) -> Oracle.Promotion {
-        Oracle.Promotion(forced: forced, peerFenced: fenced, inStep: inStep, required: NodeSet(NodeID(unchecked: 1)))
+        Oracle.Promotion(forced: forced, peerFenced: fenced, inStep: inStep)
     }
 
     @Test func `a write on both copies may be acknowledged`() {
