@@ -10,7 +10,7 @@ package enum BitmapBase: Equatable, Sendable {
 
 /// How often a peer's copy was started, and the newest metadata write it told of: lower than remembered means that the
 /// copy was rolled back.
-package struct StartMark: Equatable, Comparable, Sendable {
+package struct StartMark: Equatable, Sendable {
     package var startNumber: UInt64
     package var sequence: UInt64
 
@@ -20,8 +20,13 @@ package struct StartMark: Equatable, Comparable, Sendable {
     }
 
     package static let none = StartMark(startNumber: 0, sequence: 0)
-    package static func < (left: StartMark, right: StartMark) -> Bool {
-        left.startNumber != right.startNumber ? left.startNumber < right.startNumber : left.sequence < right.sequence
+    /// Neither ever falls over the life of a copy: a restored one is behind in its sequence although its start number rose
+    /// again.
+    package func isBehind(_ other: StartMark) -> Bool {
+        startNumber < other.startNumber || sequence < other.sequence
+    }
+    package func merged(with other: StartMark) -> StartMark {
+        StartMark(startNumber: max(startNumber, other.startNumber), sequence: max(sequence, other.sequence))
     }
 }
 

@@ -53,6 +53,11 @@ extension Replica {
         if let change, record.primary == node, change.purpose == .promote, me < node { return .candidateToo }
         if change != nil, change?.phase != .offering { return .notNow }
         if !hasDisk, record.inStep.contains(me) { return .noDisk }
+        if relation == .carrier, superblock.record.primary != nil, record.inStep.contains(me),
+            !superblock.flags.intersection([.suspect, .inconsistent, .outdated]).isEmpty
+        {
+            return .notNow
+        }
         return nil
     }
 
@@ -102,6 +107,7 @@ extension Replica {
         switch current.kind {
         case .record(let proposal):
             let lost = superblock.record.inStep.subtracting(proposal.record.inStep)
+            if proposal.record.primary != superblock.record.primary { unconfirmed.beginLine() }
             superblock.volume = proposal.volume
             adoptRecord(proposal.record, proposal.current, losing: lost)
             superblock.promised = max(superblock.promised, proposal.record.number.term)

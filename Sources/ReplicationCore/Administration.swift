@@ -30,12 +30,6 @@ struct PendingConnect {
     var deadline: MonotonicTime
 }
 
-struct PendingInvalidation {
-    var command: CommandID
-    var peer: NodeID
-    var deadline: MonotonicTime
-}
-
 extension Replica {
     mutating func perform(_ command: Command, _ id: CommandID) {
         attention = true
@@ -64,6 +58,12 @@ extension Replica {
             emit(.commandDone(id, .done("resync rate: \(rate.map { "\($0) bytes/s" } ?? "auto")")))
         case .stop: stopping = Stopping(command: id)
         }
+    }
+
+    /// A promotion that still waits is dropped; what is under way ends, and its answer goes nowhere.
+    mutating func withdraw(_ id: CommandID) {
+        if promotion?.command == id, promotion?.isUnderWay == false { promotion = nil }
+        connects.removeAll { $0.command == id }
     }
 
     private func refusal(_ reason: String, _ message: String, _ remedy: String) -> Refusal {
@@ -120,8 +120,7 @@ extension Replica {
             return
         }
         if discards {
-            self[peer: node].discardMine = true
-            emit(.offerToDiscard(node, true))
+            offerToDiscard(node, true)
             if self[peer: node].hasSession { restartSession(node, "to offer this copy's data") }
         }
         self[peer: node].isStandalone = false
@@ -210,7 +209,6 @@ extension Replica {
         attention = true
         guard disk == .none, stopping == nil else {
             refuse(id, "has-disk", "a disk is attached already", "hablk detach \(configuration.volume) first")
-            emit(.releaseDisk)
             return
         }
         guard role != .primary else {
@@ -243,6 +241,8 @@ extension Replica {
             refuse(id, "is-primary", "a primary is not outdated", "hablk demote \(configuration.volume) first")
         } else if !hasDisk {
             refuse(id, "no-disk", "there is no disk here", "hablk attach \(configuration.volume)")
+        } else if change != nil || acceptance != nil || others.contains(where: { self[peer: $0].handshake == .exchanging }) {
+            refuse(id, "busy", "a handshake is under way", "try again in a moment")
         } else if superblock.flags.contains(.inconsistent) || superblock.flags.contains(.outdated) {
             emit(.commandDone(id, .done("already \(diskState.rawValue)")))
         } else if others.contains(where: { self[peer: $0].isConnected && self[peer: $0].presence?.role == .primary }) {
@@ -287,7 +287,8 @@ extension Replica {
             return refusal("is-primary", "a primary's data is not thrown away", "hablk demote \(configuration.volume) first")
         }
         if !hasDisk { return refusal("no-disk", "there is no disk here", "hablk attach \(configuration.volume)") }
-        if change != nil || acceptance != nil || detaching != nil {
+        let isHandshaking = others.contains { self[peer: $0].handshake == .exchanging }
+        if change != nil || acceptance != nil || detaching != nil || isHandshaking {
             return refusal("busy", "a record is being made", "try again in a moment")
         }
         if !hasGoodPeer, !force {

@@ -29,7 +29,7 @@ extension Replica {
 
     /// No earlier overlapping operation is left.
     mutating func enterClient(_ slot: Int) {
-        if table[slot].answered {
+        if table[slot].isGivenUp {
             endClient(slot)
             return
         }
@@ -55,8 +55,9 @@ extension Replica {
         guard !required.isEmpty else { return false }
         for node in others {
             let peer = self[peer: node]
-            if peer.handshake == .exchanging || peer.source.isComplete { return false }
-            if required.contains(node), !peer.receivesWrites { return false }
+            if peer.source.isComplete { return false }
+            // One that was left behind may take its time over a handshake: more marks do not change the verdict.
+            if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging { return false }
         }
         return true
     }
@@ -124,7 +125,7 @@ extension Replica {
     }
 
     private mutating func edgesFilled(_ slot: Int) {
-        if table[slot].answered {
+        if table[slot].isGivenUp {
             endClient(slot)
             return
         }
@@ -138,7 +139,7 @@ extension Replica {
 
     /// The extent is durable in the log (or there is no disk): the write gets its place in the order and goes to all.
     mutating func submitWrite(_ slot: Int) {
-        if table[slot].answered {
+        if table[slot].isGivenUp {
             endClient(slot)
             return
         }
@@ -209,7 +210,7 @@ extension Replica {
     /// that leaves it out is chosen; a record that loses a member holds all (ACK).
     mutating func finishWriteIfDone(_ slot: Int) {
         guard table[slot].phase == .running, !table[slot].localPending, table[slot].legs.isEmpty else { return }
-        if table[slot].answered {
+        if table[slot].isGivenUp {
             endClient(slot)
             return
         }
@@ -227,14 +228,13 @@ extension Replica {
     }
 
     mutating func complete(_ slot: Int, _ result: ClientResult) {
-        if !table[slot].answered {
-            table[slot].answered = true
-            emit(.reply(UInt32(slot), result))
-        }
+        table[slot].isReplied = true
+        emit(.reply(UInt32(slot), result))
         endClient(slot)
     }
 
     mutating func endClient(_ slot: Int) {
+        if !table[slot].isReplied { emit(.reply(UInt32(slot), .notPrimary)) }
         if table[slot].isClientWrite {
             if let buffer = table[slot].buffer, table[slot].kind == .clientWrite { emit(.releaseBuffer(buffer)) }
             if table[slot].sequence > 0 { slotOfSequence[table[slot].sequence] = nil }
@@ -308,7 +308,7 @@ extension Replica {
     }
 
     private mutating func finishRead(_ slot: Int) {
-        if table[slot].answered {
+        if table[slot].isGivenUp {
             endClient(slot)
         } else if role == .primary, doubts.isEmpty {
             complete(slot, .done)
@@ -349,7 +349,7 @@ extension Replica {
     /// says which read it cannot.
     private mutating func clientIOFailed(_ slot: Int) {
         let isWrite = table[slot].isClientWrite && table[slot].phase == .running
-        if table[slot].answered {
+        if table[slot].isGivenUp {
             if isWrite { failDisk("a write failed") }
             endClient(slot)
             return

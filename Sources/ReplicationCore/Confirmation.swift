@@ -9,6 +9,7 @@ struct Rounds {
         var localFlush: UInt64
         /// Peers whose answer is missing.
         var pending: NodeSet
+        var began: MonotonicTime
         /// Peers that took part.
         var peers: NodeSet
     }
@@ -53,7 +54,7 @@ extension Replica {
         for node in others where self[peer: node].receivesWrites { peers.insert(node) }
         rounds.current = Rounds.Round(
             id: rounds.lastID, boundary: completeThrough(), localFlush: hasDisk ? requestFlush() : 0, pending: peers,
-            peers: peers)
+            began: now, peers: peers)
         for node in peers { send(.flush(round: rounds.lastID), to: node) }
     }
 

@@ -52,7 +52,8 @@ package enum Effect: Sendable {
     // Clients.
     case reply(UInt32, ClientResult)
     case releaseBuffer(BufferID)
-    /// All client connections end (demotion, supersession): their requests were answered before.
+    /// All client connections end (demotion, supersession). Their requests were answered before, but for those whose
+    /// buffers the disk still has: their answers follow when it gives them back.
     case closeClients(String)
 
     // The administrator and the log.

@@ -87,6 +87,8 @@ package enum Event: Sendable {
     // Peers. A session is opened after hello, comparison of the configurations and authentication.
     case sessionOpened(NodeID, SessionID, run: RunID, dialedHere: Bool, discardsItsData: Bool)
     case sessionClosed(NodeID, SessionID, String)
+    /// Bytes of that session arrived, or wait for a buffer of ours: it is alive, whatever it still has to say.
+    case heard(NodeID, SessionID)
     case dialFailed(NodeID, String)
     /// The other side's hello or authentication was refused for this named reason (`mismatch`, `authentication`, …).
     case peerRefused(NodeID, reason: String, message: String)
@@ -94,4 +96,6 @@ package enum Event: Sendable {
 
     // The administrator.
     case command(CommandID, Command)
+    /// Whoever asked is gone: the command is not to succeed later.
+    case commandWithdrawn(CommandID)
 }

@@ -139,18 +139,24 @@ package struct HandshakeVerdict: Equatable, Sendable {
             && mine.record == theirs.record && mine.current.id == theirs.current.id
             && !mine.discardMyData && !theirs.discardMyData && !(mine.isPrimary && theirs.isPrimary)
             && !mine.flags.contains(.inconsistent) && !theirs.flags.contains(.inconsistent)
+            && mine.hasDisk && theirs.hasDisk
     }
 
     private static func isRolledBack(_ side: HandshakeState, rememberedBy other: HandshakeState) -> Bool {
-        other.seenInstance == side.instance && side.mark < other.seen
+        other.seenInstance == side.instance && side.mark.isBehind(other.seen)
     }
 
     private static func judgeDiskless(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
         if !mine.hasDisk, !theirs.hasDisk { return .init(.nothing, because: .bothDiskless) }
         let (bare, holder) = mine.hasDisk ? (theirs, mine) : (mine, theirs)
         if bare.isPrimary {
-            let holds = !isBroken(holder) && holder.current.id == bare.current.id && !holder.isPrimary
-                && bare.record.inStep.contains(holder.node) && bare.record.instances[holder.node] == holder.instance
+            // The very record this primary acts under, or the next one of its own, whose acceptance it did not hear of.
+            let isSame = holder.record.number == bare.record.number && holder.current.id == bare.current.id
+            let isNext = bare.record.number < holder.record.number && holder.record.primary == bare.node
+                && holder.record.number.term.node == bare.node && holder.lineContains(bare.current.id)
+            let holds = !isBroken(holder) && (isSame || isNext) && !holder.isPrimary
+                && holder.record.lineage == bare.record.lineage && holder.record.inStep.contains(holder.node)
+                && bare.record.instances[holder.node] == holder.instance
             guard holds else { return .init(.refused, because: .lostLine) }
             return .init(mine.hasDisk ? .carrier : .carried, because: .disklessPrimary)
         }
@@ -173,6 +179,10 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     private static func judgeEmpty(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        // What a half-filled copy holds may be all there is: an empty disk is no reason to overwrite it.
+        if (!mine.isEmpty && isBroken(mine)) || (!theirs.isEmpty && isBroken(theirs)) {
+            return .init(.nothing, because: .bothInconsistent)
+        }
         let (mineBlank, theirsBlank) = (isBroken(mine), isBroken(theirs))
         if mineBlank, theirsBlank { return .init(.nothing, because: .bothBlank) }
         if mineBlank { return target(mine, theirs, because: .blankCopy) }
@@ -207,6 +217,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         let mineContains = mine.lineContains(theirs.current.id)
         let theirsContains = theirs.lineContains(mine.current.id)
         if mineContains, theirsContains { return .init(.parted, because: .crossedLines) }
+        // A forced copy began a lineage of its own: what the other holds is not thrown away without a word.
+        let isForced = !mine.record.isEmpty && !theirs.record.isEmpty && mine.record.lineage != theirs.record.lineage
+        if isForced, !mine.discardMyData, !theirs.discardMyData { return .init(.parted, because: .splitBrain) }
         if mineContains { return source(mine, theirs, because: .containsGeneration) }
         if theirsContains { return target(mine, theirs, because: .containsGeneration) }
         let related = commonGeneration(mine, theirs) != nil

@@ -12,6 +12,23 @@ extension Replica {
             attention = true
             return
         }
+        if current.wantsToLeave, change == nil {
+            if role != .primary {
+                detaching?.wantsToLeave = false
+                attention = true
+            } else if !others.contains(where: { self[peer: $0].relation == .established }) {
+                detaching = nil
+                attention = true
+                emit(
+                    .commandDone(
+                        current.command,
+                        .refused(
+                            Refusal(
+                                reason: "last-copy", message: "the peer that was to take over is gone",
+                                remedy: "connect it, then detach again"))))
+            }
+            return
+        }
         guard disk == .good, !current.wantsToLeave else { return }
         if role == .primary { return }
         // The peer hears first that this copy counts no more; then everything is written back.
@@ -71,6 +88,12 @@ extension Replica {
 
     private mutating func stopped(_ current: Stopping) {
         isStopped = true
+        let leaving = CommandOutcome.refused(
+            Refusal(reason: "stopping", message: "the daemon stops", remedy: "hablk up \(configuration.volume)"))
+        var unanswered = connects.map(\.command)
+        if let promotion { unanswered.append(promotion.command) }
+        if let detaching { unanswered.append(detaching.command) }
+        for command in unanswered { emit(.commandDone(command, leaving)) }
         note(.info, "role", "stopped")
         emit(.commandDone(current.command, .done("\(configuration.volume) is down on \(name(me))")))
         emit(.stopped)

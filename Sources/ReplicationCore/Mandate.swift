@@ -38,6 +38,7 @@ struct Change {
     var current: Generation
     /// Members that have not accepted yet.
     var pending = NodeSet()
+    var offeredAt = MonotonicTime(nanoseconds: 0)
     /// The record is in the superblock already (`persisting` comes before `offering`).
     var isApplied = false
 }
@@ -60,7 +61,7 @@ extension Replica {
         return lost
     }
 
-    private var isHandshaking: Bool { others.contains { self[peer: $0].handshake == .exchanging } }
+    var isHandshaking: Bool { others.contains { self[peer: $0].handshake == .exchanging } }
 
     mutating func advanceChange() {
         startNeededChange()
@@ -70,8 +71,9 @@ extension Replica {
     private mutating func startNeededChange() {
         guard acceptance == nil, !isHandshaking, stopping?.isLeaving != true else { return }
         if let change, change.phase != .offering || !change.loses.isEmpty { return }
-        if disk == .failed || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
-            if change == nil, let heir = others.first(where: { self[peer: $0].relation == .established }) {
+        if !hasDisk || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
+            let canInherit: (Peer.Relation) -> Bool = { $0 == .established || $0 == .carried }
+            if change == nil, let heir = others.first(where: { canInherit(self[peer: $0].relation) }) {
                 begin(.leaveSelf, losing: NodeSet(me), offeringTo: NodeSet(heir))
                 return
             }
@@ -108,7 +110,7 @@ extension Replica {
     /// The session to a node ended: nothing is offered there any more.
     mutating func changeLost(_ node: NodeID) {
         guard let change, change.pending.contains(node) else { return }
-        if change.phase == .offering || !change.isApplied { abortChange() }
+        abortChange()
     }
 
     // MARK: Steps
@@ -171,17 +173,22 @@ extension Replica {
             for member in configuration.members { record.voters.insert(member.id) }
         }
         if hasDisk { record.instances[me] = superblock.instance }
-        var newGeneration = !change.loses.intersection(required).isEmpty
+        // `.zero` says that a copy holds nothing but zeroes: the first record ends that, or a copy made anew would look as
+        // if it had missed nothing.
+        var newGeneration = !change.loses.intersection(required).isEmpty || superblock.current.id == .zero
         switch change.purpose {
         case .exclude:
             record.inStep = required.subtracting(change.loses)
             if record.inStep.isEmpty { record.inStep = NodeSet(me) }
             record.primary = role == .primary ? me : nil
+            // Nobody writes: no acknowledgement can come to lack the copy, so the line goes on. `required` keeps it, and
+            // whoever writes here later needs it, or a generation of its own.
+            if role != .primary { newGeneration = superblock.current.id == .zero }
         case .establish(let node): establish(node, &record)
         case .promote:
             record.primary = me
             record.inStep = hasDisk ? required : required.removing(me)
-            newGeneration = required.contains(me) && !hasDisk
+            newGeneration = newGeneration || (required.contains(me) && !hasDisk)
         case .handOver: record.primary = nil
         case .leaveSelf: record.inStep = required.removing(me)
         case .join(let node):
@@ -222,7 +229,8 @@ extension Replica {
         adoptRecord(change.record, change.current, losing: change.loses)
         if superblock.volume.isNone { superblock.volume = VolumeID(rawValue: random.identity()) }
         superblock.promised = change.record.number.term
-        superblock.required = change.record.inStep
+        let keepsLost = change.purpose == .exclude && role != .primary
+        superblock.required = keepsLost ? required.union(change.record.inStep) : change.record.inStep
         if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated]) }
         if superblock.required == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
         change.isApplied = true
@@ -264,6 +272,7 @@ extension Replica {
     private mutating func offer() {
         guard var change else { return }
         change.phase = .offering
+        change.offeredAt = now
         self.change = change
         let proposal = Proposal(volume: superblock.volume, record: change.record, current: change.current)
         for node in change.pending { send(.propose(proposal), to: node) }
@@ -281,6 +290,7 @@ extension Replica {
     private mutating func offerJoin() {
         guard var change, case .join(let node) = change.purpose else { return }
         change.phase = .offering
+        change.offeredAt = now
         self.change = change
         send(
             .joinOffer(

@@ -68,8 +68,9 @@ extension Replica {
         for node in others {
             self[bitmap: node] = DirtyBitmap(blocks: blocks)
             if let words = metadata.bitmaps.first(where: { $0.node == node })?.words { self[bitmap: node].load(words) }
-            let logged = metadata.log.seen[node]
-            if superblock.peers[node].seen < logged { superblock.peers[node].seen = logged }
+            if metadata.log.lastSequence > superblock.sequence {
+                superblock.peers[node].seen = superblock.peers[node].seen.merged(with: metadata.log.seen[node])
+            }
         }
         self.metadata = MetadataWriter()
         self.metadata.sequence = max(superblock.sequence, metadata.log.lastSequence)
@@ -98,7 +99,11 @@ extension Replica {
     private mutating func markReplayed(damaged: Bool) {
         if damaged {
             note(.error, "disk", "the activity log does not verify: every block counts as written")
-            for node in others { self[bitmap: node].markAll() }
+            for node in others {
+                self[bitmap: node].markAll()
+                // Equal to no instance: whoever meets this copy copies everything, also after another crash.
+                superblock.peers[node].base = .everything(.none)
+            }
             return
         }
         var extents: [UInt32] = []
@@ -239,10 +244,10 @@ extension Replica {
         attention = true
         flushes.completed = max(flushes.wanted, flushes.completed)
         flushes.inFlight = nil
+        // What did not become durable did not happen.
+        if metadata.wanted > metadata.durable, metadata.stable.startNumber > 0 { superblock = metadata.stable }
         metadata.durable = metadata.wanted
         metadata.phase = .idle
-        // What did not become durable did not happen.
-        if metadata.stable.startNumber > 0 { superblock = metadata.stable }
         acceptance = nil
         if change?.purpose != .leaveSelf { abortChange() }
         note(.error, "disk", "failed: \(why); going on without it")
@@ -279,6 +284,9 @@ extension Replica {
             log = ActivityLog(slots: 1, replay: nil)
             emit(.releaseDisk)
             note(.warning, "disk", "diskless")
+            if role != .primary {
+                for node in others { restartSession(node, "its disk is gone") }
+            }
         }
         if others.contains(where: { self[bitmap: $0].unwrittenPages > 32 }), metadata.pagesInFlight == 0, hasDisk {
             writeColdPages()

@@ -45,8 +45,9 @@ struct Operation {
     var localPending = false
     var localFailed = false
     var forced = false
-    /// The client was answered (a forced demotion); only the legs go on.
-    var answered = false
+    /// Given up by a demotion: no result counts any more. The client hears so when nothing touches its buffer any more.
+    var isGivenUp = false
+    var isReplied = false
     var holdsExtent = false
     /// The first round that covers this operation.
     var round: UInt64 = 0

@@ -47,6 +47,8 @@ struct Peer {
     var discardsItsData = false
     var run = RunID.none
     var openedAt = MonotonicTime(nanoseconds: 0)
+    /// When this side told its state.
+    var toldAt = MonotonicTime(nanoseconds: 0)
     var lastHeard = MonotonicTime(nanoseconds: 0)
     var lastPing = MonotonicTime(nanoseconds: 0)
     var pings: UInt64 = 0

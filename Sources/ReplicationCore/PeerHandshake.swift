@@ -7,6 +7,7 @@ extension Replica {
             let state = handshakeState(toward: node)
             self[peer: node].mine = state
             self[peer: node].handshake = .exchanging
+            self[peer: node].toldAt = now
             send(.state(state), to: node)
             judge(node)
         }
@@ -65,13 +66,21 @@ extension Replica {
             return
         }
         self[peer: node].handshake = .finished
-        self[peer: node].backoff = 0
         attention = true
         note(.info, "handshake", "verdict: \(verdict.outcome), because \(verdict.rule.words)", peer: node)
         if verdict.outcome != .refused, verdict.outcome != .parted {
             self[peer: node].isStandalone = false
+            self[peer: node].backoff = 0
             setReason(node, nil, nil)
             remember(theirs, of: node)
+            switch verdict.outcome {
+            case .targetOfMarked, .targetOfEverything: break
+            default: offerToDiscard(node, false)
+            }
+        }
+        guard change == nil, acceptance == nil else {
+            restartSession(node, "a record was begun meanwhile")
+            return
         }
         act(on: verdict, node, theirs)
         concludeConnects(node)
@@ -79,14 +88,20 @@ extension Replica {
 
     private mutating func remember(_ theirs: HandshakeState, of node: NodeID) {
         guard theirs.hasDisk else { return }
-        if superblock.peers[node].seenInstance != theirs.instance {
+        let isOther = superblock.peers[node].seenInstance != theirs.instance
+        if isOther || self[peer: node].verdict?.rule == .rolledBackDiscarded {
             superblock.peers[node].seenInstance = theirs.instance
             superblock.peers[node].seen = theirs.mark
-        } else if superblock.peers[node].seen < theirs.mark || theirs.flags.contains(.inconsistent)
-            || self[peer: node].verdict?.rule == .rolledBackDiscarded
-        {
-            superblock.peers[node].seen = theirs.mark
+        } else {
+            remember(theirs.mark, of: node)
         }
+    }
+
+    /// The offer to throw this copy's data away ends with the handshake it was meant for.
+    mutating func offerToDiscard(_ node: NodeID, _ offers: Bool) {
+        guard self[peer: node].discardMine != offers else { return }
+        self[peer: node].discardMine = offers
+        emit(.offerToDiscard(node, offers))
     }
 
     mutating func setReason(_ node: NodeID, _ reason: String?, _ message: String?) {
@@ -106,6 +121,7 @@ extension Replica {
             self[peer: node].target = ResyncTarget()
             self[peer: node].target.because = verdict.rule.words
             self[peer: node].target.began = now
+            rememberBeingBehind(theirs)
         case .nothing: self[peer: node].relation = .nothing
         case .carrier:
             self[peer: node].relation = .carrier
@@ -114,6 +130,15 @@ extension Replica {
         case .refused: refuseForNow(verdict, node, theirs)
         case .parted: part(verdict, node, theirs)
         }
+    }
+
+    /// Others went on from this copy's line: it says so durably, so that it is not promoted should the peer vanish now.
+    mutating func rememberBeingBehind(_ theirs: HandshakeState) {
+        guard hasDisk, theirs.current.id != superblock.current.id, theirs.lineContains(superblock.current.id),
+            !superblock.flags.contains(.outdated)
+        else { return }
+        superblock.flags.insert(.outdated)
+        persistSuperblock()
     }
 
     // MARK: Together
@@ -143,11 +168,12 @@ extension Replica {
     /// else the lower node.
     private mutating func beginEstablishing(_ node: NodeID, _ theirs: HandshakeState) {
         self[peer: node].relation = .establishing
+        guard let mine = self[peer: node].mine else { return }
         let leads: Bool
-        if (role == .primary) != theirs.isPrimary {
-            leads = role == .primary
-        } else if superblock.record.number != theirs.record.number {
-            leads = theirs.record.number < superblock.record.number
+        if mine.isPrimary != theirs.isPrimary {
+            leads = mine.isPrimary
+        } else if mine.record.number != theirs.record.number {
+            leads = theirs.record.number < mine.record.number
         } else {
             leads = me < node
         }
@@ -173,6 +199,7 @@ extension Replica {
         }
         note(.info, "replication", "established: in sync", peer: node)
         setConnected(node)
+        resend(to: node)
     }
 
     mutating func recordResync(_ node: NodeID, bytes: UInt64, since began: MonotonicTime, because: String) {
@@ -185,7 +212,7 @@ extension Replica {
     /// Without a disk this node takes the peer's line; a primary's unanswered writes are sent again.
     private mutating func beginCarried(_ node: NodeID, _ theirs: HandshakeState) {
         self[peer: node].relation = .carried
-        if role != .primary {
+        if role != .primary || superblock.record.number < theirs.record.number {
             superblock.volume = theirs.volume
             superblock.record = theirs.record
             superblock.required = theirs.required
@@ -207,6 +234,12 @@ extension Replica {
         let isBehind = mine.map { $0.current.id != theirs.current.id && theirs.lineContains($0.current.id) } ?? false
         if verdict.rule == .wouldOverwritePrimary, role == .primary, isBehind, !(mine?.discardMyData ?? false) {
             supersede(by: node)
+            rememberBeingBehind(theirs)
+        }
+        if verdict.rule == .lostLine, role == .primary, !hasDisk, theirs.record.primary != me,
+            theirs.record.lineage == superblock.record.lineage, superblock.record.number < theirs.record.number
+        {
+            supersede(by: node)
         }
     }
 
@@ -218,8 +251,7 @@ extension Replica {
         }
         setReason(node, verdict.rule.reason, words)
         note(.error, "handshake", "\(verdict.rule.reason): \(words)", peer: node)
-        self[peer: node].discardMine = false
-        emit(.offerToDiscard(node, false))
+        offerToDiscard(node, false)
         becomeStandalone(node)
     }
 

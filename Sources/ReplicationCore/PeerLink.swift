@@ -115,7 +115,7 @@ extension Replica {
         guard self[peer: node].hasSession else { return }
         send(.goodbye(.again), to: node)
         emit(.closeSession(node, self[peer: node].session, why))
-        sessionEnded(node, why)
+        sessionEnded(node, why, isOrderly: true)
         self[peer: node].backoff = 0
         redial(node)
     }
@@ -123,7 +123,7 @@ extension Replica {
     mutating func becomeStandalone(_ node: NodeID) {
         if self[peer: node].hasSession {
             emit(.closeSession(node, self[peer: node].session, "standalone"))
-            sessionEnded(node, "standalone")
+            sessionEnded(node, "standalone", isOrderly: true)
         }
         if !self[peer: node].isStandalone { note(.warning, "connection", "standalone", peer: node) }
         self[peer: node].isStandalone = true
@@ -135,7 +135,7 @@ extension Replica {
     }
 
     /// LINK LOSS. Frames to a required peer are held; those to a joining one are dropped: their bits are set.
-    private mutating func sessionEnded(_ node: NodeID, _ why: String) {
+    private mutating func sessionEnded(_ node: NodeID, _ why: String, isOrderly: Bool = false) {
         let wasConnected = self[peer: node].isConnected
         let relation = self[peer: node].relation
         self[peer: node].session = .none
@@ -146,9 +146,14 @@ extension Replica {
         self[peer: node].verdict = nil
         self[peer: node].theirVerdict = nil
         self[peer: node].presence = nil
-        self[peer: node].resumableRun = relation == .established ? self[peer: node].run : .none
+        // A blip during the handshake after a blip changes nothing: all that was sent is still held.
+        if relation == .established {
+            self[peer: node].resumableRun = self[peer: node].run
+        } else if wasConnected {
+            self[peer: node].resumableRun = .none
+        }
         peerFlushes.removeAll { $0.peer == node }
-        if wasConnected { note(.warning, "connection", "connection lost: \(why)", peer: node) }
+        if wasConnected { note(isOrderly ? .info : .warning, "connection", "disconnected: \(why)", peer: node) }
         endResync(node, relation)
         dropReads(from: node)
         if required.contains(node) {
@@ -251,14 +256,19 @@ extension Replica {
         }
     }
 
-    /// A write unanswered for `timeout × ko-count` cuts its peer off although it answers pings.
+    /// A write, flush, record or handshake unanswered for `timeout × ko-count` cuts its peer off although it answers pings.
     private mutating func cutOffIfUnanswered(_ node: NodeID) {
         let limit = configuration.timing.cutOff
-        let isStuck = table.contains {
+        var isStuck = table.contains {
             $0.isClientWrite && $0.phase == .running && $0.legs.contains(node) && now.since($0.began) > limit
         }
+        if let round = rounds.current, round.pending.contains(node), now.since(round.began) > limit { isStuck = true }
+        if let change, change.phase == .offering, change.pending.contains(node), now.since(change.offeredAt) > limit {
+            isStuck = true
+        }
+        if self[peer: node].handshake == .exchanging, now.since(self[peer: node].toldAt) > limit { isStuck = true }
         guard isStuck else { return }
-        dropSession(node, "a write stayed unanswered for \(limit / 1_000_000) ms")
+        dropSession(node, "what it was asked stayed unanswered for \(limit / 1_000_000) ms")
         self[peer: node].isCutOff = true
         self[peer: node].resumableRun = .none
     }
@@ -393,16 +403,16 @@ extension Replica {
         switch reason {
         case .stopping, .disconnected:
             note(.info, "connection", reason == .stopping ? "it stops" : "it disconnected", peer: node)
-            sessionEnded(node, "goodbye")
+            sessionEnded(node, "goodbye", isOrderly: true)
             self[peer: node].isCutOff = true
             self[peer: node].resumableRun = .none
-        case .parted, .again: sessionEnded(node, "to begin anew")
+        case .parted, .again: sessionEnded(node, "to begin anew", isOrderly: true)
         }
         redial(node)
     }
 
     mutating func remember(_ mark: StartMark, of node: NodeID) {
-        if superblock.peers[node].seen < mark { superblock.peers[node].seen = mark }
+        superblock.peers[node].seen = superblock.peers[node].seen.merged(with: mark)
     }
 
     /// Tells connected peers what `status` shows of this node, when it changed.

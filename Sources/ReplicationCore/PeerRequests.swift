@@ -121,7 +121,10 @@ extension Replica {
                 endPeerOperation(slot)
                 return
             }
-            addUnconfirmed(operation.sequence, operation.range, sentTo: NodeSet())
+            // A resync's source keeps the marks of what it sends until this copy has flushed it.
+            if self[peer: operation.peer].relation != .target {
+                addUnconfirmed(operation.sequence, operation.range, sentTo: NodeSet())
+            }
             for node in others where !required.contains(node) { self[bitmap: node].mark(operation.range.blocks) }
         }
         if isFrame, operation.session != self[peer: operation.peer].session {

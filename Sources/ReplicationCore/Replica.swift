@@ -97,7 +97,6 @@ package struct Replica {
     var isStopped = false
     var writableClients: UInt32 = 0
     var connects: [PendingConnect] = []
-    var invalidations: [PendingInvalidation] = []
     var isResyncPaused = false
 
     var peers: [Peer]
@@ -169,7 +168,10 @@ package struct Replica {
         case .sessionClosed(let node, let session, let why): sessionClosed(node, session, why)
         case .dialFailed(let node, let why): dialFailed(node, why)
         case .peerRefused(let node, let reason, let message): peerRefused(node, reason, message)
+        case .heard(let node, let session):
+            if self[peer: node].session == session { self[peer: node].lastHeard = now }
         case .command(let id, let command): perform(command, id)
+        case .commandWithdrawn(let id): withdraw(id)
         }
     }
 

@@ -32,7 +32,7 @@ extension Replica {
         else { return }
         guard let theirs = self[peer: node].theirs else { return }
         let record = superblock.record
-        let isOut = !record.isEmpty && !required.contains(node) && !record.inStep.contains(node)
+        let isOut = !record.isEmpty && !record.inStep.contains(node)
             && theirs.record.number < record.number && record.inStep.contains(me)
         guard isOut else {
             begin(.exclude, losing: NodeSet(node), offeringTo: NodeSet())
@@ -100,7 +100,22 @@ extension Replica {
         guard self[peer: node].source.isComplete, change == nil, acceptance == nil, hasDisk,
             !others.contains(where: { self[peer: $0].handshake == .exchanging })
         else { return }
+        guard isCovered(node) else {
+            note(.error, "resync", "the target says it is done, and blocks are marked that it never took", peer: node)
+            restartSession(node, "blocks were still marked at the join")
+            return
+        }
         begin(.join(node), losing: NodeSet(), offeringTo: NodeSet(node))
+    }
+
+    /// Every marked block was pulled or sent in this session.
+    private func isCovered(_ node: NodeID) -> Bool {
+        var rest = self[bitmap: node]
+        for pull in self[peer: node].source.pulls { rest.clear(pull.range.blocks) }
+        for index in 0..<unconfirmed.count where unconfirmed[index].sentTo.contains(node) {
+            rest.clear(unconfirmed[index].range.blocks)
+        }
+        return rest.count == 0
     }
 
     /// The target flushed everything before it accepted: what was pulled and sent leaves the bitmap, and nothing else may
@@ -139,8 +154,7 @@ extension Replica {
 
     mutating func targetReady(_ node: NodeID) {
         self[peer: node].relation = .target
-        self[peer: node].discardMine = false
-        emit(.offerToDiscard(node, false))
+        offerToDiscard(node, false)
         note(.info, "resync", "target: \(self[peer: node].target.because)", peer: node)
         send(.resyncReady, to: node)
         concludeConnects(node)
@@ -246,8 +260,8 @@ extension Replica {
         self[peer: node].target.flushingPulls = (oldest ?? self[peer: node].target.nextID) - 1
         self[peer: node].target.flushingWrites = self[peer: node].target.lastWrite
         for slot in table.slots(where: { $0.peer == node && ($0.kind == .peerWrite || $0.kind == .peerZero || $0.kind == .peerTrim) }) {
-            self[peer: node].target.flushingWrites = min(
-                self[peer: node].target.flushingWrites, table[slot].sequence - 1)
+            let before = table[slot].sequence > 0 ? table[slot].sequence - 1 : 0
+            self[peer: node].target.flushingWrites = min(self[peer: node].target.flushingWrites, before)
         }
         self[peer: node].target.flushNumber = requestFlush()
     }

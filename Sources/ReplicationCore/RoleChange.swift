@@ -88,7 +88,9 @@ extension Replica {
             return
         }
         role = .primary
+        superblock.flags.remove(.clean)
         unconfirmed.beginLine()
+        for node in others { offerToDiscard(node, false) }
         for node in others where required.contains(node) && !self[peer: node].receivesWrites {
             self[peer: node].isCutOff = true
         }
@@ -101,6 +103,8 @@ extension Replica {
     mutating func promotionRejected(_ reason: RejectReason, by node: NodeID) {
         promotion?.isUnderWay = false
         if reason == .isPrimary || reason == .candidateToo { endPromotion(.refused(peerIsPrimary(node))) }
+        // The next handshake tells both sides the numbers they lack.
+        restartSession(node, "it refused the record")
     }
 
     private mutating func endPromotion(_ outcome: CommandOutcome) {
@@ -122,6 +126,10 @@ extension Replica {
                 if self[peer: node].presence?.role != .secondary { return .lasting(peerIsPrimary(node)) }
             }
         }
+        if detaching != nil || stopping != nil {
+            return .passing(
+                Refusal(reason: "busy", message: "the disk is being let go", remedy: "wait for it, then attach"))
+        }
         for node in others where self[peer: node].handshake == .exchanging || self[peer: node].handshake == .preparing {
             return .passing(
                 Refusal(
@@ -130,6 +138,12 @@ extension Replica {
         }
         for node in others {
             switch self[peer: node].relation {
+            case .targetWaiting, .target:
+                guard !force else { continue }
+                return .lasting(
+                    Refusal(
+                        reason: "inconsistent", message: "\(name(node)) has newer data and is about to send it",
+                        remedy: "wait for the resync: hablk wait \(configuration.volume) --for up-to-date"))
             case .establishing, .sourcePreparing, .sourceBeginning:
                 return .passing(
                     Refusal(
@@ -147,8 +161,8 @@ extension Replica {
             return .none(.promote, offeringTo: NodeSet(node))
         }
         if superblock.isEmpty || superblock.record.isEmpty { return .none(.found, offeringTo: NodeSet()) }
-        let isSourceAlone = others.contains { self[peer: $0].relation == .source } && required == NodeSet(me)
-        return .none(isSourceAlone ? .promote : nil, offeringTo: NodeSet())
+        // Alone in step: the record is this copy's own, and says durably who was primary.
+        return .none(required == NodeSet(me) ? .promote : nil, offeringTo: NodeSet())
     }
 
     private func disklessObstacle() -> PromotionObstacle {
@@ -224,7 +238,7 @@ extension Replica {
         }
         switch demotion.phase {
         case .draining:
-            guard table.clients == 0 || demotion.force, change == nil else { break }
+            guard table.clients == 0 || demotion.force, change == nil, demotion.force || !isHandshaking else { break }
             if demotion.force || unconfirmed.isEmpty || !isConfirmable {
                 handOver()
             } else {
@@ -233,7 +247,7 @@ extension Replica {
                 wantRound()
             }
         case .confirming:
-            if rounds.completed >= demotion.round || !isConfirmable { handOver() }
+            if rounds.completed >= demotion.round || !isConfirmable || demotion.force { handOver() }
         case .handingOver: break
         }
         if let demotion = self.demotion, demotion.phase != .handingOver, now >= demotion.deadline { giveUp(demotion) }
@@ -269,18 +283,15 @@ extension Replica {
         let slots = table.slots(where: { $0.isClient })
         var abandoned = NodeSet()
         for slot in slots {
-            if !table[slot].answered {
-                table[slot].answered = true
-                emit(.reply(UInt32(slot), .notPrimary))
-            }
+            table[slot].isGivenUp = true
             if table[slot].isClientWrite { abandoned = abandoned.union(table[slot].legs) }
             table[slot].legs = NodeSet()
         }
-        emit(.closeClients(why))
-        // Those that waited for a withdrawn one do not start: they are marked as answered.
-        for slot in slots where table[slot].kind != .free && table[slot].answered && !table[slot].localPending {
+        // Those that waited for a withdrawn one do not start: they are given up as well.
+        for slot in slots where table[slot].kind != .free && table[slot].isGivenUp && !table[slot].localPending {
             withdraw(slot)
         }
+        emit(.closeClients(why))
         // A write that may have reached only some copies: the next handshake makes them equal.
         for node in abandoned {
             self[peer: node].resumableRun = .none

@@ -33,7 +33,14 @@ struct Unconfirmed {
     var isFull: Bool { count == ring.count }
     var isEmpty: Bool { count == 0 }
 
-    mutating func beginLine() { line += 1 }
+    /// What is in the list is complete everywhere it must be: the first round of the new line covers it.
+    mutating func beginLine() {
+        line += 1
+        for index in 0..<count {
+            ring[(head + index) % ring.count].line = line
+            ring[(head + index) % ring.count].sequence = 0
+        }
+    }
 
     mutating func append(sequence: UInt64, range: ByteRange, sentTo: NodeSet) {
         precondition(!isFull, "writes wait while the list is full")

@@ -4,6 +4,7 @@ import Model
 extension Replica {
     /// Takes the operation's extent into the log, or queues for it. True: hot, go on.
     mutating func acquireExtent(_ slot: Int) -> Bool {
+        guard hasDisk else { return true }
         if table[slot].holdsExtent {
             if log.isHot(table[slot].range.extent) { return true }
         } else {
