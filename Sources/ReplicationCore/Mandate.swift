@@ -187,7 +187,7 @@ extension Replica {
         case .establish(let node): establish(node, &record)
         case .promote:
             record.primary = me
-            record.inStep = hasDisk ? required : required.removing(me)
+            record.inStep = (hasDisk ? required : required.removing(me)).subtracting(change.loses)
             newGeneration = newGeneration || (required.contains(me) && !hasDisk)
         case .handOver: record.primary = nil
         case .leaveSelf: record.inStep = required.removing(me)
@@ -396,6 +396,7 @@ extension Replica {
         guard self[peer: node].isConnected, self[peer: node].relation != .carrier else { return }
         let relation = self[peer: node].relation
         note(.warning, "disk", "its disk failed or was detached", peer: node)
+        unconfirmed.forgetSending(to: node)
         endResync(node, relation)
         self[peer: node].relation = hasDisk ? .carrier : .nothing
         self[peer: node].isCutOff = true

@@ -88,8 +88,7 @@ extension Replica {
 
     private mutating func remember(_ theirs: HandshakeState, of node: NodeID) {
         guard theirs.hasDisk else { return }
-        let isOther = superblock.peers[node].seenInstance != theirs.instance
-        if isOther || self[peer: node].verdict?.rule == .rolledBackDiscarded {
+        if superblock.peers[node].seenInstance != theirs.instance {
             superblock.peers[node].seenInstance = theirs.instance
             superblock.peers[node].seen = theirs.mark
         } else {

@@ -163,6 +163,8 @@ extension Replica {
             dropLegs(to: node)
             dropFromRound(node)
         }
+        // A frame counts as sent only in the session that still lives.
+        unconfirmed.forgetSending(to: node)
         changeLost(node)
         if acceptance?.from == node, acceptance?.isAbandonable == true { acceptance = nil }
         attention = true

@@ -71,7 +71,9 @@ extension Replica {
             for node in others { restartSession(node, "promoted by force") }
         }
         if let purpose {
-            begin(purpose, losing: NodeSet(), offeringTo: members)
+            // A target that is being filled is not waited for: writes begin a generation that it will take with its join.
+            let left = purpose == .promote && members.isEmpty ? required.removing(me) : NodeSet()
+            begin(purpose, losing: left, offeringTo: members)
             return
         }
         // Alone, with the peer's fate unknown: nothing durable changes before a reply waits (`6-protocol`, QUORUM OFF).
@@ -162,7 +164,8 @@ extension Replica {
         }
         if superblock.isEmpty || superblock.record.isEmpty { return .none(.found, offeringTo: NodeSet()) }
         // Alone in step: the record is this copy's own, and says durably who was primary.
-        return .none(required == NodeSet(me) ? .promote : nil, offeringTo: NodeSet())
+        let isSource = others.contains { self[peer: $0].relation == .source }
+        return .none(required == NodeSet(me) || isSource ? .promote : nil, offeringTo: NodeSet())
     }
 
     private func disklessObstacle() -> PromotionObstacle {

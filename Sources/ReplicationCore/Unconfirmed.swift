@@ -59,6 +59,10 @@ struct Unconfirmed {
         }
     }
 
+    mutating func forgetSending(to node: NodeID) {
+        for index in 0..<count { ring[(head + index) % ring.count].sentTo.remove(node) }
+    }
+
     /// Whether the oldest entry is at most `sequence` of the present line.
     func isFirstCovered(by sequence: UInt64) -> Bool {
         count > 0 && ring[head].line == line && ring[head].sequence <= sequence
