@@ -1,0 +1,273 @@
+import Model
+import ReplicationCore
+import Testing
+
+@Suite struct ResyncSourceTests {
+    /// `alpha`, primary and alone in step, with blocks 5 and 9 written since `beta` was lost.
+    private func ahead() -> Bench {
+        let bench = Bench.primary()
+        bench.hear(.goodbye(.stopping))
+        bench.ask(0, .write, block: 5)
+        bench.ask(1, .write, block: 9)
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+        bench.peerRun = RunID(rawValue: 0x901)
+        return bench
+    }
+
+    /// What `beta` says, which stayed where the two parted.
+    private func behind(_ bench: Bench) -> HandshakeState {
+        bench.peerState {
+            $0.current = bench.core.durableState.history[0]
+            $0.history = Array(bench.core.durableState.history.dropFirst())
+            $0.record.number.index = 1
+            $0.record.inStep = NodeSet(alpha, beta)
+            $0.required = NodeSet(alpha, beta)
+            $0.base = .inStep
+        }
+    }
+
+    /// The target is ready and knows all marks.
+    private func source() -> Bench {
+        let bench = ahead()
+        #expect(bench.meet(behind(bench)) == .sourceOfMarked)
+        bench.hear(.presence(Presence(role: .secondary, disk: .inconsistent, mark: .none, resyncPaused: false)))
+        bench.hear(.resyncReady)
+        bench.hear(.resyncReady)
+        return bench
+    }
+
+    private func flushRound(_ bench: Bench) -> UInt64 {
+        bench.messages().reversed().lazy.compactMap { if case .flush(let round) = $0 { round } else { nil } }.first ?? 0
+    }
+
+    @Test func `the record without the target is durable before the target is told`() throws {
+        let bench = Bench.primary()
+        bench.completeWrite(0, block: 5)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        bench.held = [.superblock]
+        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        #expect(!bench.messages().contains { if case .resyncBegin = $0 { true } else { false } })
+        bench.letGo(.superblock)
+        let begun = try #require(bench.position { if case .sent(.resyncBegin) = $0 { true } else { false } })
+        let durable = try #require(
+            bench.position { if case .stable(let state) = $0 { state.record.inStep == NodeSet(alpha) } else { false } })
+        #expect(durable < begun)
+        #expect(bench.core.isMarked(block: 5, toward: beta))
+    }
+
+    @Test func `for a copy of everything, all marks and the base are durable before the target is told`() throws {
+        let bench = ahead()
+        let blank = emptyState(of: beta, zeroes: false)
+        bench.held = [.page]
+        #expect(bench.meet(blank) == .sourceOfEverything)
+        #expect(!bench.messages().contains { if case .resyncBegin = $0 { true } else { false } })
+        bench.letGo(.page)
+        #expect(bench.messages().contains { if case .resyncBegin(_, everything: true) = $0 { true } else { false } })
+        #expect(bench.stable.peers[beta].base == .everything(blank.instance))
+        #expect(bench.core.isMarked(block: Bench.size / 4096 - 1, toward: beta))
+        let page = try #require(bench.position { if case .pageWritten = $0 { true } else { false } })
+        let base = try #require(
+            bench.position {
+                if case .stable(let state) = $0 { state.peers[beta].base == .everything(blank.instance) } else { false }
+            })
+        #expect(page < base)
+    }
+
+    @Test func `the target hears what is marked, and gets what it asks for`() throws {
+        let bench = source()
+        let runs = bench.messages().compactMap { if case .bitmapRuns(let runs) = $0 { runs } else { nil } }
+        #expect(runs == [[BlockRun(first: 5, count: 1), BlockRun(first: 9, count: 1)]])
+        #expect(bench.messages().last == .bitmapEnd)
+        bench.hear(.pull(id: 1, range: ByteRange(blocks: 5..<6)))
+        guard case .pullData(1, ByteRange(blocks: 5..<6), _) = try #require(bench.messages().last) else {
+            Issue.record("no data")
+            return
+        }
+        bench.expectNothingLeft()
+    }
+
+    @Test func `a pull waits for a write that overlaps it, and sends what that wrote`() {
+        let bench = source()
+        bench.ask(2, .write, block: 5)
+        bench.hear(.pull(id: 1, range: ByteRange(blocks: 5..<6)))
+        #expect(!bench.messages().contains { if case .pullData = $0 { true } else { false } })
+        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        #expect(bench.messages().contains { if case .pullData = $0 { true } else { false } })
+    }
+
+    @Test func `live writes go to the target too, are waited for, and stay marked until it flushed them`() {
+        let bench = source()
+        bench.ask(2, .write, block: 700)
+        let sequence = bench.lastSequence
+        #expect(bench.reply(to: 2) == nil)
+        #expect(bench.core.isMarked(block: 700, toward: beta))
+        bench.hear(.written(sequence: sequence, succeeded: true))
+        #expect(bench.reply(to: 2) == .done)
+        bench.hear(.resyncFlushed(pulls: 0, writes: sequence - 1))
+        #expect(bench.core.isMarked(block: 700, toward: beta))
+        bench.hear(.resyncFlushed(pulls: 0, writes: sequence))
+        #expect(!bench.core.isMarked(block: 700, toward: beta))
+        #expect(bench.core.isMarked(block: 5, toward: beta))
+    }
+
+    @Test func `a block that was pulled and written again stays marked until the write is flushed`() {
+        let bench = source()
+        bench.hear(.pull(id: 1, range: ByteRange(blocks: 5..<6)))
+        bench.ask(2, .write, block: 5)
+        let sequence = bench.lastSequence
+        bench.hear(.resyncFlushed(pulls: 1, writes: sequence - 1))
+        #expect(bench.core.isMarked(block: 5, toward: beta))
+        bench.hear(.written(sequence: sequence, succeeded: true))
+        bench.hear(.resyncFlushed(pulls: 1, writes: sequence))
+        #expect(!bench.core.isMarked(block: 5, toward: beta))
+    }
+
+    @Test func `a target that is lost holds nobody up`() {
+        let bench = source()
+        bench.ask(2, .write, block: 700)
+        bench.breakLink()
+        #expect(bench.reply(to: 2) == .done)
+        #expect(bench.core.isMarked(block: 700, toward: beta))
+        bench.expectNothingLeft()
+    }
+
+    @Test func `a frame that was lost with its session keeps its mark, whatever a later session flushes`() {
+        let bench = source()
+        _ = bench.demote()
+        bench.hear(.flushed(round: flushRound(bench), succeeded: true, mark: .none))
+        _ = bench.promote()
+        #expect(bench.core.isPrimary)
+        bench.ask(2, .write, block: 700)
+        bench.breakLink()
+        var half = behind(bench)
+        half.flags.insert(.inconsistent)
+        half.record = bench.core.durableState.record
+        half.record.number.index = 1
+        half.record.number.term.counter = 1
+        #expect(bench.meet(half) == .sourceOfMarked)
+        bench.hear(.resyncReady)
+        bench.hear(.resyncReady)
+        bench.ask(3, .write, block: 701)
+        let sequence = bench.lastSequence
+        bench.hear(.written(sequence: sequence, succeeded: true))
+        bench.ask(4, .flush)
+        bench.hear(.flushed(round: flushRound(bench), succeeded: true, mark: .none))
+        #expect(bench.reply(to: 4) == .done)
+        bench.hear(.resyncFlushed(pulls: 0, writes: sequence))
+        #expect(!bench.core.isMarked(block: 701, toward: beta))
+        #expect(bench.core.isMarked(block: 700, toward: beta))
+    }
+
+    @Test
+    func `at the gate writes wait, required is durable before the offer, and the reply after the join needs both`()
+        throws
+    {
+        let bench = source()
+        for (id, block) in [(1, 5), (2, 9)] as [(UInt64, UInt64)] {
+            bench.hear(.pull(id: id, range: ByteRange(blocks: block..<block + 1)))
+        }
+        bench.hear(.resyncFlushed(pulls: 2, writes: 0))
+        bench.held = [.superblock]
+        bench.hear(.resyncComplete)
+        bench.ask(2, .write, block: 30)
+        let frames = bench.frames().count
+        #expect(!bench.messages().contains { if case .joinOffer = $0 { true } else { false } })
+        bench.held = []
+        bench.letGo(.superblock)
+        let offered = try #require(bench.position { if case .sent(.joinOffer) = $0 { true } else { false } })
+        let durable = try #require(
+            bench.position {
+                if case .stable(let state) = $0 {
+                    state.required == NodeSet(alpha, beta) && state.record.inStep == NodeSet(alpha)
+                } else {
+                    false
+                }
+            },
+            "required is durable with the old record")
+        #expect(durable < offered)
+        #expect(bench.frames().count == frames)
+        guard case .sent(.joinOffer(let offer)) = bench.moments[offered] else { return }
+        #expect(offer.current == bench.core.durableState.current)
+        bench.accept(offer.record.number)
+        #expect(bench.stable.record == offer.record)
+        #expect(bench.stable.peers[beta].base == .inStep)
+        #expect(bench.messages().contains(.chosen(offer.record.number)))
+        #expect(bench.frames().count == frames + 1)
+        #expect(bench.reply(to: 2) == nil)
+        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        #expect(bench.reply(to: 2) == .done)
+        #expect(!bench.core.isMarked(block: 30, toward: beta))
+        bench.expectNothingLeft()
+    }
+
+    @Test func `an offer whose answer is lost begins a generation before anything is acknowledged alone`() {
+        let bench = source()
+        for (id, block) in [(1, 5), (2, 9)] as [(UInt64, UInt64)] {
+            bench.hear(.pull(id: id, range: ByteRange(blocks: block..<block + 1)))
+        }
+        bench.hear(.resyncFlushed(pulls: 2, writes: 0))
+        bench.hear(.resyncComplete)
+        let before = bench.stable.current
+        #expect(bench.stable.required == NodeSet(alpha, beta))
+        bench.breakLink()
+        bench.held = [.superblock]
+        bench.ask(2, .write, block: 30)
+        bench.pass(milliseconds: 8000)
+        #expect(bench.reply(to: 2) == nil)
+        bench.letGo(.superblock)
+        #expect(bench.reply(to: 2) == .done)
+        #expect(bench.stable.current.id != before.id)
+        #expect(bench.stable.history.first?.id == before.id)
+        #expect(bench.core.isMarked(block: 30, toward: beta))
+    }
+
+    @Test func `a target that says it is done while blocks are marked is not joined`() {
+        let bench = source()
+        bench.hear(.resyncComplete)
+        #expect(!bench.messages().contains { if case .joinOffer = $0 { true } else { false } })
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+    }
+
+    @Test func `a target that hangs at the join does not hold the clients up for ever`() {
+        let bench = source()
+        for (id, block) in [(1, 5), (2, 9)] as [(UInt64, UInt64)] {
+            bench.hear(.pull(id: id, range: ByteRange(blocks: block..<block + 1)))
+        }
+        bench.hear(.resyncFlushed(pulls: 2, writes: 0))
+        bench.hear(.resyncComplete)
+        bench.ask(2, .write, block: 30)
+        bench.pass(milliseconds: 20_000)
+        #expect(bench.reply(to: 2) == .done)
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+    }
+
+    @Test func `a source without clients makes no generation that nobody needs`() {
+        let bench = Bench.established(alpha)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        let before = bench.stable.current
+        #expect(bench.meet(bench.peerState { $0.dirtyBlocks = 3 }) == .sourceOfMarked)
+        #expect(bench.messages().contains { if case .resyncBegin = $0 { true } else { false } })
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+        #expect(bench.stable.current == before)
+        // Whoever acknowledges here alone begins one first.
+        bench.breakLink()
+        _ = bench.promote()
+        bench.ask(0, .write, block: 3)
+        bench.pass(milliseconds: 8000)
+        #expect(bench.reply(to: 0) == .done)
+        #expect(bench.stable.current.id != before.id)
+    }
+
+    @Test func `an offer to discard ends with the handshake it was meant for`() {
+        let bench = Bench.established(beta)
+        bench.breakLink()
+        bench.command(.connect(peer: nil, discardMyData: true, dryRun: false, deadline: bench.now + 1_000_000_000))
+        #expect(bench.meet(bench.peerState()) == .inSync)
+        #expect(bench.told?.discardMyData == true)
+        bench.breakLink()
+        bench.open()
+        #expect(bench.told?.discardMyData == false)
+    }
+}

@@ -1,0 +1,244 @@
+import Model
+import ReplicationCore
+import Testing
+
+@Suite struct ResyncTargetTests {
+    /// `beta`, in step once, meets `alpha`, which went on alone; the resync of three runs is ready to pull.
+    private func target(runs: [BlockRun] = [BlockRun(first: 10, count: 4)], everything: Bool = false) -> Bench {
+        let bench = Bench.secondary()
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        let theirs = bench.peerState {
+            $0.goesOnAlone(in: 40)
+            $0.isPrimary = true
+            $0.dirtyBlocks = 4
+            if everything { $0.base = .everything(InstanceID(rawValue: 1)) }
+        }
+        #expect(bench.meet(theirs) == (everything ? .targetOfEverything : .targetOfMarked))
+        bench.hear(.presence(Presence(role: .primary, disk: .upToDate, mark: .none, resyncPaused: false)))
+        let proposal = Proposal(volume: theirs.volume, record: theirs.record, current: theirs.current)
+        bench.hear(.resyncBegin(proposal, everything: everything))
+        if !bench.held.contains(.superblock), !runs.isEmpty { bench.hear(.bitmapRuns(runs)) }
+        return bench
+    }
+
+    private func pulls(_ bench: Bench, since start: Int = 0) -> [(id: UInt64, range: ByteRange)] {
+        bench.messages(since: start).compactMap { if case .pull(let id, let range) = $0 { (id, range) } else { nil } }
+    }
+
+    private func deliverAll(_ bench: Bench) {
+        var done = 0
+        while true {
+            let all = pulls(bench)
+            guard done < all.count else { return }
+            for pull in all[done...] { bench.hearPullData(pull.id, pull.range) }
+            done = all.count
+        }
+    }
+
+    @Test func `a target is durably inconsistent before it says that it is ready`() throws {
+        let bench = Bench.secondary()
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        let theirs = bench.peerState { $0.goesOnAlone(in: 40) }
+        #expect(bench.meet(theirs) == .targetOfMarked)
+        // It is behind, which is durable before anything is copied: it is not to be promoted should the peer vanish.
+        #expect(bench.stable.flags.contains(.outdated))
+        #expect(!bench.stable.flags.contains(.inconsistent))
+        bench.held = [.superblock]
+        bench.hear(
+            .resyncBegin(
+                Proposal(volume: theirs.volume, record: theirs.record, current: theirs.current), everything: false))
+        #expect(!bench.messages().contains(.resyncReady))
+        bench.letGo(.superblock)
+        #expect(bench.messages().contains(.resyncReady))
+        #expect(bench.stable.flags.contains(.inconsistent))
+        #expect(bench.stable.record == theirs.record)
+        #expect(bench.stable.required == NodeSet(alpha))
+        let durable = try #require(
+            bench.position { if case .stable(let state) = $0 { state.flags.contains(.inconsistent) } else { false } })
+        #expect(try durable < #require(bench.position(of: .sent(.resyncReady))))
+    }
+
+    @Test func `it pulls what is marked on either side, once it knows all runs`() {
+        let bench = Bench.secondary()
+        bench.hearWrite(1, block: 700)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        let theirs = bench.peerState { $0.goesOnAlone(in: 40) }
+        bench.meet(theirs)
+        bench.hear(
+            .resyncBegin(
+                Proposal(volume: theirs.volume, record: theirs.record, current: theirs.current), everything: false))
+        bench.hear(.bitmapRuns([BlockRun(first: 10, count: 4), BlockRun(first: 1022, count: 4)]))
+        #expect(pulls(bench).isEmpty)
+        bench.hear(.bitmapEnd)
+        let ranges = pulls(bench).map(\.range)
+        // Cut at the extent's end; the block that only this side had written is among them.
+        let wanted = [10..<14, 700..<701, 1022..<1024, 1024..<1026] as [Range<UInt64>]
+        #expect(ranges == wanted.map { ByteRange(blocks: $0) })
+    }
+
+    @Test func `a block stays marked until a flush covers it, and only then the source hears so`() {
+        let bench = target()
+        bench.hear(.bitmapEnd)
+        bench.held = [.flush]
+        deliverAll(bench)
+        #expect(bench.core.isMarked(block: 10, toward: alpha))
+        #expect(!bench.messages().contains { if case .resyncFlushed = $0 { true } else { false } })
+        bench.letGo(.flush)
+        #expect(!bench.core.isMarked(block: 10, toward: alpha))
+        #expect(bench.messages().contains(.resyncFlushed(pulls: 1, writes: 0)))
+        #expect(bench.messages().last == .resyncComplete)
+    }
+
+    @Test func `a flush speaks of no pull and no frame that was in flight when it began`() {
+        let bench = target(runs: [BlockRun(first: 0, count: 512)])
+        bench.hear(.bitmapEnd)
+        let asked = pulls(bench)
+        #expect(asked.count >= 2)
+        bench.hearWrite(7, block: 2000)
+        bench.held = [.write]
+        bench.hearWrite(8, block: 2001)
+        bench.held = []
+        // All but the first: more than the bytes after which the target flushes.
+        for pull in asked.dropFirst() { bench.hearPullData(pull.id, pull.range) }
+        for case .resyncFlushed(let through, let writes) in bench.messages() {
+            #expect(through == 0)
+            #expect(writes <= 7)
+        }
+    }
+
+    @Test func `frames and resync data of one block are applied in the order of their arrival`() {
+        let bench = target()
+        bench.hear(.bitmapEnd)
+        guard let pull = pulls(bench).first else {
+            Issue.record("nothing was asked for")
+            return
+        }
+        bench.held = [.write]
+        bench.hearPullData(pull.id, pull.range)
+        bench.hearWrite(3, block: 11)
+        let writing = { bench.moments.filter { if case .writing = $0 { true } else { false } } }
+        #expect(writing().count == 1)
+        bench.letGo(.write, onlyFirst: true)
+        #expect(writing() == [.writing(pull.range), .writing(ByteRange(blocks: 11..<12))])
+    }
+
+    @Test func `what was not asked for ends the session`() {
+        let bench = target()
+        bench.hear(.bitmapEnd)
+        bench.hearPullData(99, ByteRange(blocks: 3..<4))
+        #expect(bench.session.isNone)
+        bench.expectNothingLeft()
+        let beyond = target(runs: [BlockRun(first: Bench.size / 4096 - 1, count: 2)])
+        #expect(beyond.session.isNone)
+    }
+
+    @Test func `it joins by one superblock write that takes line, record and flags together`() throws {
+        let bench = target()
+        bench.hear(.bitmapEnd)
+        deliverAll(bench)
+        var record = bench.core.durableState.record
+        record.number.index += 1
+        record.inStep = NodeSet(alpha, beta)
+        record.instances[beta] = instance(of: beta)
+        let line = bench.peerState()
+        let offer = JoinOffer(
+            volume: line.volume, record: record, current: generation(40), history: bench.core.durableState.history)
+        bench.held = [.superblock]
+        let start = bench.moments.count
+        bench.hear(.joinOffer(offer))
+        #expect(!bench.messages(since: start).contains { if case .accepted = $0 { true } else { false } })
+        bench.letGo(.superblock)
+        #expect(
+            bench.messages(since: start).contains { if case .accepted(record.number, _) = $0 { true } else { false } })
+        // What came before is flushed first.
+        #expect(
+            try #require(bench.position(of: .flushed, after: start)) < #require(
+                bench.position(after: start) {
+                    if case .stable = $0 { true } else { false }
+                }))
+        #expect(bench.stable.record == record)
+        #expect(bench.stable.current.id == GenerationID(rawValue: 40))
+        #expect(bench.stable.flags.isDisjoint(with: [.inconsistent, .suspect, .outdated]))
+        #expect(bench.stable.peers[alpha].base == .inStep)
+        bench.hear(.chosen(record.number))
+        #expect(bench.core.diskState == .upToDate)
+    }
+
+    @Test func `an offer to join that comes too early is not taken`() {
+        let bench = target()
+        bench.hear(.bitmapEnd)
+        var record = bench.core.durableState.record
+        record.number.index += 1
+        record.inStep = NodeSet(alpha, beta)
+        bench.hear(
+            .joinOffer(JoinOffer(volume: bench.stable.volume, record: record, current: generation(40), history: [])))
+        #expect(bench.session.isNone)
+        #expect(bench.stable.flags.contains(.inconsistent))
+    }
+
+    @Test func `a target is neither promoted nor read`() {
+        let bench = target()
+        bench.hear(.presence(Presence(role: .secondary, disk: .upToDate, mark: .none, resyncPaused: false)))
+        #expect(bench.end(of: bench.promote()).map { $0 != "done" } == true)
+        bench.hear(.read(id: 1, range: ByteRange(blocks: 0..<1)))
+        #expect(bench.messages().last == .readFailed(id: 1))
+        bench.breakLink()
+        #expect(bench.end(of: bench.promote()) == "inconsistent")
+    }
+
+    @Test func `many frames during a long resync are taken like any others`() {
+        let bench = target()
+        for sequence in 1...400 as ClosedRange<UInt64> {
+            bench.hearWrite(sequence, block: sequence % 8 * 1024 + sequence)
+        }
+        #expect(!bench.session.isNone)
+        #expect(bench.messages().filter { if case .written(_, true) = $0 { true } else { false } }.count == 400)
+        bench.expectNothingLeft()
+    }
+
+    @Test func `after a break only what is left is pulled`() {
+        let bench = target(runs: [BlockRun(first: 10, count: 4), BlockRun(first: 20, count: 1)])
+        bench.hear(.bitmapEnd)
+        let asked = pulls(bench)
+        bench.hearPullData(asked[0].id, asked[0].range)
+        bench.breakLink()
+        #expect(bench.stable.flags.contains(.inconsistent))
+        let start = bench.moments.count
+        let theirs = bench.peerState {
+            $0.current = generation(40)
+            $0.history.insert(bench.core.durableState.current, at: 0)
+            $0.base = .since(bench.core.durableState.current.id)
+            $0.record.inStep = NodeSet(alpha)
+        }
+        #expect(bench.meet(theirs) == .targetOfMarked)
+        var again = theirs.record
+        again.number.index += 1
+        bench.hear(
+            .resyncBegin(Proposal(volume: theirs.volume, record: again, current: theirs.current), everything: false))
+        bench.hear(.bitmapRuns([BlockRun(first: 20, count: 1)]))
+        bench.hear(.bitmapEnd)
+        let ranges = pulls(bench, since: start).map(\.range)
+        #expect(ranges.contains(ByteRange(blocks: 20..<21)))
+    }
+
+    @Test func `everything is pulled when everything is asked for`() {
+        let bench = target(runs: [], everything: true)
+        bench.hear(.bitmapEnd)
+        deliverAll(bench)
+        let blocks = pulls(bench).reduce(0) { $0 + $1.range.length } / 4096
+        #expect(blocks == Bench.size / 4096)
+        #expect(bench.messages().last == .resyncComplete)
+    }
+
+    @Test func `a paused resync asks for nothing and goes on where it was`() {
+        let bench = target()
+        bench.command(.pauseResync)
+        bench.hear(.bitmapEnd)
+        #expect(pulls(bench).isEmpty)
+        bench.command(.resumeResync)
+        #expect(pulls(bench).map(\.range) == [ByteRange(blocks: 10..<14)])
+    }
+}
