@@ -122,14 +122,18 @@ extension Cluster {
             mustEnd = node.globalTime(deadline) + 30_000_000_000
         default: break
         }
-        switch command {
-        case .connect(_, let discards, _, _): if discards { oracle.gaveAway(node.side) }
-        case .invalidate(let peer, _, _): oracle.gaveAway(peer == nil ? node.side : 1 - node.side)
-        default: break
-        }
+        if let copy = copyGivenAway(by: command, at: node) { oracle.gaveAway(copy) }
         node.commands.append(SimulatedNode.PendingCommand(id: CommandID(rawValue: id), command: command, mustEnd: mustEnd))
         deliver(.command(CommandID(rawValue: id), command), to: node)
         return id
+    }
+
+    private func copyGivenAway(by command: Command, at node: SimulatedNode) -> Int? {
+        switch command {
+        case .connect(_, let discards, _, _): discards ? node.side : nil
+        case .invalidate(let peer, _, _): peer == nil ? node.side : 1 - node.side
+        default: nil
+        }
     }
 
     /// Two copies that never met must not both be founded: they would be two volumes for ever.
@@ -147,6 +151,11 @@ extension Cluster {
         }
         let pending = node.commands.remove(at: index)
         node.outcomes[id.rawValue] = outcome
+        if case .refused = outcome, let command = pending.command, let copy = copyGivenAway(by: command, at: node),
+            !nodes.contains(where: { node in node.commands.contains { $0.command.map { copyGivenAway(by: $0, at: node) == copy } ?? false } })
+        {
+            oracle.keeps(copy)
+        }
         if case .promote(let force, let fenced, _, _) = pending.command { node.lastPromotion.append((force, fenced)) }
     }
 

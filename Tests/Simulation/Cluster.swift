@@ -95,9 +95,20 @@ package final class Cluster {
             now = max(now, entry.time)
             step += 1
             happens(entry.happening)
+            if let watched = options.watched { watch(watched) }
             if step > 1_500_000 { oracle.fail(.liveness, "I7", "a million and a half steps and no end") }
         }
         return oracle.violation
+    }
+
+    private func watch(_ sector: Int) {
+        for node in nodes {
+            let seen = (copies[node.side, sector], node.disk.stable[sector])
+            guard seen != node.watched else { continue }
+            node.watched = seen
+            trace.add(
+                now, node.side, "sector", "\(sector): \(WriteValue.describe(seen.0)), stable \(WriteValue.describe(seen.1))")
+        }
     }
 
     private func happens(_ happening: Happening) {
@@ -206,7 +217,8 @@ package final class Cluster {
             node.side,
             Oracle.Promotion(
                 forced: promotions.contains { $0.force }, peerFenced: promotions.contains { $0.fenced != nil },
-                inStep: before.isInStep), at: step)
+                inStep: before.isInStep,
+                unsettled: { block in live.core.pointee.isInFlight(block: UInt64(block)) }), at: step)
     }
 }
 

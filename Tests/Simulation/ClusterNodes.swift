@@ -63,11 +63,10 @@ extension Cluster {
     }
 
     private func loseCache(_ node: SimulatedNode) {
-        let hadVolatileData = !node.disk.volatile.isEmpty || node.disk.hasOperations
         node.disk.losesPower(&diskRandoms[node.side])
         node.bootID = (nodeRandoms[node.side].next(), nodeRandoms[node.side].next())
         node.lastPowerLoss = step
-        oracle.lostPower(node.side, hadVolatileData: hadVolatileData)
+        oracle.lostPower(node.side)
     }
 
     /// The core said that it is through.

@@ -72,8 +72,10 @@ extension Cluster {
         }
         for node in nodes {
             for write in node.disk.writesInFlight {
-                for block in write.sector / 8..<(write.sector + write.count + 7) / 8
-                where !views[0].covers(block: UInt64(block)) && !views[1].covers(block: UInt64(block)) {
+                // Resync data makes the copies equal: it needs no mark of its own.
+                for index in 0..<write.count where write.value(index) != copies[1 - node.side, write.sector + index] {
+                    let block = (write.sector + index) / 8
+                    if views[0].covers(block: UInt64(block)) || views[1].covers(block: UInt64(block)) { continue }
                     guard let reason = missing(views[0].superblock, views[1].superblock) else { return }
                     return oracle.fail(
                         "I11", "node \(node.side) writes block \(block), which no durable log or bitmap would name, \(reason)")

@@ -64,8 +64,13 @@ extension Cluster {
         for node in nodes {
             if !node.isUp {
                 start(node)
-            } else if !node.usesDisk {
-                _ = attach(node)
+            } else if !node.usesDisk, node.commands.isEmpty {
+                // A primary takes no disk.
+                if node.isPrimary {
+                    ask(node, .demote(force: true, deadline: node.localTime(now + 10_000_000_000)))
+                } else {
+                    _ = attach(node)
+                }
             }
         }
         guard nodes[0].isUp, nodes[1].isUp else { return }
@@ -98,6 +103,7 @@ extension Cluster {
             }
             return false
         }
+        if areTwoVolumes(reasons) { return true }
         checkPartingIsExplained(reasons)
         let seen = liveness.splitBrainSeenAt ?? now
         liveness.splitBrainSeenAt = seen
@@ -117,6 +123,16 @@ extension Cluster {
             return true
         }
         giveAway()
+        return true
+    }
+
+    /// Each copy was founded or given a volume while they did not hear each other: named, on both sides, and for ever.
+    private func areTwoVolumes(_ reasons: [String?]) -> Bool {
+        let states = nodes.compactMap { $0.live?.core.pointee.durableState.volume }
+        guard reasons == ["unrelated-data", "unrelated-data"], states.count == 2, states[0] != states[1],
+            !oracle.haveBeenInStep
+        else { return false }
+        isDone = true
         return true
     }
 

@@ -38,8 +38,10 @@ package final class Oracle {
     private var unflushed: [(operation: ClientOperation, acknowledged: UInt64)] = []
     /// For each copy: an administrator gave its data away since it last acknowledged alone.
     private var givenAway = [false, false]
-    /// For each copy: it served clients while the other was not required, since the two were last in step.
+    /// For each copy: it left the other behind, since the two were last in step.
     package private(set) var wentOnAlone = [false, false]
+    /// Some record named both copies while clients were served.
+    package private(set) var haveBeenInStep = false
     private var required: [NodeSet] = [NodeSet(), NodeSet()]
     package private(set) var acknowledgedWrites = 0
     package private(set) var checkedReads = 0
@@ -73,6 +75,7 @@ package final class Oracle {
     package func acknowledged(_ operation: ClientOperation, by primary: Int, required: NodeSet, at step: UInt64) {
         acknowledgedWrites += 1
         let members = sides(required)
+        if members.count == 2 { haveBeenInStep = true }
         if members.isEmpty { fail("I2", "\(operation.description) was acknowledged though no copy is required to have it") }
         for member in members { checkPresence(operation, at: member, primary) }
         for member in members {
@@ -106,11 +109,6 @@ package final class Oracle {
         }
     }
 
-    /// Any request that was taken while the other copy was not required may have begun a generation.
-    package func serves(_ primary: Int, required: NodeSet) {
-        if sides(required) == [primary] { wentOnAlone[primary] = true }
-    }
-
     package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {
         let members = sides(required)
         for (write, acknowledged) in unflushed where acknowledged < operation.began {
@@ -141,7 +139,8 @@ package final class Oracle {
                     "I1", "node \(primary) read \(WriteValue.describe(value)) from sector \(sector) (\(operation.description), "
                         + "begun at \(operation.began)); it may hold: \(shadows[judge].describe(sector))")
             }
-            for member in members where member != judge {
+            // A copy that went on alone owes nothing to what is read here.
+            for member in members where member != judge && self.required[member].contains(NodeID(unchecked: UInt8(judge))) {
                 _ = shadows[member].read(sector, value, began: operation.began, ended: step)
             }
         }
@@ -149,17 +148,28 @@ package final class Oracle {
 
     // MARK: Copies
 
-    package func lostPower(_ copy: Int, hadVolatileData: Bool) {
-        if hadVolatileData { shadows[copy].exposed = true }
+    package func lostPower(_ copy: Int) {
+        shadows[copy].revive()
+        shadows[copy].exposed = true
+        let other = 1 - copy
+        if !sides(required[copy]).contains(other) || givenAway[other] {
+            shadows[copy].unacknowledge()
+        } else if shadows[other].exposed {
+            shadows[0].unacknowledge()
+            shadows[1].unacknowledge()
+        }
     }
 
     /// An administrator said that the data of `copy` may be lost (discard, invalidate).
     package func gaveAway(_ copy: Int) { givenAway[copy] = true }
+    /// The command that said so was refused.
+    package func keeps(_ copy: Int) { givenAway[copy] = false }
 
     /// What node `node` requires now. A copy that it begins to require owes from now on what this one does.
     package func requires(_ node: Int, _ now: NodeSet, started: Bool = false) {
         let before = required[node]
         required[node] = now
+        if !started, sides(before).count == 2, sides(now) == [node] { wentOnAlone[node] = true }
         guard !started, before != now, let own = NodeID(UInt8(node)), before.contains(own), now.contains(own) else { return }
         let other = 1 - node
         guard sides(now).contains(other), !sides(before).contains(other) else { return }
@@ -179,15 +189,20 @@ package final class Oracle {
         wentOnAlone = [false, false]
     }
 
-    package struct Promotion: Sendable {
+    package struct Promotion {
         /// By `--force`: the line ends, a new one begins.
         package var forced: Bool
         /// The administrator vouched that the other node is off.
         package var peerFenced: Bool
         /// What the copy's own metadata said: it is in step and not inconsistent.
         package var inStep: Bool
+        /// Blocks to which a write is still on its way: what they hold is settled when it has landed.
+        package var unsettled: (Int) -> Bool
 
-        package init(forced: Bool, peerFenced: Bool, inStep: Bool) {
+        package init(
+            forced: Bool, peerFenced: Bool, inStep: Bool, unsettled: @escaping (Int) -> Bool = { _ in false }
+        ) {
+            self.unsettled = unsettled
             self.forced = forced
             self.peerFenced = peerFenced
             self.inStep = inStep
@@ -201,19 +216,16 @@ package final class Oracle {
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
         }
-        let lenient = shadows[copy].exposed
-            && (promotion.peerFenced || shadows[1 - copy].exposed || shadows[copy].aloneAcknowledgements > 0)
-        for block in shadows[copy].blocks {
+        if shadows[copy].exposed, promotion.peerFenced { shadows[copy].unacknowledge() }
+        for block in shadows[copy].blocks where !promotion.unsettled(Int(block)) {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                 let value = disks.value(copy, sector)
-                if shadows[copy].settle(sector, value, after: .process) { continue }
-                if lenient, shadows[copy].settle(sector, value, after: .power) { continue }
+                if shadows[copy].settle(sector, value) { continue }
                 return fail(
                     "I2", "node \(copy), promoted without force, holds \(WriteValue.describe(value)) in sector \(sector); "
                         + "it may hold: \(shadows[copy].describe(sector))")
             }
         }
-        if lenient { shadows[copy].exposed = false }
     }
 
     private func rebase(_ copy: Int, at step: UInt64) {
@@ -231,7 +243,7 @@ package final class Oracle {
             for block in shadows[copy].blocks {
                 for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                     let value = disks.value(copy, sector)
-                    if shadows[copy].exposed || shadows[copy].read(sector, value, began: step, ended: step + 1) { continue }
+                    if shadows[copy].read(sector, value, began: step, ended: step + 1) { continue }
                     return fail(
                         "I2", "at rest node \(copy) holds \(WriteValue.describe(value)) in sector \(sector); it may hold: "
                             + shadows[copy].describe(sector))

@@ -3,8 +3,8 @@
 ///
 /// Law: a sector has candidates, each a write that began. A read must see one that no acknowledged later one had hidden
 /// when the read began; what was read counts as acknowledged. After the death of a process the copy holds one that was
-/// not hidden, whatever else was in flight is settled; after a loss of power it may be an older one, down to the last
-/// that is durable.
+/// not hidden, whatever else was in flight is settled; after a loss of power that no other copy makes good it may be an
+/// older one, down to the last that is durable.
 package struct Shadow: Sendable {
     /// Later than everything: not acknowledged.
     static let never = UInt64.max
@@ -28,7 +28,7 @@ package struct Shadow: Sendable {
     /// Candidates of each sector of the blocks that have any, oldest first.
     private var histories: [[Candidate]] = []
     private var touched: [Int32] = []
-    /// The copy lost its cache while nothing else vouched for it: acknowledged writes that were not flushed may be gone.
+    /// The copy lost its cache: it may lack acknowledged writes that were not flushed, until another fills it.
     package var exposed = false
     /// Requests acknowledged here since another copy was last in step.
     package var aloneAcknowledgements = 0
@@ -119,33 +119,38 @@ package struct Shadow: Sendable {
         }
     }
 
-    package enum Loss: Sendable { case process, power }
-
-    /// The copy holds `value`: whether it may, after such a loss. What was in flight is settled.
-    package mutating func settle(_ sector: Int, _ value: UInt64, after loss: Loss) -> Bool {
+    /// The copy holds `value` where a process died before: whether it may. What was in flight is settled.
+    package mutating func settle(_ sector: Int, _ value: UInt64) -> Bool {
         guard let place = known(sector) else { return value == 0 }
-        var found = -1
-        for index in histories[place].indices where histories[place][index].value == value {
-            switch loss {
-            case .process:
-                if histories[place][index].live, !isHidden(place, index, before: Self.never) { found = index }
-            case .power: found = index
-            }
+        let isRight = histories[place].indices.contains { index in
+            histories[place][index].value == value && histories[place][index].live
+                && !isHidden(place, index, before: Self.never)
         }
-        guard found >= 0 else { return false }
-        switch loss {
-        case .process:
-            // Of several zeroes it cannot be told which it is.
-            for index in histories[place].indices where histories[place][index].value != value {
-                histories[place][index].live = false
-            }
-        case .power:
-            var only = histories[place][found]
-            only.durable = true
-            only.live = true
-            histories[place] = [only]
+        guard isRight else { return false }
+        // Of several zeroes it cannot be told which it is.
+        for index in histories[place].indices where histories[place][index].value != value {
+            histories[place][index].live = false
         }
         return true
+    }
+
+    /// A cache is lost: what was settled against, but still lies on the disk, may be seen again.
+    package mutating func revive() {
+        for place in histories.indices {
+            for index in histories[place].indices { histories[place][index].live = true }
+        }
+    }
+
+    /// What was acknowledged and not flushed may be gone for good: nothing else is promised of it than of a write in flight.
+    package mutating func unacknowledge() {
+        for place in histories.indices {
+            for index in histories[place].indices where !histories[place][index].durable {
+                histories[place][index].effective = Self.never
+                histories[place][index].acknowledged = Self.never
+                histories[place][index].live = true
+            }
+        }
+        exposed = false
     }
 
     /// The line ends here by an administrator's word: the sector holds what it holds, and that is durable as far as it goes.

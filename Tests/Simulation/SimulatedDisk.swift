@@ -167,10 +167,10 @@ final class SimulatedDisk {
     // MARK: For the oracle
 
     /// What may land, or not, if the process died now.
-    var writesInFlight: [(sector: Int, count: Int)] {
+    var writesInFlight: [Volatile] {
         slots.compactMap { operation in
-            guard case .write(_, let sector, let count, _, _)? = operation?.deed else { return nil }
-            return (sector, count)
+            guard case .write(_, let sector, let count, let values, _)? = operation?.deed else { return nil }
+            return Volatile(number: 0, sector: sector, count: count, values: values)
         }
     }
 

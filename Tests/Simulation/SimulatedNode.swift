@@ -93,13 +93,16 @@ final class SimulatedNode {
     var clients: UInt32 = 0
     /// The client is leaving: it sends nothing any more.
     var clientLeaves = false
+    /// When the core last ended all connections: older requests may be answered late.
+    var closedClientsAt: UInt64 = 0
 
     // Administrators.
     var commands: [PendingCommand] = []
     var outcomes: [UInt32: CommandOutcome] = [:]
     var nextCommand: UInt32 = 1
 
-    // For the oracle.
+    // For the trace and the oracle.
+    var watched: (UInt64, UInt64) = (0, 0)
     var lastPowerLoss: UInt64 = 0
     var durable: DurableView?
     var durableRevision = -1

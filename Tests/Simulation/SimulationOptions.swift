@@ -103,6 +103,8 @@ package struct SimulationOptions: Sendable {
     /// The node whose disk fails.
     package var errorNode: Int
     package var planted: PlantedFault?
+    /// A sector whose every change the trace shows.
+    package var watched: Int?
     /// The oracle's deepest look, after every so many events.
     package var deepCheckEvery: Int
 

@@ -113,7 +113,7 @@ extension Cluster {
                 oracle.fail("I7", "node \(node.side) failed \(operation.description) though no disk failed")
             }
         case .notPrimary:
-            if node.isPrimary, node.live?.core.pointee.glimpse().isPrimary == true, node.commands.isEmpty {
+            if node.isPrimary, operation.beganAt > node.closedClientsAt, node.live?.core.pointee.glimpse().isPrimary == true, node.commands.isEmpty {
                 oracle.fail("I7", "node \(node.side) is primary and says that it is not, to \(operation.description)")
             }
         }
@@ -137,7 +137,8 @@ extension Cluster {
         }
     }
 
-    /// All connections end. Their requests were answered before; what still lies in their sockets nobody reads.
+    /// All connections end. Their requests were answered before, but for those that the disk still has; what still lies
+    /// in their sockets nobody reads.
     func clientsClosed(_ node: SimulatedNode) {
         node.inbox.removeAll { event in
             guard case .clientRequest(let request) = event else { return false }
@@ -145,9 +146,10 @@ extension Cluster {
             if let buffer = request.buffer { node.buffers.release(buffer) }
             return true
         }
-        for case let operation? in node.operations {
+        for case let operation? in node.operations where !node.disk.hasOperations {
             oracle.fail("I7", "node \(node.side) closed its clients before it answered \(operation.description)")
         }
+        node.closedClientsAt = now
         node.clients = 0
         node.clientLeaves = false
         later(.clientsChanged(count: 0), to: node)

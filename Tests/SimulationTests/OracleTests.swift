@@ -170,8 +170,10 @@ struct OracleTests {
             disks.land(write, on: [0, 1])
             oracle.acknowledged(write, by: 0, required: Self.both, at: 2)
             disks.values[1] = disks.stable[1]
-            oracle.lostPower(1, hadVolatileData: true)
-            if othersLoss { oracle.lostPower(0, hadVolatileData: true) }
+            oracle.requires(0, Self.both)
+            oracle.requires(1, Self.both)
+            oracle.lostPower(1)
+            if othersLoss { oracle.lostPower(0) }
             oracle.promoted(1, promotion(fenced: fenced), at: 3)
             #expect((oracle.violation == nil) == isRight)
         }
@@ -187,8 +189,10 @@ struct OracleTests {
         flush.kind = .flush
         oracle.flushed(flush, by: 0, required: Self.both)
         disks.values[1][0] = 0
-        oracle.lostPower(0, hadVolatileData: true)
-        oracle.lostPower(1, hadVolatileData: true)
+        oracle.requires(0, Self.both)
+        oracle.requires(1, Self.both)
+        oracle.lostPower(0)
+        oracle.lostPower(1)
         oracle.promoted(1, promotion(), at: 4)
         #expect(oracle.violation?.invariant == "I2")
     }

@@ -20,6 +20,7 @@ import Simulation
     @Option(help: "Client requests, instead of what the seed drew.") var operations: Int?
     @Option(help: "Plant a fault that must be found: lost-flush, lost-write, lost-log, lost-page, lost-superblock, stale-read.")
     var plant: String?
+    @Option(help: "Show in the trace each change of this sector on both disks.") var sector: Int?
     @Flag(help: "Look for a simpler run that fails as well.") var shrink = false
     @Option(help: "Stop a sweep after so many failing seeds.") var failures = 20
     @Flag(help: .hidden) var worker = false
@@ -44,6 +45,7 @@ import Simulation
             guard let planted = PlantedFault(rawValue: plant) else { throw ValidationError("nothing called `\(plant)` can be planted") }
             options.planted = planted
         }
+        if let sector, sector < options.sectors { options.watched = sector }
         if let operations { options.operations = operations }
         return options
     }
