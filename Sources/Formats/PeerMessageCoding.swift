@@ -158,13 +158,13 @@ extension FieldReader {
         guard truths < 8 else { throw .value(.flags) }
         let run = try identity(RunID.self)
         let resumes = try identity(RunID.self)
-        let sequence = try counter()
+        let foundSequence = try counter()
         return HandshakeState(
             node: node, instance: instance, volume: volume, capacity: capacity, record: record, required: required,
             current: current, history: try history(), base: base, dirtyBlocks: dirtyBlocks,
             unconfirmedBlocks: unconfirmedBlocks, seenInstance: seenInstance, seen: seen, mark: mark, flags: flags,
             hasDisk: truths & 1 != 0, isPrimary: truths & 2 != 0, discardMyData: truths & 4 != 0, run: run,
-            resumes: resumes, sequence: sequence)
+            resumes: resumes, foundSequence: foundSequence)
     }
 }
 
@@ -344,7 +344,7 @@ extension FieldWriter {
         u8((state.hasDisk ? 1 : 0) | (state.isPrimary ? 2 : 0) | (state.discardMyData ? 4 : 0))
         identity(state.run)
         identity(state.resumes)
-        u64(state.sequence)
+        u64(state.foundSequence)
         history(state.history)
     }
 }

@@ -24,14 +24,15 @@ package struct HandshakeState: Equatable, Sendable {
     package var run: RunID
     /// The run this side was last established with, when all it sent since is still held; else none.
     package var resumes: RunID
-    /// Highest write sequence this side knows of the line.
-    package var sequence: UInt64
+    /// The metadata sequence that this run found on its disk: an older copy that was put back shows here, although its
+    /// start raised the start number again.
+    package var foundSequence: UInt64
 
     package init(
         node: NodeID, instance: InstanceID, volume: VolumeID, capacity: UInt64, record: Record, required: NodeSet,
         current: Generation, history: [Generation], base: BitmapBase, dirtyBlocks: UInt64, unconfirmedBlocks: UInt64,
         seenInstance: InstanceID, seen: StartMark, mark: StartMark, flags: Superblock.Flags, hasDisk: Bool,
-        isPrimary: Bool, discardMyData: Bool, run: RunID, resumes: RunID, sequence: UInt64
+        isPrimary: Bool, discardMyData: Bool, run: RunID, resumes: RunID, foundSequence: UInt64
     ) {
         self.node = node
         self.instance = instance
@@ -53,7 +54,7 @@ package struct HandshakeState: Equatable, Sendable {
         self.discardMyData = discardMyData
         self.run = run
         self.resumes = resumes
-        self.sequence = sequence
+        self.foundSequence = foundSequence
     }
 
     /// Never met a peer, never promoted.

@@ -10,6 +10,9 @@ package struct Limits: Equatable, Sendable {
     package var epochBytes: UInt64 = 8 << 20
     /// Nanoseconds without writes after which an epoch is closed.
     package var epochIdle: UInt64 = 200_000_000
+    /// Nanoseconds without use after which a confirmed extent leaves the activity log, so that a crash marks only what was
+    /// in use lately.
+    package var coolAfter: UInt64 = 5_000_000_000
     /// Bytes that a resync target asks for before it has the first.
     package var resyncWindow: UInt64 = 8 << 20
     /// Requests in flight of a resync target: with the client's operations they fit the source's `peerOperations`.

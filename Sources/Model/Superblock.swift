@@ -20,11 +20,6 @@ package struct StartMark: Equatable, Sendable {
     }
 
     package static let none = StartMark(startNumber: 0, sequence: 0)
-    /// Neither ever falls over the life of a copy: a restored one is behind in its sequence although its start number rose
-    /// again.
-    package func isBehind(_ other: StartMark) -> Bool {
-        startNumber < other.startNumber || sequence < other.sequence
-    }
     package func merged(with other: StartMark) -> StartMark {
         StartMark(startNumber: max(startNumber, other.startNumber), sequence: max(sequence, other.sequence))
     }

@@ -18,6 +18,7 @@ struct ActivityLog {
         var active: UInt32 = 0
         /// Applied writes not yet confirmed.
         var unconfirmed: UInt32 = 0
+        var lastUse = MonotonicTime(nanoseconds: 0)
         /// Held for an extent, and not yet durable.
         var pending = false
         /// The next transactions record this slot.
@@ -62,21 +63,25 @@ struct ActivityLog {
 
     var capacity: Int { slots.count }
     var extents: Int { index.count }
-    var hasChanges: Bool { awaited > 0 }
+    /// Slots emptied only because their extents cooled down.
+    private var cooled = 0
+    var hasChanges: Bool { awaited > 0 || cooled > 0 }
 
     func isHot(_ extent: UInt32) -> Bool { index[extent].map { !slots[Int($0)].pending } ?? false }
     func contains(_ extent: UInt32) -> Bool { index[extent] != nil }
 
     /// Holds the extent for one operation. `.full` holds nothing.
-    mutating func acquire(_ extent: UInt32) -> Acquisition {
+    mutating func acquire(_ extent: UInt32, at now: MonotonicTime) -> Acquisition {
         if let slot = index[extent] {
             slots[Int(slot)].active += 1
+            slots[Int(slot)].lastUse = now
             touch(Int32(slot))
             return slots[Int(slot)].pending ? .pending : .hot
         }
         guard let slot = free.popLast() else { return .full }
         slots[Int(slot)].extent = extent
         slots[Int(slot)].active = 1
+        slots[Int(slot)].lastUse = now
         slots[Int(slot)].pending = true
         index[extent] = slot
         pushNewest(Int32(slot))
@@ -118,7 +123,18 @@ struct ActivityLog {
         return nil
     }
 
-    func hasUnconfirmed(_ extent: UInt32) -> Bool { index[extent].map { slots[Int($0)].unconfirmed > 0 } ?? false }
+    /// The least recently used extent, if nobody uses it and it was not used since `time`.
+    func coldest(since time: MonotonicTime) -> UInt32? {
+        guard oldest >= 0 else { return nil }
+        let entry = slots[Int(oldest)]
+        guard entry.active == 0, entry.unconfirmed == 0, !entry.pending, entry.lastUse < time else { return nil }
+        return entry.extent
+    }
+
+    mutating func coolDown(_ extent: UInt32) {
+        evict(extent)
+        cooled += 1
+    }
 
     /// The extent's slot becomes free. No transaction is made for leaving alone: until the next one the extent stays in
     /// the log on disk, which is only cautious.
@@ -141,7 +157,7 @@ struct ActivityLog {
 
     /// The next transaction; nil when nothing changed or one is being written.
     mutating func makeTransaction(instance: InstanceID, sequence: UInt64, seen: PerNode<StartMark>) -> LogTransaction? {
-        guard !isWriting, awaited > 0 else { return nil }
+        guard !isWriting, hasChanges, !changed.isEmpty else { return nil }
         let taken = min(changed.count, LogTransaction.updateLimit)
         inFlight.removeAll(keepingCapacity: true)
         inFlight.append(contentsOf: changed[0..<taken])
@@ -150,6 +166,7 @@ struct ActivityLog {
             slots[Int(slot)].queued = false
             if slots[Int(slot)].pending { awaited -= 1 }
         }
+        if changed.isEmpty { cooled = 0 }
         number += 1
         isWriting = true
         let updates = inFlight.map { LogTransaction.Update(slot: $0, extent: slots[Int($0)].extent) }

@@ -291,7 +291,7 @@ extension Replica {
         if change != nil || acceptance != nil || detaching != nil || isHandshaking {
             return refusal("busy", "a record is being made", "try again in a moment")
         }
-        if !hasGoodPeer, !force {
+        if !hasGoodPeer, !force, !superblock.flags.contains(.outdated) {
             return refusal(
                 "last-copy", "no connected peer is up to date: this may be the last good copy",
                 "connect the peer first, or hablk invalidate \(configuration.volume) --force")

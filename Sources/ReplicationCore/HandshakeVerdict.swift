@@ -142,8 +142,11 @@ package struct HandshakeVerdict: Equatable, Sendable {
             && mine.hasDisk && theirs.hasDisk
     }
 
-    private static func isRolledBack(_ side: HandshakeState, rememberedBy other: HandshakeState) -> Bool {
-        other.seenInstance == side.instance && side.mark.isBehind(other.seen)
+    /// Neither number ever falls over the life of a copy, and what was told was durable before.
+    static func isRolledBack(_ side: HandshakeState, rememberedBy other: HandshakeState) -> Bool {
+        guard other.seenInstance == side.instance else { return false }
+        if side.mark.startNumber > other.seen.startNumber { return side.foundSequence < other.seen.sequence }
+        return side.mark.startNumber < other.seen.startNumber || side.mark.sequence < other.seen.sequence
     }
 
     private static func judgeDiskless(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {

@@ -17,6 +17,8 @@ struct MetadataWriter {
     /// Of this copy: the next write of superblock or log takes one more.
     var sequence: UInt64 = 0
     var durableSequence: UInt64 = 0
+    /// What was on disk when this run took it.
+    var foundSequence: UInt64 = 0
     var logImage: LogTransaction?
     /// The log's block now in flight bears this sequence.
     var logSequence: UInt64 = 0
@@ -74,6 +76,7 @@ extension Replica {
         }
         self.metadata = MetadataWriter()
         self.metadata.sequence = max(superblock.sequence, metadata.log.lastSequence)
+        self.metadata.foundSequence = self.metadata.sequence
         let isLogEmpty = !metadata.log.damaged && !metadata.log.table.contains { $0 != nil }
         let isClean = superblock.flags.contains(.clean)
         log = ActivityLog(slots: superblock.logExtents, replay: isClean ? emptied(metadata.log) : metadata.log)

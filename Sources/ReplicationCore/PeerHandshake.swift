@@ -29,7 +29,7 @@ extension Replica {
             unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance, seen: slot.seen, mark: mark,
             flags: superblock.flags, hasDisk: hasDisk, isPrimary: role == .primary,
             discardMyData: self[peer: node].discardMine && role != .primary, run: run,
-            resumes: self[peer: node].resumableRun, sequence: sequence)
+            resumes: self[peer: node].resumableRun, foundSequence: metadata.foundSequence)
     }
 
     mutating func stateTold(_ state: HandshakeState, by node: NodeID) {
@@ -247,6 +247,13 @@ extension Replica {
         if verdict.rule == .splitBrain {
             words += ": here \(describe(superblock.current)), \(marked(toward: node)) written since; "
             words += "there \(describe(theirs.current)), \(theirs.dirtyBlocks * Geometry.blockSize) bytes written since"
+        }
+        if verdict.rule == .rolledBack, hasDisk, let mine = self[peer: node].mine,
+            HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs), !superblock.flags.contains(.outdated)
+        {
+            words += "; it is this one"
+            superblock.flags.insert(.outdated)
+            persistSuperblock()
         }
         setReason(node, verdict.rule.reason, words)
         note(.error, "handshake", "\(verdict.rule.reason): \(words)", peer: node)

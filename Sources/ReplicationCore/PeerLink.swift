@@ -219,12 +219,17 @@ extension Replica {
         if role == .primary, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
             consider(rounds.lastWrite + configuration.limits.epochIdle)
         }
+        if hasDisk, log.extents > 0 { consider(nextCooling) }
         considerCommands(consider)
         return deadline
     }
 
     mutating func tick() {
         for node in others { tick(node) }
+        if now >= nextCooling {
+            nextCooling = now + configuration.limits.coolAfter / 4
+            coolLog()
+        }
         if role == .primary, !unconfirmed.isEmpty, rounds.current == nil,
             now >= rounds.lastWrite + configuration.limits.epochIdle
         {

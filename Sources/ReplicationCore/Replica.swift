@@ -65,6 +65,7 @@ package struct Replica {
     var log: ActivityLog
     var bitmaps: [DirtyBitmap]
     var flushes = LocalFlushes()
+    var nextCooling = MonotonicTime(nanoseconds: 0)
     /// Disk operations not yet answered.
     var outstanding = 0
     /// `detach`: write everything back, then let the disk go.

@@ -8,7 +8,7 @@ extension Replica {
         if table[slot].holdsExtent {
             if log.isHot(table[slot].range.extent) { return true }
         } else {
-            switch log.acquire(table[slot].range.extent) {
+            switch log.acquire(table[slot].range.extent, at: now) {
             case .hot:
                 table[slot].holdsExtent = true
                 return true
@@ -86,8 +86,8 @@ extension Replica {
                 logQueue.append(slot)
                 continue
             }
-            var acquisition = log.acquire(table[slot].range.extent)
-            if acquisition == .full, makeRoom() { acquisition = log.acquire(table[slot].range.extent) }
+            var acquisition = log.acquire(table[slot].range.extent, at: now)
+            if acquisition == .full, makeRoom() { acquisition = log.acquire(table[slot].range.extent, at: now) }
             switch acquisition {
             case .hot:
                 table[slot].holdsExtent = true
@@ -128,6 +128,23 @@ extension Replica {
             attention = true
         }
         return false
+    }
+
+    /// Extents that were not used for a while leave, some at each tick: what a crash marks is what was in use lately.
+    mutating func coolLog() {
+        guard hasDisk, logQueue.isEmpty, !log.isWriting, detaching == nil, stopping == nil else { return }
+        let limit = configuration.limits.coolAfter
+        guard now.nanoseconds > limit else { return }
+        let time = MonotonicTime(nanoseconds: now.nanoseconds - limit)
+        for _ in 0..<LogTransaction.updateLimit {
+            guard let extent = log.coldest(since: time) else { return }
+            guard arePagesWritten(extent) else {
+                writePages(of: extent)
+                return
+            }
+            log.coolDown(extent)
+            attention = true
+        }
     }
 
     private func arePagesWritten(_ extent: UInt32) -> Bool {

@@ -58,7 +58,7 @@ struct SeededDice: RandomNumberGenerator {
             required: NodeSet(rawValue: UInt8(pick(256))), current: generation(), history: history(), base: base(),
             dirtyBlocks: below(1 << 38), unconfirmedBlocks: below(1 << 38), seenInstance: identity(), seen: mark(),
             mark: mark(), flags: Superblock.Flags(rawValue: UInt8(pick(16))), hasDisk: flip(), isPrimary: flip(),
-            discardMyData: flip(), run: identity(), resumes: identity(), sequence: counter())
+            discardMyData: flip(), run: identity(), resumes: identity(), foundSequence: counter())
     }
 
     /// Whole blocks, at most `longest` bytes, within one extent.
