@@ -23,7 +23,7 @@ func copyState(of node: NodeID, _ change: (inout HandshakeState) -> Void = { _ i
         required: NodeSet(alpha, beta), current: generation(9), history: [generation(8), generation(7)], base: .inStep,
         dirtyBlocks: 0, unconfirmedBlocks: 0, seenInstance: instance(of: other),
         seen: StartMark(startNumber: 3, sequence: 100), mark: StartMark(startNumber: 3, sequence: 100), flags: [],
-        hasDisk: true, isPrimary: false, discardMyData: false, run: run(of: node), resumes: .none, sequence: 0)
+        hasDisk: true, isPrimary: false, discardMyData: false, run: run(of: node), resumes: .none, foundSequence: 100)
     change(&state)
     return state
 }

@@ -147,6 +147,15 @@ import Testing
         #expect(bench.messages(since: start).contains(.chosen(proposal.record.number)))
     }
 
+    @Test func `what two copies write together is never generation zero, which says that there is nothing`() {
+        for node in [alpha, beta] {
+            let bench = Bench.established(node)
+            #expect(bench.stable.current.id != .zero)
+            #expect(bench.stable.history.map(\.id) == [.zero])
+            #expect(bench.stable.record.generation == bench.stable.current.id)
+        }
+    }
+
     @Test func `a refusal of the peer ends the attempt or begins the handshake anew`() throws {
         let primary = Bench.established(alpha)
         let refused = primary.promote()

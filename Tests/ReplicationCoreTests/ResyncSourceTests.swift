@@ -111,6 +111,17 @@ import Testing
         #expect(bench.core.isMarked(block: 5, toward: beta))
     }
 
+    @Test func `a flush of the target takes back the marks of the pulls that it names, and of no others`() {
+        let bench = source()
+        bench.hear(.pull(id: 1, range: ByteRange(blocks: 5..<6)))
+        bench.hear(.pull(id: 2, range: ByteRange(blocks: 9..<10)))
+        bench.hear(.resyncFlushed(pulls: 1, writes: 0))
+        #expect(!bench.core.isMarked(block: 5, toward: beta))
+        #expect(bench.core.isMarked(block: 9, toward: beta))
+        bench.hear(.resyncFlushed(pulls: 2, writes: 0))
+        #expect(!bench.core.isMarked(block: 9, toward: beta))
+    }
+
     @Test func `a block that was pulled and written again stays marked until the write is flushed`() {
         let bench = source()
         bench.hear(.pull(id: 1, range: ByteRange(blocks: 5..<6)))

@@ -84,6 +84,7 @@ import Testing
         bench.hear(.bitmapEnd)
         bench.held = [.flush]
         deliverAll(bench)
+        bench.pass(milliseconds: 1)
         #expect(bench.core.isMarked(block: 10, toward: alpha))
         #expect(!bench.messages().contains { if case .resyncFlushed = $0 { true } else { false } })
         bench.letGo(.flush)

@@ -24,12 +24,13 @@ import Testing
         let bench = Bench.primary()
         bench.held = [.log]
         bench.ask(0, .write, block: 3 * 1024)
+        bench.ask(1, .write, block: 3 * 1024 + 1)
         #expect(bench.frames().isEmpty)
         #expect(bench.position(of: .writing(ByteRange(blocks: 3072..<3073))) == nil)
         bench.letGo(.log)
         let logged = try #require(bench.position(of: .logged([3])))
         #expect(try logged < #require(bench.position(of: .writing(ByteRange(blocks: 3072..<3073)))))
-        #expect(bench.frames() == [1])
+        #expect(bench.frames() == [1, 2])
     }
 
     @Test func `a stranger's or a repeated answer counts for nothing`() {
@@ -164,6 +165,27 @@ import Testing
         #expect(bench.stable.record.inStep == NodeSet(alpha))
         #expect(bench.stable.current.id != before.current.id)
         #expect(bench.core.isMarked(block: 5, toward: beta))
+        bench.expectNothingLeft()
+    }
+
+    @Test func `while a record that loses a copy is undecided, nothing is answered, nor begun`() {
+        let bench = Bench.primary()
+        bench.ask(0, .write, block: 5)
+        bench.ask(1, .write, block: 6)
+        bench.completeWrite(2, block: 7)
+        bench.ask(3, .flush)
+        let round = flushRound(bench)
+        bench.held = [.superblock]
+        bench.hear(.written(sequence: 1, succeeded: false))
+        let frames = bench.frames()
+        bench.hear(.written(sequence: 2, succeeded: true))
+        bench.hear(.flushed(round: round, succeeded: true, mark: .none))
+        bench.ask(4, .write, block: 8)
+        #expect([0, 1, 3, 4].allSatisfy { bench.reply(to: $0) == nil })
+        bench.letGo(.superblock)
+        #expect([0, 1, 3, 4].allSatisfy { bench.reply(to: $0) == .done })
+        #expect(bench.frames() == frames)
+        #expect(bench.core.isMarked(block: 8, toward: beta))
         bench.expectNothingLeft()
     }
 
