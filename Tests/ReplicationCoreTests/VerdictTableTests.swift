@@ -124,8 +124,19 @@ import Testing
             let restored = copyState(of: beta) { $0.mark = mark }
             #expect(judge(remembering, restored) == .init(.parted, because: .rolledBack), "\(mark)")
         }
+        // Restored, then busy: what its run found on the disk gives it away.
+        let busy = copyState(of: beta) {
+            $0.mark = StartMark(startNumber: 9, sequence: 300)
+            $0.foundSequence = 100
+        }
+        #expect(judge(remembering, busy) == .init(.parted, because: .rolledBack))
         let honest = copyState(of: beta) { $0.mark = StartMark(startNumber: 8, sequence: 200) }
         #expect(judge(remembering, honest).outcome == .inSync)
+        let restarted = copyState(of: beta) {
+            $0.mark = StartMark(startNumber: 9, sequence: 201)
+            $0.foundSequence = 200
+        }
+        #expect(judge(remembering, restarted).outcome == .inSync)
         let replaced = copyState(of: beta) {
             $0.instance = InstanceID(rawValue: 600)
             $0.mark = StartMark(startNumber: 1, sequence: 1)
