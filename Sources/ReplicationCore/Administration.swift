@@ -249,7 +249,11 @@ extension Replica {
             refuse(
                 id, "connected-to-primary", "a primary is connected and keeps this copy in step",
                 "hablk disconnect \(configuration.volume) first")
-        } else if required == NodeSet(me) || superblock.record.isEmpty, !force {
+        } else if others.contains(where: { self[peer: $0].relation == .established }) {
+            refuse(
+                id, "in-step", "a connected peer keeps this copy in step",
+                "hablk disconnect \(configuration.volume) first")
+        } else if superblock.record.inStep == NodeSet(me) || superblock.record.isEmpty, !force {
             refuse(
                 id, "last-copy", "this is the last good copy", "hablk outdate \(configuration.volume) --force")
         } else {

@@ -56,7 +56,9 @@ extension Replica {
         var lost = NodeSet()
         for node in others where required.contains(node) {
             let peer = self[peer: node]
-            if peer.isCutOff, !peer.receivesWrites, peer.handshake != .exchanging { lost.insert(node) }
+            // One whose record is being made is on its way back; it has the cut-off time for that.
+            let isReturning = peer.handshake == .exchanging || peer.relation == .establishing
+            if peer.isCutOff, !peer.receivesWrites, !isReturning { lost.insert(node) }
         }
         return lost
     }
@@ -370,6 +372,9 @@ extension Replica {
         dropLegs(to: node)
         dropFromRound(node)
         note(.warning, "replication", "left behind: goes on without it", peer: node)
+        if self[peer: node].relation == .establishing || self[peer: node].relation == .established {
+            restartSession(node, "left behind")
+        }
     }
 
     private mutating func selfLeft() {

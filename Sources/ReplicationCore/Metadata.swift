@@ -86,6 +86,8 @@ extension Replica {
             superblock.flags.insert(.suspect)
             note(.warning, "disk", "this copy may have lost its cache at the last power loss: suspect until a peer vouches")
         }
+        // What an earlier run wrote may be in a cache still: its extents stay in the log until a flush of this run.
+        replayFlush = isClean || isLogEmpty ? 0 : requestFlush()
         superblock.flags.remove(.clean)
         superblock.bootID = metadata.bootID
         superblock.startNumber += 1

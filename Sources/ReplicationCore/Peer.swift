@@ -99,6 +99,14 @@ struct ResyncSource {
         var range: ByteRange
     }
 
+    struct Flushed {
+        var pulls: UInt64
+        var writes: UInt64
+        var localFlush: UInt64
+    }
+
+    /// Flushes the target told of that wait for one of this copy's own.
+    var flushed: [Flushed] = []
     var totalBlocks: UInt64 = 0
     var pulledBytes: UInt64 = 0
     var began = MonotonicTime(nanoseconds: 0)

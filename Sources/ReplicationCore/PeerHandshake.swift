@@ -167,7 +167,10 @@ extension Replica {
     /// else the lower node.
     private mutating func beginEstablishing(_ node: NodeID, _ theirs: HandshakeState) {
         self[peer: node].relation = .establishing
-        guard let mine = self[peer: node].mine else { return }
+        guard let mine = self[peer: node].mine, self[bitmap: node].count == 0, unconfirmed.isEmpty else {
+            restartSession(node, "blocks were written meanwhile")
+            return
+        }
         let leads: Bool
         if mine.isPrimary != theirs.isPrimary {
             leads = mine.isPrimary

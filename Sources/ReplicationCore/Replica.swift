@@ -65,6 +65,8 @@ package struct Replica {
     var log: ActivityLog
     var bitmaps: [DirtyBitmap]
     var flushes = LocalFlushes()
+    /// The flush before which replayed extents do not leave the log.
+    var replayFlush: UInt64 = 0
     var nextCooling = MonotonicTime(nanoseconds: 0)
     /// Disk operations not yet answered.
     var outstanding = 0

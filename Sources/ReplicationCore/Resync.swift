@@ -10,7 +10,9 @@ extension Replica {
         for node in others {
             switch self[peer: node].relation {
             case .sourcePreparing(let everything): prepareSource(node, everything: everything)
-            case .source: offerJoinIfComplete(node)
+            case .source:
+                clearFlushed(node)
+                offerJoinIfComplete(node)
             case .target: pull(from: node)
             default: break
             }
@@ -83,13 +85,24 @@ extension Replica {
 
     /// Bits go only when a flush of the target covers the block; frames sent after that flush keep theirs.
     mutating func resyncFlushed(pulls: UInt64, writes: UInt64, by node: NodeID) {
-        guard self[peer: node].relation == .source else { return }
-        for pull in self[peer: node].source.pulls where pull.id <= pulls {
-            self[bitmap: node].clear(pull.range.blocks)
+        guard self[peer: node].relation == .source, hasDisk else { return }
+        self[peer: node].source.flushed.append(
+            ResyncSource.Flushed(pulls: pulls, writes: writes, localFlush: requestFlush()))
+        attention = true
+    }
+
+    /// What the target has stable may be in this copy's cache only: were a power loss to take it here, nothing would name
+    /// the block. So this copy flushes too before a bit goes.
+    private mutating func clearFlushed(_ node: NodeID) {
+        while let flushed = self[peer: node].source.flushed.first, isFlushed(flushed.localFlush) {
+            self[peer: node].source.flushed.removeFirst()
+            for pull in self[peer: node].source.pulls where pull.id <= flushed.pulls {
+                self[bitmap: node].clear(pull.range.blocks)
+            }
+            self[peer: node].source.pulls.removeAll { $0.id <= flushed.pulls }
+            clearFlushedFrames(through: flushed.writes, at: node)
+            noteStatus()
         }
-        self[peer: node].source.pulls.removeAll { $0.id <= pulls }
-        clearFlushedFrames(through: writes, at: node)
-        noteStatus()
     }
 
     mutating func resyncCompleted(by node: NodeID) {

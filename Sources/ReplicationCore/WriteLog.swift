@@ -148,6 +148,7 @@ extension Replica {
     }
 
     private func arePagesWritten(_ extent: UInt32) -> Bool {
+        guard isFlushed(replayFlush) else { return false }
         let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
         for node in others where !self[bitmap: node].isWritten(page: page) { return false }
         return true
