@@ -14,12 +14,16 @@ extension Cluster {
         case .replug(let side): replug(index, side, isGivenUp)
         case .both(let side, let first, let second): both(index, side, first, second, isGivenUp)
         }
-        if !tasks[index].isOver { heap.push(.task(index), at: now + 20_000_000 + administratorRandom.below(40_000_000)) }
+        if !tasks[index].isOver {
+            heap.push(.task(index), at: now + 20_000_000 + administratorRandom.below(40_000_000))
+        }
     }
 
     /// The answer to the task's command: nil while there is none; a process that died answers nothing any more.
     private func answer(_ index: Int, _ node: SimulatedNode) -> (isThere: Bool, isDone: Bool) {
-        guard let command = tasks[index].command, node.incarnation == tasks[index].incarnation else { return (true, false) }
+        guard let command = tasks[index].command, node.incarnation == tasks[index].incarnation else {
+            return (true, false)
+        }
         guard let outcome = node.outcomes[command] else { return (false, false) }
         if case .done = outcome { return (true, true) }
         return (true, false)

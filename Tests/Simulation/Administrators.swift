@@ -82,7 +82,9 @@ extension Cluster {
             guard node.isPrimary else { return }
             ask(node, .invalidate(peer: peer, force: false, deadline: deadline(node)))
         default:
-            ask(node, .resyncRate(administratorRandom.chance(1, in: 2) ? nil : administratorRandom.within(1 << 20...1 << 26)))
+            ask(
+                node,
+                .resyncRate(administratorRandom.chance(1, in: 2) ? nil : administratorRandom.within(1 << 20...1 << 26)))
         }
     }
 
@@ -122,10 +124,17 @@ extension Cluster {
             mustEnd = node.globalTime(deadline) + 30_000_000_000
         default: break
         }
-        if let copy = copyGivenAway(by: command, at: node) { oracle.gaveAway(copy) }
-        node.commands.append(SimulatedNode.PendingCommand(id: CommandID(rawValue: id), command: command, mustEnd: mustEnd))
+        var pending = SimulatedNode.PendingCommand(id: CommandID(rawValue: id), command: command, mustEnd: mustEnd)
+        if let copy = copyGivenAway(by: command, at: node) { pending.givesAway = oracle.gaveAway(copy) ? nil : copy }
+        node.commands.append(pending)
         deliver(.command(CommandID(rawValue: id), command), to: node)
         return id
+    }
+
+    private func isGivenAwayElsewhere(_ copy: Int) -> Bool {
+        nodes.contains { node in
+            node.commands.contains { $0.command.flatMap { copyGivenAway(by: $0, at: node) } == copy }
+        }
     }
 
     private func copyGivenAway(by command: Command, at node: SimulatedNode) -> Int? {
@@ -138,7 +147,9 @@ extension Cluster {
 
     /// Two copies that never met must not both be founded: they would be two volumes for ever.
     private func mayBeAsked(_ node: SimulatedNode, _ command: Command) -> Bool {
-        guard case .promote = command, let live = node.live, live.core.pointee.durableState.record.isEmpty else { return true }
+        guard case .promote = command, let live = node.live, live.core.pointee.durableState.record.isEmpty else {
+            return true
+        }
         if let founder { return founder == node.side }
         guard MetadataBytes.isEmpty(nodes[1 - node.side], layout: layout) else { return false }
         founder = node.side
@@ -151,18 +162,16 @@ extension Cluster {
         }
         let pending = node.commands.remove(at: index)
         node.outcomes[id.rawValue] = outcome
-        if case .refused = outcome, let command = pending.command, let copy = copyGivenAway(by: command, at: node),
-            !nodes.contains(where: { node in node.commands.contains { $0.command.map { copyGivenAway(by: $0, at: node) == copy } ?? false } })
-        {
-            oracle.keeps(copy)
-        }
+        if case .refused = outcome, let copy = pending.givesAway, !isGivenAwayElsewhere(copy) { oracle.keeps(copy) }
         if case .promote(let force, let fenced, _, _) = pending.command { node.lastPromotion.append((force, fenced)) }
     }
 
     /// `attach`: the same reading as at a start.
     func attach(_ node: SimulatedNode) -> UInt32? {
         guard node.isUp, !node.isPaused, !node.usesDisk, !node.disk.hasOperations else { return nil }
-        guard case .success(let metadata) = MetadataBytes.load(node, layout: layout, repairing: true) else { return nil }
+        guard case .success(let metadata) = MetadataBytes.load(node, layout: layout, repairing: true) else {
+            return nil
+        }
         let id = node.nextCommand
         node.nextCommand += 1
         node.commands.append(

@@ -74,7 +74,8 @@ package final class Cluster {
                 tickets: options.limits.clientOperations)
             nodes.append(node)
             MetadataBytes.create(
-                on: node, layout: layout, options: options, instance: InstanceID(rawValue: nodeRandoms[side].next() | 1))
+                on: node, layout: layout, options: options, instance: InstanceID(rawValue: nodeRandoms[side].next() | 1)
+            )
         }
         oracle = Oracle(sectors: options.sectors, disks: self)
     }
@@ -96,7 +97,7 @@ package final class Cluster {
             step += 1
             happens(entry.happening)
             if let watched = options.watched { watch(watched) }
-            if step > 1_500_000 { oracle.fail(.liveness, "I7", "a million and a half steps and no end") }
+            if step > 4_000_000 { oracle.fail(.liveness, "I7", "four million steps and no end") }
         }
         return oracle.violation
     }
@@ -107,7 +108,8 @@ package final class Cluster {
             guard seen != node.watched else { continue }
             node.watched = seen
             trace.add(
-                now, node.side, "sector", "\(sector): \(WriteValue.describe(seen.0)), stable \(WriteValue.describe(seen.1))")
+                now, node.side, "sector",
+                "\(sector): \(WriteValue.describe(seen.0)), stable \(WriteValue.describe(seen.1))")
         }
     }
 
@@ -173,7 +175,7 @@ package final class Cluster {
         if node.stopsNow { return finishStop(node) }
         let before = node.glimpse
         node.glimpse = live.core.pointee.glimpse()
-        oracle.requires(node.side, node.glimpse.required)
+        oracle.requires(node.side, node.glimpse.required, inStep: node.glimpse.inStep)
         if node.glimpse.isPrimary, !before.isPrimary { promoted(node, live, before) }
         node.lastPromotion = []
         if let deadline = node.glimpse.deadline { scheduleTick(node, deadline) }
@@ -208,10 +210,11 @@ package final class Cluster {
 
     private func promoted(_ node: SimulatedNode, _ live: LiveReplica, _ before: Glimpse) {
         if trace.isOn { trace.add(now, node.side, "oracle", "is primary now") }
-        let promotions = node.commands.compactMap { pending -> (force: Bool, fenced: NodeID?)? in
-            guard case .promote(let force, let fenced, _, _) = pending.command else { return nil }
-            return (force, fenced)
-        } + node.lastPromotion
+        let promotions =
+            node.commands.compactMap { pending -> (force: Bool, fenced: NodeID?)? in
+                guard case .promote(let force, let fenced, _, _) = pending.command else { return nil }
+                return (force, fenced)
+            } + node.lastPromotion
         guard node.usesDisk, node.glimpse.required.contains(node.id) else { return }
         oracle.promoted(
             node.side,

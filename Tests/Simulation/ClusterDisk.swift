@@ -10,7 +10,9 @@ extension Cluster {
         switch effect {
         case .readData(let id, let range, let buffer, let detectZeroes):
             guard check(range, buffer, node) else { return }
-            submit(.read(id, sector: sector(range.offset), count: sectors(range), buffer, detectZeroes: detectZeroes), node)
+            submit(
+                .read(id, sector: sector(range.offset), count: sectors(range), buffer, detectZeroes: detectZeroes), node
+            )
         case .fillEdges(let id, let exact, let buffer):
             guard check(exact.widenedToBlocks, buffer, node) else { return }
             submit(.fill(id, exact: exact, buffer), node)
@@ -18,7 +20,9 @@ extension Cluster {
             guard check(range, buffer, node) else { return }
             let values = Array(node.buffers.sectors(of: buffer).prefix(sectors(range)))
             if let hole = values.firstIndex(of: BufferStore.poison) {
-                oracle.fail("I7", "node \(node.side) writes sector \(sector(range.offset) + hole) from a buffer never filled there")
+                oracle.fail(
+                    "I7",
+                    "node \(node.side) writes sector \(sector(range.offset) + hole) from a buffer never filled there")
             }
             submit(.write(id, sector: sector(range.offset), count: sectors(range), values: values, buffer), node)
         case .zeroData(let id, let range, _):
@@ -69,7 +73,8 @@ extension Cluster {
         let side = node.side
         switch operation.deed {
         case .read(let id, let sector, let count, let buffer, let detectZeroes):
-            let values = options.planted == .staleRead
+            let values =
+                options.planted == .staleRead
                 ? node.disk.stable[sector..<sector + count] : copies.current[side][sector..<sector + count]
             if !fails { node.buffers.fill(buffer, from: 0, with: values) }
             let isZero = detectZeroes && values.allSatisfy { $0 == 0 }
@@ -173,7 +178,8 @@ extension Cluster {
     private func releaseBuffer(_ buffer: BufferID, _ node: SimulatedNode) {
         switch node.buffers.owner(of: buffer) {
         case .free: oracle.fail("I7", "node \(node.side) released buffer \(buffer.index) twice")
-        case .clientRead: oracle.fail("I7", "node \(node.side) released buffer \(buffer.index) of a read that it answers")
+        case .clientRead:
+            oracle.fail("I7", "node \(node.side) released buffer \(buffer.index) of a read that it answers")
         case .clientWrite, .payload, .taken:
             if node.buffers.isInUse(buffer) {
                 return oracle.fail("I7", "node \(node.side) released buffer \(buffer.index) while its disk uses it")

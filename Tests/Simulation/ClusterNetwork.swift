@@ -162,7 +162,9 @@ extension Cluster {
         for toward in 0...1 where !network[index].ended[toward] {
             let waiting = network[index].lanes[toward].waiting
             network[index].lanes[toward].dropTail(keeping: networkRandom.below(waiting + 1))
-            put(.closed(reason), index, toward: toward, after: networkRandom.skewed(mean: options.timing.pingTimeout / 2))
+            put(
+                .closed(reason), index, toward: toward,
+                after: networkRandom.skewed(mean: options.timing.pingTimeout / 2))
         }
     }
 

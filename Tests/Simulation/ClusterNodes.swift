@@ -23,13 +23,15 @@ extension Cluster {
         node.run = RunID(rawValue: nodeRandoms[node.side].next() | 1)
         node.usesDisk = true
         node.durable = nil
-        oracle.requires(node.side, metadata.superblock.required, started: true)
+        oracle.requires(
+            node.side, metadata.superblock.required, inStep: metadata.superblock.record.inStep, started: true)
         if trace.isOn {
             let hot = metadata.log.table.compactMap { $0 }
             trace.add(
                 now, node.side, "start",
                 "\(TraceText.of(metadata.superblock.record)) required \(metadata.superblock.required) current "
-                    + "\(TraceText.short(metadata.superblock.current.id)) flags \(metadata.superblock.flags.rawValue) hot \(hot)")
+                    + "\(TraceText.short(metadata.superblock.current.id)) flags \(metadata.superblock.flags.rawValue) hot \(hot)"
+            )
         }
         var limits = options.limits
         limits.logRingBlocks = layout.logBlocks
@@ -79,7 +81,8 @@ extension Cluster {
         node.stopsNow = false
         if node.disk.hasOperations { oracle.fail("I7", "node \(node.side) stopped with operations at its disk") }
         for pending in node.commands where pending.command != .stop {
-            oracle.fail("I7", "node \(node.side) stopped without an answer to \(pending.command.map { "\($0)" } ?? "attach")")
+            oracle.fail(
+                "I7", "node \(node.side) stopped without an answer to \(pending.command.map { "\($0)" } ?? "attach")")
         }
         checkNothingHeld(node)
         dropSessions(of: node.side, silently: false)
@@ -105,7 +108,9 @@ extension Cluster {
 
     func checkNothingHeld(_ node: SimulatedNode) {
         for case let operation? in node.operations {
-            oracle.fail(phase == .liveness ? .liveness : .safety, "I7", "node \(node.side) never answered \(operation.description)")
+            oracle.fail(
+                phase == .liveness ? .liveness : .safety, "I7",
+                "node \(node.side) never answered \(operation.description)")
         }
         if node.buffers.outstanding > 0 {
             oracle.fail("I7", "node \(node.side) never released \(node.buffers.outstanding) buffers")

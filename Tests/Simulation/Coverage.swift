@@ -53,7 +53,8 @@ extension Cluster {
             return DurableView(
                 LoadedMetadata(
                     superblock: Superblock(
-                        node: node.id, instance: .none, size: options.size, logExtents: options.logExtents, zeroes: false),
+                        node: node.id, instance: .none, size: options.size, logExtents: options.logExtents,
+                        zeroes: false),
                     log: LogReplay(
                         table: [], lastNumber: 0, lastSequence: 0, seen: PerNode(repeating: .none), damaged: true),
                     bitmaps: [], bootID: (0, 0)))
@@ -78,7 +79,8 @@ extension Cluster {
                     if views[0].covers(block: UInt64(block)) || views[1].covers(block: UInt64(block)) { continue }
                     guard let reason = missing(views[0].superblock, views[1].superblock) else { return }
                     return oracle.fail(
-                        "I11", "node \(node.side) writes block \(block), which no durable log or bitmap would name, \(reason)")
+                        "I11",
+                        "node \(node.side) writes block \(block), which no durable log or bitmap would name, \(reason)")
                 }
             }
         }
@@ -98,7 +100,9 @@ extension Cluster {
     }
 
     private func onlyBits(_ one: Superblock, _ other: Superblock) -> String? {
-        guard case .everything(let instance) = one.peers[other.node].base, instance == other.instance else { return nil }
+        guard case .everything(let instance) = one.peers[other.node].base, instance == other.instance else {
+            return nil
+        }
         return "and node \(one.node.rawValue) believes to have marked everything"
     }
 

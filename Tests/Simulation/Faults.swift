@@ -67,7 +67,9 @@ extension Cluster {
             diskRandoms[node.side].chance(1, in: 400)
         else { return false }
         let other = nodes[1 - node.side]
-        guard other.isUp, !other.isPaused, other.usesDisk, other.glimpse.isInStep, node.glimpse.isInStep, network.isWhole else { return false }
+        guard other.isUp, !other.isPaused, other.usesDisk, other.glimpse.isInStep, node.glimpse.isInStep,
+            network.isWhole
+        else { return false }
         errorsLeft -= 1
         if trace.isOn { trace.add(now, node.side, "fault", "this operation fails: \(deed.kindName)") }
         return true

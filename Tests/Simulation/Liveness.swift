@@ -83,13 +83,17 @@ extension Cluster {
         servePrimary()
     }
 
-    private func status(_ node: SimulatedNode) -> VolumeStatus? { node.live?.core.pointee.status(at: node.localTime(now)) }
+    private func status(_ node: SimulatedNode) -> VolumeStatus? {
+        node.live?.core.pointee.status(at: node.localTime(now))
+    }
 
     private func isWaiting(_ node: SimulatedNode) -> Bool { !node.commands.isEmpty }
 
     /// Both sides say why they are parted; then one gives its data away.
     private func healParting() -> Bool {
-        guard let first = status(nodes[0])?.peers.first, let second = status(nodes[1])?.peers.first else { return false }
+        guard let first = status(nodes[0])?.peers.first, let second = status(nodes[1])?.peers.first else {
+            return false
+        }
         guard first.connection == .standalone || second.connection == .standalone else {
             liveness.splitBrainSeenAt = nil
             return false
@@ -99,7 +103,10 @@ extension Cluster {
         let parted = reasons.map { reason in reason.map { parting.contains($0) } ?? false }
         if !parted[0], !parted[1] {
             for node in nodes where !isWaiting(node) {
-                ask(node, .connect(peer: nil, discardMyData: false, dryRun: false, deadline: node.localTime(now + 5_000_000_000)))
+                ask(
+                    node,
+                    .connect(
+                        peer: nil, discardMyData: false, dryRun: false, deadline: node.localTime(now + 5_000_000_000)))
             }
             return false
         }
@@ -109,7 +116,9 @@ extension Cluster {
         liveness.splitBrainSeenAt = seen
         guard parted[0], parted[1] else {
             if now > seen + 30_000_000_000, liveness.loser == nil {
-                oracle.fail(.liveness, "I8", "only one side says that they are parted: \(reasons[0] ?? "-") / \(reasons[1] ?? "-")")
+                oracle.fail(
+                    .liveness, "I8",
+                    "only one side says that they are parted: \(reasons[0] ?? "-") / \(reasons[1] ?? "-")")
             }
             guard liveness.loser == nil else {
                 giveAway()
@@ -118,7 +127,11 @@ extension Cluster {
             // The other side learns it at the next meeting.
             let ignorant = nodes[parted[0] ? 1 : 0]
             if !isWaiting(ignorant) {
-                ask(ignorant, .connect(peer: nil, discardMyData: false, dryRun: false, deadline: ignorant.localTime(now + 5_000_000_000)))
+                ask(
+                    ignorant,
+                    .connect(
+                        peer: nil, discardMyData: false, dryRun: false,
+                        deadline: ignorant.localTime(now + 5_000_000_000)))
             }
             return true
         }
@@ -144,7 +157,9 @@ extension Cluster {
         if node.isPrimary {
             ask(node, .demote(force: true, deadline: node.localTime(now + 10_000_000_000)))
         } else {
-            ask(node, .connect(peer: nil, discardMyData: true, dryRun: false, deadline: node.localTime(now + 10_000_000_000)))
+            ask(
+                node,
+                .connect(peer: nil, discardMyData: true, dryRun: false, deadline: node.localTime(now + 10_000_000_000)))
         }
     }
 
@@ -199,7 +214,9 @@ extension Cluster {
         var text = "no rest in \(Self.budget / 1_000_000_000) s without faults;"
         if copies.differing.count > 0 { text += " \(copies.differing.count) blocks differ;" }
         for node in nodes {
-            for case let operation? in node.operations { text += " node \(node.side) never answered \(operation.description);" }
+            for case let operation? in node.operations {
+                text += " node \(node.side) never answered \(operation.description);"
+            }
             for command in node.commands {
                 text += " node \(node.side) never answered \(command.command.map { "\($0)" } ?? "attach");"
             }
@@ -208,7 +225,8 @@ extension Cluster {
                 text += " node \(node.side) is down;"
                 continue
             }
-            text += " node \(node.side): \(status.role.rawValue) \(status.disk.rawValue) in step \(status.inStep)"
+            text +=
+                " node \(node.side): \(status.role.rawValue) \(status.disk.rawValue) in step \(status.inStep)"
                 + " suspended \(status.suspended.map(\.rawValue)) suspect \(status.suspect), peer \(peer.connection.rawValue)"
                 + " \(peer.role.rawValue) \(peer.disk.rawValue) \(peer.replication?.rawValue ?? "-") out of sync"
                 + " \(peer.outOfSyncBytes) \(peer.reason ?? "-");"

@@ -10,7 +10,8 @@ enum MetadataBytes {
         do throws(LayoutError) {
             let size = try DiskLayout.externalSize(dataSize: options.size, logExtents: options.logExtents, peerSlots: 1)
             return try DiskLayout.external(
-                metadataSize: max(size, 128 * UInt64(block)), dataSize: options.size, logExtents: options.logExtents, peers: [],
+                metadataSize: max(size, 128 * UInt64(block)), dataSize: options.size, logExtents: options.logExtents,
+                peers: [],
                 peerSlots: 1)
         } catch {
             preconditionFailure("the simulator drew a volume that cannot be: \(error)")
@@ -66,7 +67,9 @@ enum MetadataBytes {
     }
 
     /// What a start of the daemon reads; a superblock that does not verify is written anew, as the daemon does.
-    static func load(_ node: SimulatedNode, layout: DiskLayout, repairing: Bool) -> Result<LoadedMetadata, MetadataError> {
+    static func load(_ node: SimulatedNode, layout: DiskLayout, repairing: Bool) -> Result<
+        LoadedMetadata, MetadataError
+    > {
         let bytes = node.disk.metadata
         let found: FoundSuperblock
         switch bytes.withUnsafeBytes({ readSuperblock($0, layout) }) {

@@ -43,6 +43,7 @@ package final class Oracle {
     /// Some record named both copies while clients were served.
     package private(set) var haveBeenInStep = false
     private var required: [NodeSet] = [NodeSet(), NodeSet()]
+    private var named: [NodeSet] = [NodeSet(), NodeSet()]
     package private(set) var acknowledgedWrites = 0
     package private(set) var checkedReads = 0
     package private(set) var promotions = 0
@@ -76,7 +77,9 @@ package final class Oracle {
         acknowledgedWrites += 1
         let members = sides(required)
         if members.count == 2 { haveBeenInStep = true }
-        if members.isEmpty { fail("I2", "\(operation.description) was acknowledged though no copy is required to have it") }
+        if members.isEmpty {
+            fail("I2", "\(operation.description) was acknowledged though no copy is required to have it")
+        }
         for member in members { checkPresence(operation, at: member, primary) }
         for member in members {
             for sector in operation.sectors {
@@ -99,12 +102,14 @@ package final class Oracle {
             let found = disks.value(member, sector)
             guard found == value else {
                 return fail(
-                    "I2", "node \(primary) acknowledged \(operation.description) while node \(member), which is in "
+                    "I2",
+                    "node \(primary) acknowledged \(operation.description) while node \(member), which is in "
                         + "step, holds \(WriteValue.describe(found)) in sector \(sector)")
             }
             guard !operation.forced || disks.stableValue(member, sector) == value else {
                 return fail(
-                    "I2", "node \(primary) acknowledged \(operation.description) while it is not stable on node \(member)")
+                    "I2",
+                    "node \(primary) acknowledged \(operation.description) while it is not stable on node \(member)")
             }
         }
     }
@@ -117,7 +122,8 @@ package final class Oracle {
                 where newest[sector] == write.write && disks.value(member, sector) == write.value(of: sector) {
                     guard disks.stableValue(member, sector) == write.value(of: sector) else {
                         return fail(
-                            "I2", "node \(primary) answered a flush while \(write.description), acknowledged before it, "
+                            "I2",
+                            "node \(primary) answered a flush while \(write.description), acknowledged before it, "
                                 + "is not stable on node \(member)")
                     }
                 }
@@ -136,11 +142,13 @@ package final class Oracle {
         for (sector, value) in zip(operation.sectors, values) {
             guard shadows[judge].read(sector, value, began: operation.began, ended: step) else {
                 return fail(
-                    "I1", "node \(primary) read \(WriteValue.describe(value)) from sector \(sector) (\(operation.description), "
+                    "I1",
+                    "node \(primary) read \(WriteValue.describe(value)) from sector \(sector) (\(operation.description), "
                         + "begun at \(operation.began)); it may hold: \(shadows[judge].describe(sector))")
             }
             // A copy that went on alone owes nothing to what is read here.
-            for member in members where member != judge && self.required[member].contains(NodeID(unchecked: UInt8(judge))) {
+            for member in members
+            where member != judge && self.required[member].contains(NodeID(unchecked: UInt8(judge))) {
                 _ = shadows[member].read(sector, value, began: operation.began, ended: step)
             }
         }
@@ -161,21 +169,37 @@ package final class Oracle {
     }
 
     /// An administrator said that the data of `copy` may be lost (discard, invalidate).
-    package func gaveAway(_ copy: Int) { givenAway[copy] = true }
-    /// The command that said so was refused.
+    /// - Returns: whether that was said before.
+    @discardableResult package func gaveAway(_ copy: Int) -> Bool {
+        defer { givenAway[copy] = true }
+        return givenAway[copy]
+    }
+    /// The only command that said so was refused.
     package func keeps(_ copy: Int) { givenAway[copy] = false }
 
-    /// What node `node` requires now. A copy that it begins to require owes from now on what this one does.
-    package func requires(_ node: Int, _ now: NodeSet, started: Bool = false) {
+    /// What node `node` requires now, and whom its record names in step. A copy that it takes in by either owes from now
+    /// on what this one does.
+    package func requires(_ node: Int, _ now: NodeSet, inStep: NodeSet, started: Bool = false) {
         let before = required[node]
+        let namedBefore = named[node]
         required[node] = now
-        if !started, sides(before).count == 2, sides(now) == [node] { wentOnAlone[node] = true }
-        guard !started, before != now, let own = NodeID(UInt8(node)), before.contains(own), now.contains(own) else { return }
+        named[node] = inStep
+        guard !started, before != now || namedBefore != inStep else { return }
+        if sides(before).count == 2, sides(now) == [node] { wentOnAlone[node] = true }
+        takesIn(node, before, now)
+        takesIn(node, namedBefore, inStep)
+    }
+
+    private func takesIn(_ node: Int, _ before: NodeSet, _ now: NodeSet) {
+        let own = NodeID(unchecked: UInt8(node))
         let other = 1 - node
-        guard sides(now).contains(other), !sides(before).contains(other) else { return }
+        guard before.contains(own), now.contains(own), sides(now).contains(other), !sides(before).contains(other) else {
+            return
+        }
         if shadows[other].aloneAcknowledgements > 0, !givenAway[other] {
             fail(
-                "I9", "node \(node) takes node \(other) in though node \(other) has acknowledged "
+                "I9",
+                "node \(node) takes node \(other) in though node \(other) has acknowledged "
                     + "\(shadows[other].aloneAcknowledgements) requests alone that no administrator gave away")
         }
         adopt(other, from: node)
@@ -222,7 +246,8 @@ package final class Oracle {
                 let value = disks.value(copy, sector)
                 if shadows[copy].settle(sector, value) { continue }
                 return fail(
-                    "I2", "node \(copy), promoted without force, holds \(WriteValue.describe(value)) in sector \(sector); "
+                    "I2",
+                    "node \(copy), promoted without force, holds \(WriteValue.describe(value)) in sector \(sector); "
                         + "it may hold: \(shadows[copy].describe(sector))")
             }
         }
@@ -245,7 +270,8 @@ package final class Oracle {
                     let value = disks.value(copy, sector)
                     if shadows[copy].read(sector, value, began: step, ended: step + 1) { continue }
                     return fail(
-                        "I2", "at rest node \(copy) holds \(WriteValue.describe(value)) in sector \(sector); it may hold: "
+                        "I2",
+                        "at rest node \(copy) holds \(WriteValue.describe(value)) in sector \(sector); it may hold: "
                             + shadows[copy].describe(sector))
                 }
             }

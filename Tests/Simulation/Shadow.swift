@@ -92,7 +92,9 @@ package struct Shadow: Sendable {
 
     private func isHidden(_ place: Int, _ index: Int, before step: UInt64) -> Bool {
         let effective = histories[place][index].effective
-        for other in histories[place] where other.live && other.began > effective && other.effective < step { return true }
+        for other in histories[place] where other.live && other.began > effective && other.effective < step {
+            return true
+        }
         return false
     }
 
@@ -102,7 +104,8 @@ package struct Shadow: Sendable {
         var found = -1
         for index in histories[place].indices
         where histories[place][index].value == value && histories[place][index].live
-            && histories[place][index].began < ended && !isHidden(place, index, before: began) {
+            && histories[place][index].began < ended && !isHidden(place, index, before: began)
+        {
             if found >= 0 { return true }  // Which of several zeroes it was cannot be told.
             found = index
         }
@@ -163,7 +166,9 @@ package struct Shadow: Sendable {
     package func describe(_ sector: Int) -> String {
         guard let place = known(sector) else { return "nothing was written there" }
         return histories[place].map { candidate in
-            let state = candidate.acknowledged != Self.never ? "acknowledged at \(candidate.acknowledged)"
+            let state =
+                candidate.acknowledged != Self.never
+                ? "acknowledged at \(candidate.acknowledged)"
                 : candidate.effective != Self.never ? "read at \(candidate.effective)" : "unacknowledged"
             return "\(WriteValue.describe(candidate.value)) begun at \(candidate.began), \(state)"
                 + (candidate.durable ? ", durable" : "") + (candidate.live ? "" : ", settled against")

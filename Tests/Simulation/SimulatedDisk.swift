@@ -155,7 +155,9 @@ final class SimulatedDisk {
 
     private func tearMetadata(_ random: inout SplitMix) {
         for slot in slots.indices {
-            guard let operation = slots[slot], case .metadata(let offset, let bytes, _) = operation.deed else { continue }
+            guard let operation = slots[slot], case .metadata(let offset, let bytes, _) = operation.deed else {
+                continue
+            }
             for atom in 0..<bytes.count / 512 where random.chance(1, in: 2) {
                 landMetadata(offset: offset + atom * 512, bytes: Array(bytes[atom * 512..<atom * 512 + 512]))
             }

@@ -136,7 +136,9 @@ enum FrameBytes {
 
     static func sectors(of payload: [UInt8]) -> [UInt64] {
         payload.withUnsafeBytes { raw in
-            (0..<raw.count / 512).map { UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 512, as: UInt64.self)) }
+            (0..<raw.count / 512).map {
+                UInt64(littleEndian: raw.loadUnaligned(fromByteOffset: $0 * 512, as: UInt64.self))
+            }
         }
     }
 }

@@ -21,6 +21,8 @@ final class LiveReplica {
 struct Glimpse {
     var isPrimary = false
     var required = NodeSet()
+    /// Of its record.
+    var inStep = NodeSet()
     var deadline: MonotonicTime?
     /// Its own record names it, or it has none yet, and it is whole.
     var isInStep = false
@@ -32,14 +34,14 @@ extension Replica {
     mutating func glimpse() -> Glimpse {
         let record = superblockRecord
         return Glimpse(
-            isPrimary: isPrimary, required: durableState.required, deadline: nextDeadline,
+            isPrimary: isPrimary, required: durableState.required, inStep: record.inStep, deadline: nextDeadline,
             isInStep: record.isInStep, hasRecord: record.exists)
     }
 
-    private var superblockRecord: (exists: Bool, isInStep: Bool) {
+    private var superblockRecord: (exists: Bool, inStep: NodeSet, isInStep: Bool) {
         let state = durableState
         let isMember = state.record.isEmpty || state.record.inStep.contains(state.node)
-        return (!state.record.isEmpty, isMember && !state.flags.contains(.inconsistent))
+        return (!state.record.isEmpty, state.record.inStep, isMember && !state.flags.contains(.inconsistent))
     }
 
     mutating func knows(_ block: UInt64, toward node: NodeID) -> Bool {
@@ -117,6 +119,8 @@ final class SimulatedNode {
         var command: Command?
         /// Simulated nanoseconds at which it must have been answered.
         var mustEnd: UInt64
+        /// The copy whose data this command was the first to give away.
+        var givesAway: Int?
     }
 
     init(side: Int, disk: SimulatedDisk, clockOffset: UInt64, bootID: (UInt64, UInt64), tickets: Int) {

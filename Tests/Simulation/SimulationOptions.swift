@@ -132,6 +132,7 @@ package struct SimulationOptions: Sendable {
         administratorGap = random.within(300_000_000...4_000_000_000)
         timing = Self.drawTiming(&random)
         limits = Self.drawLimits(&random)
+        if blocks > Geometry.blocksPerExtent { limits.resyncPiece = max(limits.resyncPiece, 64 << 10) }
         resyncRate = random.chance(1, in: 6) ? random.within(1 << 20...64 << 20) : nil
         clockOffsets = [random.within(1...1 << 40), random.within(1...1 << 40)]
         errorNode = random.below(2)

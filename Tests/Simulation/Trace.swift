@@ -45,7 +45,8 @@ enum TraceText {
 
     static func of(_ range: ByteRange) -> String {
         let blocks = range.blocks
-        return "\(blocks.lowerBound)..<\(blocks.upperBound)" + (range.isBlockAligned ? "" : " (\(range.offset)+\(range.length))")
+        return "\(blocks.lowerBound)..<\(blocks.upperBound)"
+            + (range.isBlockAligned ? "" : " (\(range.offset)+\(range.length))")
     }
 
     static func of(_ event: Event) -> String {

@@ -52,7 +52,8 @@ extension Cluster {
 
     private func submitRequest(_ node: SimulatedNode, kind: ClientRequest.Kind) {
         guard let ticket = node.operations.firstIndex(where: { $0 == nil }) else { return }
-        let range = kind == .flush ? ByteRange(offset: 0, length: 0) : drawRange(aligned: kind == .zero || kind == .trim)
+        let range =
+            kind == .flush ? ByteRange(offset: 0, length: 0) : drawRange(aligned: kind == .zero || kind == .trim)
         var operation = ClientOperation(
             ticket: UInt32(ticket), kind: kind, range: range,
             forced: kind != .read && kind != .flush && workloadRandom.chance(options.forcedShare, in: 100), buffer: nil,
@@ -64,7 +65,9 @@ extension Cluster {
         case .write:
             let buffer = node.buffers.take(.clientWrite, blocks: blocks.count)
             let first = Int(blocks.lowerBound) * 8
-            for sector in operation.sectors { node.buffers.set(buffer, sector - first, to: operation.value(of: sector)) }
+            for sector in operation.sectors {
+                node.buffers.set(buffer, sector - first, to: operation.value(of: sector))
+            }
             operation.buffer = buffer
         case .zero, .trim, .flush: break
         }
@@ -73,7 +76,8 @@ extension Cluster {
         deliver(
             .clientRequest(
                 ClientRequest(
-                    ticket: operation.ticket, kind: kind, range: range, forced: operation.forced, buffer: operation.buffer)),
+                    ticket: operation.ticket, kind: kind, range: range, forced: operation.forced,
+                    buffer: operation.buffer)),
             to: node)
     }
 
@@ -113,7 +117,9 @@ extension Cluster {
                 oracle.fail("I7", "node \(node.side) failed \(operation.description) though no disk failed")
             }
         case .notPrimary:
-            if node.isPrimary, operation.beganAt > node.closedClientsAt, node.live?.core.pointee.glimpse().isPrimary == true, node.commands.isEmpty {
+            if node.isPrimary, operation.beganAt > node.closedClientsAt,
+                node.live?.core.pointee.glimpse().isPrimary == true, node.commands.isEmpty
+            {
                 oracle.fail("I7", "node \(node.side) is primary and says that it is not, to \(operation.description)")
             }
         }

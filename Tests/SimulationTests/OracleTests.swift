@@ -170,8 +170,8 @@ struct OracleTests {
             disks.land(write, on: [0, 1])
             oracle.acknowledged(write, by: 0, required: Self.both, at: 2)
             disks.values[1] = disks.stable[1]
-            oracle.requires(0, Self.both)
-            oracle.requires(1, Self.both)
+            oracle.requires(0, Self.both, inStep: Self.both)
+            oracle.requires(1, Self.both, inStep: Self.both)
             oracle.lostPower(1)
             if othersLoss { oracle.lostPower(0) }
             oracle.promoted(1, promotion(fenced: fenced), at: 3)
@@ -189,8 +189,8 @@ struct OracleTests {
         flush.kind = .flush
         oracle.flushed(flush, by: 0, required: Self.both)
         disks.values[1][0] = 0
-        oracle.requires(0, Self.both)
-        oracle.requires(1, Self.both)
+        oracle.requires(0, Self.both, inStep: Self.both)
+        oracle.requires(1, Self.both, inStep: Self.both)
         oracle.lostPower(0)
         oracle.lostPower(1)
         oracle.promoted(1, promotion(), at: 4)
@@ -205,18 +205,20 @@ struct OracleTests {
         #expect(oracle.violation?.invariant == "I5")
     }
 
-    @Test(arguments: [true, false]) func `writes acknowledged alone are thrown away only by an administrator`(given: Bool) {
+    @Test(arguments: [true, false]) func `writes acknowledged alone are thrown away only by an administrator`(
+        given: Bool
+    ) {
         let oracle = oracle()
-        oracle.requires(0, Self.both, started: true)
-        oracle.requires(1, Self.both, started: true)
-        oracle.requires(0, Self.first)
+        oracle.requires(0, Self.both, inStep: Self.both, started: true)
+        oracle.requires(1, Self.both, inStep: Self.both, started: true)
+        oracle.requires(0, Self.first, inStep: Self.first)
         let write = write(1, at: 1)
         oracle.began(write)
         disks.land(write, on: [0])
         oracle.acknowledged(write, by: 0, required: Self.first, at: 2)
-        oracle.requires(1, NodeSet(NodeID(unchecked: 1)))
+        oracle.requires(1, NodeSet(NodeID(unchecked: 1)), inStep: NodeSet(NodeID(unchecked: 1)))
         if given { oracle.gaveAway(0) }
-        oracle.requires(1, Self.both)
+        oracle.requires(1, Self.both, inStep: Self.both)
         #expect((oracle.violation?.invariant == "I9") == !given)
     }
 

@@ -6,5 +6,18 @@ enum RegressionSeeds {
         var description: String { "\(seed): \(found)" }
     }
 
-    static let all: [Seed] = []
+    static let all: [Seed] = [
+        Seed(seed: 4, found: "a copy that began as zeroes met a line, and blocks were marked on neither side"),
+        Seed(seed: 12, found: "a promotion whose time was over asked for ticks at a time that was past, for ever"),
+        Seed(seed: 40, found: "a detach that waited kept the peer's handshake waiting, and so itself"),
+        Seed(seed: 205, found: "a stop left a promotion unanswered"),
+        Seed(seed: 251, found: "a read was answered while the disk still wrote into its buffer"),
+        Seed(seed: 388, found: "a promotion went on while its node stopped, and founded a second volume"),
+        Seed(seed: 469, found: "a diskless primary whose carrier had become primary kept its clients waiting for ever"),
+        Seed(seed: 967, found: "a bit was cleared while the source itself had not flushed the block that it gave away"),
+        Seed(seed: 979, found: "a peer was left behind between an equal verdict and the record that names both"),
+        Seed(seed: 1115, found: "an outdated copy stayed established, in step and outdated"),
+        Seed(seed: 2585, found: "a source stayed suspect, became primary, and its peer wanted to overwrite it"),
+        Seed(seed: 4135, found: "the first flush of a new primary left the peer behind that had just been found equal"),
+    ]
 }

@@ -22,7 +22,8 @@ struct Shrink {
                 changed = true
                 say("without \(name) it still fails")
             }
-            for smaller in [operations / 4, operations / 2, operations * 3 / 4, operations - 1] where smaller > 0 && smaller < operations {
+            for smaller in [operations / 4, operations / 2, operations * 3 / 4, operations - 1]
+            where smaller > 0 && smaller < operations {
                 guard outcome(faults, smaller) == failure else { continue }
                 operations = smaller
                 changed = true
@@ -39,7 +40,8 @@ struct Shrink {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
         process.arguments = [
-            "--seed", "\(seed)", "--only", faults.isEmpty ? "none" : faults.description, "--operations", "\(operations)",
+            "--seed", "\(seed)", "--only", faults.isEmpty ? "none" : faults.description, "--operations",
+            "\(operations)",
         ]
         process.environment = ProcessInfo.processInfo.environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
         let output = Pipe()

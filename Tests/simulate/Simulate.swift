@@ -18,7 +18,10 @@ import Simulation
     @Option(help: "Leave out kinds of faults, by commas.") var without: String?
     @Option(help: "Have only these kinds of faults, by commas; `none` for none.") var only: String?
     @Option(help: "Client requests, instead of what the seed drew.") var operations: Int?
-    @Option(help: "Plant a fault that must be found: lost-flush, lost-write, lost-log, lost-page, lost-superblock, stale-read.")
+    @Option(
+        help:
+            "Plant a fault that must be found: lost-flush, lost-write, lost-log, lost-page, lost-superblock, stale-read."
+    )
     var plant: String?
     @Option(help: "Show in the trace each change of this sector on both disks.") var sector: Int?
     @Flag(help: "Look for a simpler run that fails as well.") var shrink = false
@@ -42,7 +45,9 @@ import Simulation
         if let only { options.faults = try kinds(only) }
         if let without { options.faults.subtract(try kinds(without)) }
         if let plant {
-            guard let planted = PlantedFault(rawValue: plant) else { throw ValidationError("nothing called `\(plant)` can be planted") }
+            guard let planted = PlantedFault(rawValue: plant) else {
+                throw ValidationError("nothing called `\(plant)` can be planted")
+            }
             options.planted = planted
         }
         if let sector, sector < options.sectors { options.watched = sector }

@@ -123,7 +123,9 @@ final class Sweep: Sendable {
             guard now.timeIntervalSince(state.lastProgress) > 5 else { return }
             state.lastProgress = now
             let rate = Double(state.finished) / now.timeIntervalSince(began)
-            let progress = String(format: "%llu of %llu seeds, %.0f a second, %d failed\n", state.finished, count, rate, state.failed.count)
+            let progress = String(
+                format: "%llu of %llu seeds, %.0f a second, %d failed\n", state.finished, count, rate,
+                state.failed.count)
             FileHandle.standardError.write(Data(progress.utf8))
         }
     }
