@@ -26,18 +26,31 @@ package struct NBDPieces {
     private var offset: UInt64
     private let end: UInt64
 
-    /// - Parameter request: validated, with a length; one of READ, WRITE, TRIM, WRITE_ZEROES.
+    /// - Parameter request: validated. Only READ, WRITE, TRIM and WRITE_ZEROES have pieces; what others say of a range,
+    ///   nobody has looked at.
     package init(_ request: NBDRequest) {
-        offset = request.offset
-        end = request.offset + UInt64(request.length)
         switch request.command {
         case .read: kind = .read
+        case .write: kind = .write
         case .trim: kind = .trim
         // A hole reads as zeroes too, and costs nothing; NO_HOLE asks for the space.
         case .writeZeroes: kind = request.flags.contains(.noHole) ? .zero : .trim
-        default: kind = .write
+        default:
+            self = .none
+            return
         }
+        offset = request.offset
+        end = request.offset + UInt64(request.length)
     }
+
+    private init() {
+        kind = .read
+        offset = 0
+        end = 0
+    }
+
+    /// Of a request that was refused.
+    package static let none = NBDPieces()
 
     package var isAtEnd: Bool { offset == end }
     /// Bytes that no piece has taken.

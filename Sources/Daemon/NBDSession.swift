@@ -32,9 +32,11 @@ struct NBDOpenRequest {
     var head: Int32 = 0
     var held = [4 of NBDHeldPiece](repeating: NBDHeldPiece())
 
-    init(_ request: NBDRequest) {
+    /// - Parameter error: why it was refused; nothing in it can be relied on then.
+    init(_ request: NBDRequest, refusedWith error: NBDError? = nil) {
         self.request = request
-        pieces = NBDPieces(request)
+        self.error = error
+        pieces = error == nil ? NBDPieces(request) : .none
     }
 
     var isComplete: Bool { pieces.isAtEnd && outstanding == 0 }
@@ -88,11 +90,11 @@ final class NBDSession {
 
     var openRequests: Int { requests.count - freeRequests.count }
 
-    func openRequest(_ request: NBDRequest) -> Int {
+    func openRequest(_ request: NBDRequest, refusedWith error: NBDError? = nil) -> Int {
         guard let place = freeRequests.popLast() else {
             preconditionFailure("requests are counted before they are read")
         }
-        requests[Int(place)] = NBDOpenRequest(request)
+        requests[Int(place)] = NBDOpenRequest(request, refusedWith: error)
         requests[Int(place)].isFree = false
         return Int(place)
     }
@@ -198,9 +200,7 @@ extension NBDServer {
             partWhenAnswered(session, &events)
         case .close(let offence): end(session, offence.description, &events)
         case .refuse(let error, let payload):
-            session.current = session.openRequest(request)
-            session.requests[session.current].error = error
-            session.requests[session.current].pieces.takeAll()
+            session.current = session.openRequest(request, refusedWith: error)
             session.input = .discarding(payload)
         case .perform(let command):
             session.current = session.openRequest(request)
@@ -213,12 +213,8 @@ extension NBDServer {
     ) {
         let place = session.current
         switch command {
-        case .flush:
-            session.requests[place].pieces.takeAll()
-            session.input = .cutting
-        case .cache, .blockStatus, .disconnect:
-            session.requests[place].pieces.takeAll()
-            settle(session, place, &events)
+        case .flush: session.input = .cutting
+        case .cache, .blockStatus, .disconnect: settle(session, place, &events)
         case .read, .write, .trim, .writeZeroes:
             if request.flags.contains(.fastZero), !zeroesFast {
                 session.requests[place].error = .notSupported

@@ -40,6 +40,13 @@ private func pieces(
     }
 }
 
+@Test func `What is no range has no pieces, whatever its numbers say`() {
+    for command in [NBDCommand.flush, .cache, .blockStatus, .disconnect] {
+        #expect(pieces(command, [], .max - 511, .max).isEmpty)
+    }
+    #expect(NBDPieces.none.isAtEnd)
+}
+
 @Test func `Ragged ends of a trim are written, its middle is not; NO_HOLE asks for the space`() {
     let found = pieces(.trim, [], 4097, 8190)
     #expect(found.map(\.kind) == [.write, .write])

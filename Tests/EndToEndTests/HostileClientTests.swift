@@ -9,6 +9,7 @@ extension EndToEnd {
         private func withDisturbedLoad(_ disturb: (TestCluster) throws -> Void) throws {
             try withCluster { cluster in
                 try cluster.startWithPrimary()
+                let logs = cluster.nodes.map(\.log)
                 let load = LoadClient(cluster.alpha)
                 try withLoad(load) {
                     try disturb(cluster)
@@ -19,7 +20,12 @@ extension EndToEnd {
                 #expect(load.report.longestStall < 5)
                 #expect(try cluster.alpha.memory("VmRSS") < Self.memoryLimit)
                 try load.verify(on: cluster.alpha)
-                for node in cluster.nodes { #expect(try node.status().peer.lastResync == nil) }
+                for (node, log) in zip(cluster.nodes, logs) {
+                    #expect(try node.status().peer.connection == "connected")
+                    // Each session, and each resync, leaves a line.
+                    let lines = node.log.dropFirst(log.count).split(separator: "\n")
+                    #expect(!lines.contains { $0.contains("session:") || $0.contains("resync:") })
+                }
             }
         }
 
@@ -81,6 +87,16 @@ extension EndToEnd {
                 #expect(try client.receiveReply().error == 22)
                 try client.sendRequest(.trim, cookie: 10, offset: 0, length: 0xffff_ffff)
                 #expect(try client.receiveReply().error == 22)
+                let wrong: [(NBDConnection.Command, UInt16)] = [(.unknown, 0), (.flush, 0x4000), (.trim, 8)]
+                for (command, flags) in wrong {
+                    try client.sendRequest(
+                        command, flags: flags, cookie: 11, offset: UInt64.max - 1, length: 0xffff_ffff)
+                    let reply = try client.receiveReply()
+                    #expect(reply.cookie == 11 && reply.error == 22)
+                }
+                // A flush is one whatever range it names.
+                try client.sendRequest(.flush, cookie: 12, offset: UInt64.max - 1, length: 0xffff_ffff)
+                #expect(try client.receiveReply().error == 0)
                 // Still in step with each other after all of that.
                 try client.write(NumberedBlock.content(write: 1, block: 0), at: 40 * mebibyte)
                 let found = try client.read(at: 40 * mebibyte, length: 4096)

@@ -71,7 +71,7 @@ final class NBDConnection {
         }
     }
 
-    enum Command: UInt16 { case read, write, disconnect, flush, trim, cache, writeZeroes }
+    enum Command: UInt16 { case read, write, disconnect, flush, trim, cache, writeZeroes, unknown = 99 }
 
     func sendRequest(
         _ command: Command, flags: UInt16 = 0, cookie: UInt64, offset: UInt64 = 0, length: UInt32 = 0,
