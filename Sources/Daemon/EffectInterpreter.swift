@@ -20,6 +20,13 @@ struct BufferQueue {
     }
 }
 
+/// An `attach` that was asked for. While another process has the disk it is tried again, for as long as a start would.
+struct PendingAttach {
+    let id: CommandID
+    var next: UInt64 = 0
+    let latest = monotonicNow() + Predecessor.patience
+}
+
 /// The interpreter: performs each effect as `Effect` says it. It decides nothing.
 extension VolumeLoop {
     func performAll() {
@@ -103,21 +110,34 @@ extension VolumeLoop {
         control?.commandDone(id, outcome)
     }
 
+    func attachDue(_ now: UInt64) {
+        let due = attaches.filter { $0.next <= now }
+        guard !due.isEmpty else { return }
+        attaches.removeAll { $0.next <= now }
+        for pending in due { attach(pending, now) }
+    }
+
     /// The backing disk again, or another one in its place.
-    func attach(_ id: CommandID) {
+    private func attach(_ pending: PendingAttach, _ now: UInt64) {
         guard !disk.isAttached else {
             let failure = CommandFailure.refused(
                 "has-disk", "\(node.disk) is attached already", remedy: "hablk detach \(configuration.volume) first")
-            control?.commandFailed(id, failure)
+            control?.commandFailed(pending.id, failure)
             return
         }
         do throws(CommandFailure) {
-            let copy = try LoadedCopy(configuration: configuration, node: node)
+            let copy = try LoadedCopy(configuration: configuration, node: node, waits: false)
             for remark in copy.remarks { log.warning("disk: \(remark)") }
             disk.attach(copy.files, copy.layout)
-            events.append(.attached(copy.metadata, id))
+            events.append(.attached(copy.metadata, pending.id))
         } catch {
-            control?.commandFailed(id, error)
+            guard Predecessor.mayPass(error), now < pending.latest else {
+                control?.commandFailed(pending.id, error)
+                return
+            }
+            var again = pending
+            again.next = now + Predecessor.pause * 1_000_000
+            attaches.append(again)
         }
     }
 }

@@ -17,10 +17,16 @@ package struct CopyFiles {
     }
 
     /// Opens what the configuration names for a node.
-    package init(_ node: Configuration.Node) throws(CommandFailure) {
-        do {
-            data = try BlockFile.open(node.disk)
-            metadata = try node.metadata.map { path throws(BlockFileError) in try BlockFile.open(path) } ?? data
+    ///
+    /// - Parameter waits: as `BlockFile.open` says it.
+    package init(_ node: Configuration.Node, waits: Bool = true) throws(CommandFailure) {
+        do throws(BlockFileError) {
+            data = try BlockFile.open(node.disk, waits: waits)
+            if let path = node.metadata {
+                metadata = try BlockFile.open(path, waits: waits)
+            } else {
+                metadata = data
+            }
         } catch {
             throw CommandFailure(error)
         }
@@ -77,10 +83,14 @@ package struct LoadedCopy {
     package var remarks: [String]
 
     /// Opens, locks, reads and judges a copy. It blocks: for the start, and for `attach`.
+    ///
+    /// - Parameter waits: for whoever only looks at the disk; not under a running daemon, whose peers wait meanwhile.
     /// - Throws: refused (`in-use`, `no-metadata`, `metadata-damaged`, `truncated`, `foreign`, …) with nothing written,
     ///   but for a superblock that did not verify and was written anew from the other.
-    package init(configuration: Configuration, node: Configuration.Node) throws(CommandFailure) {
-        let files = try CopyFiles(node)
+    package init(
+        configuration: Configuration, node: Configuration.Node, waits: Bool = true
+    ) throws(CommandFailure) {
+        let files = try CopyFiles(node, waits: waits)
         var remarks: [String] = []
         for file in [files.data, files.metadata] {
             guard let reason = file.notDirectBecause, file === files.data || files.metadata !== files.data else {

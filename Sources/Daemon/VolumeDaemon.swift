@@ -26,12 +26,16 @@ package enum VolumeDaemon {
             throw .failed("kernel", error.description, remedy: "run it on Linux 5.19 or later, with io_uring allowed")
         }
         try paths.createRuntimeFolder()
-        let copy = try LoadedCopy(configuration: configuration, node: node)
+        let predecessor = Predecessor(
+            controlSocket: paths.controlSocket(configuration.volume), signals: signals, log: log)
+        let copy = try predecessor.outwait { () throws(CommandFailure) in
+            try LoadedCopy(configuration: configuration, node: node)
+        }
         for remark in copy.remarks { log.warning("disk: \(remark)") }
         let volume = try VolumeLoop(
             configuration: configuration, node: node, paths: paths, copy: copy, machine: machine, signals: signals,
             log: log)
-        try volume.start()
+        try volume.start(after: predecessor)
         volume.run()
         return 0
     }

@@ -19,8 +19,8 @@ final class VolumeLoop {
     var events = EventQueue()
     var effects = EffectQueue()
     var buffersWanted = BufferQueue()
-    /// `attach` commands that were heard and not yet begun.
-    var attaches: [CommandID] = []
+    /// `attach` commands that wait for their disk.
+    var attaches: [PendingAttach] = []
     /// The core said `.stopped`.
     var isStopped = false
     var superblockWrites = 0
@@ -64,16 +64,18 @@ final class VolumeLoop {
     // MARK: Start
 
     /// Binds what is listened on, waits until the core's beginning is durable, and says that it is ready.
-    func start() throws(CommandFailure) {
+    func start(after predecessor: Predecessor) throws(CommandFailure) {
         do throws(CommandFailure) {
+            try predecessor.outwait { () throws(CommandFailure) in
+                try nbd.start(path: paths.nbdSocket(configuration.volume), address: node.nbdListen)
+            }
+            try predecessor.outwait { () throws(CommandFailure) in try peers.start() }
             signals.await(machine.ring, token: Token(.signal))
-            try nbd.start(path: paths.nbdSocket(configuration.volume), address: node.nbdListen)
-            try peers.start()
             performAll()
             // Superblock 0 and 1, which bear the new start number.
             while superblockWrites < 2, disk.isAttached, !isStopped { turn() }
             let control = makeControl()
-            try control.start()
+            try predecessor.outwait { () throws(CommandFailure) in try control.start() }
             self.control = control
         } catch {
             nbd.stop(&events)
@@ -92,7 +94,7 @@ final class VolumeLoop {
         }
         return ControlPort(
             path: paths.controlSocket(configuration.volume), configuration: configuration, machine: machine,
-            publisher: publisher, attach: { [unowned self] in self.attaches.append($0) },
+            publisher: publisher, attach: { [unowned self] in self.attaches.append(PendingAttach(id: $0)) },
             note: { [log] in log.note($0) })
     }
 
@@ -119,6 +121,7 @@ final class VolumeLoop {
         earliest = min(earliest, nbd.nextDeadline ?? .max)
         earliest = min(earliest, peers.nextDeadline ?? .max)
         earliest = min(earliest, control?.nextDeadline ?? .max)
+        for pending in attaches { earliest = min(earliest, pending.next) }
         return earliest == .max ? nil : earliest
     }
 
@@ -170,7 +173,8 @@ final class VolumeLoop {
         if let due = nbd.nextDeadline, due <= now { nbd.tick(now: now, into: &events) }
         if let due = peers.nextDeadline, due <= now { peers.tick(now: now, into: &events) }
         if let due = control?.nextDeadline, due <= now { control?.tick(now: now, into: &events) }
-        while !attaches.isEmpty { attach(attaches.removeFirst()) }
+        settle()
+        attachDue(now)
         settle()
     }
 
@@ -187,7 +191,11 @@ final class VolumeLoop {
     /// Hands all events to the core, and performs what it decides on each before the next.
     func settle() {
         while let event = events.popFirst() {
-            if case .superblockWritten(true) = event { superblockWrites += 1 }
+            switch event {
+            case .superblockWritten(true): superblockWrites += 1
+            case .commandWithdrawn(let id): attaches.removeAll { $0.id == id }
+            default: break
+            }
             replica.handle(event, at: MonotonicTime(nanoseconds: now), deciding: &effects)
             performAll()
         }

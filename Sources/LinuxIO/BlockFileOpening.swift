@@ -3,9 +3,11 @@ import Glibc
 
 extension BlockFile {
     /// Opens what is there, with O_DIRECT where the file system takes it, and takes it for this process alone.
-    package static func open(_ path: String) throws(BlockFileError) -> BlockFile {
+    ///
+    /// - Parameter waits: a moment for udev, which locks a device while it looks at it; else one attempt is all.
+    package static func open(_ path: String, waits: Bool = true) throws(BlockFileError) -> BlockFile {
         let kind = try kindOfFile(path)
-        return try open(path, kind, extraFlags: kind == .blockDevice ? O_EXCL : 0)
+        return try open(path, kind, waits: waits)
     }
 
     /// Makes a regular file of `size` bytes without space of its own (sparse, all zeroes, mode 0600); opens it.
@@ -41,8 +43,8 @@ extension BlockFile {
         }
     }
 
-    private static func open(_ path: String, _ kind: Kind, extraFlags: Int32) throws(BlockFileError) -> BlockFile {
-        let flags = O_RDWR | O_CLOEXEC | extraFlags
+    private static func open(_ path: String, _ kind: Kind, waits: Bool) throws(BlockFileError) -> BlockFile {
+        let flags = O_RDWR | O_CLOEXEC | (kind == .blockDevice ? O_EXCL : 0)
         var notDirectBecause: String?
         var descriptor = hablk_open(path, flags | HABLK_O_DIRECT, 0)
         if descriptor < 0 && errno == EINVAL {
@@ -51,7 +53,8 @@ extension BlockFile {
         }
         guard descriptor >= 0 else { throw openingFailure(path) }
         do {
-            try lock(descriptor, path, kind)
+            // udev takes a shared flock of a device after each close of a writer.
+            try lock(descriptor, path, attempts: waits && kind == .blockDevice ? 20 : 1)
             let blockSize = try blockSize(descriptor, path, kind, &notDirectBecause)
             return BlockFile(
                 path: path, descriptor: descriptor, isBlockDevice: kind == .blockDevice,
@@ -63,9 +66,7 @@ extension BlockFile {
         }
     }
 
-    private static func lock(_ descriptor: Int32, _ path: String, _ kind: Kind) throws(BlockFileError) {
-        // udev takes a shared flock of a device while it looks at it, which it does after each close of a writer.
-        let attempts = kind == .blockDevice ? 20 : 1
+    private static func lock(_ descriptor: Int32, _ path: String, attempts: Int) throws(BlockFileError) {
         for attempt in 1...attempts {
             if hablk_lock_exclusively(descriptor) == 0 { return }
             guard errno == EWOULDBLOCK || errno == EINTR else { throw .failed(path: path, .last("lock it")) }

@@ -60,10 +60,16 @@ package enum Sockets {
     }
 
     /// Connects and waits: for clients and tests. ENOENT or ECONNREFUSED: nobody listens.
-    package static func connectUnix(_ path: String) throws(SocketError) -> Int32 {
+    ///
+    /// - Parameter patience: milliseconds that the connect and each send may take; EAGAIN then. Nil: as long as they do.
+    package static func connectUnix(_ path: String, patience: Int? = nil) throws(SocketError) -> Int32 {
         try checkPath(path)
         let socket = hablk_socket_stream(AF_UNIX)
         guard socket >= 0 else { throw .failed(.last("make a socket")) }
+        if let patience {
+            var limit = timeval(tv_sec: patience / 1000, tv_usec: patience % 1000 * 1000)
+            setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        }
         guard withUnixAddress(path, { hablk_connect(socket, $0, $1) }) == 0 else {
             let code = errno
             Glibc.close(socket)
