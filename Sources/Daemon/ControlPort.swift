@@ -226,8 +226,10 @@ package final class ControlPort {
             }
             session.stream.receive(machine.ring)
         case .ended, .failed:
-            // Who hangs up before the answer withdraws; an answer that is on its way still goes.
-            if session.phase == .answered { finish(session) } else { session.stream.close(machine.ring) }
+            // An answer that is on its way still goes.
+            guard session.phase != .answered else { return finish(session) }
+            if case .awaiting(let id) = session.phase { events.append(.commandWithdrawn(id)) }
+            session.stream.close(machine.ring)
         case .filled, .partial, .closed, .stale: break
         }
     }

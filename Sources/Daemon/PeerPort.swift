@@ -7,6 +7,8 @@ package import ReplicationCore
 package struct PeerPortLimits: Sendable {
     /// From the accept or the connect to the open session.
     package var greetingTimeout: UInt64 = 3_000_000_000
+    /// A frame that takes long to arrive, or waits for a buffer, is told as a sign of life so often.
+    package var signOfLifeInterval: UInt64 = 200_000_000
     /// From the dial to the connected socket; all addresses of a name together.
     package var dialTimeout: UInt64 = 2_000_000_000
     /// What was queued before a session was closed may take so long to leave.
@@ -151,7 +153,10 @@ package final class PeerPort {
     package var nextDeadline: UInt64? {
         if !pending.isEmpty { return 0 }
         var earliest = acceptAgain ?? .max
-        for session in live { earliest = min(earliest, session.deadline ?? .max) }
+        for session in live {
+            earliest = min(earliest, session.deadline ?? .max)
+            if session.isStalled { earliest = min(earliest, session.lastTold + limits.signOfLifeInterval) }
+        }
         for case .some(let dial) in dials { earliest = min(earliest, dial.deadline) }
         return earliest == .max ? nil : earliest
     }
@@ -162,6 +167,7 @@ package final class PeerPort {
             acceptAgain = nil
             accept()
         }
+        for session in live where session.isStalled { tellAlive(session, now, into: &events) }
         for session in live {
             guard let deadline = session.deadline, deadline <= now else { continue }
             timeOut(session, into: &events)

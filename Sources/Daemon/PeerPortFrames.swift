@@ -107,10 +107,17 @@ extension PeerPort {
     func received(_ session: PeerSession, _ completion: Completion, into events: inout EventQueue) {
         guard let stream = session.stream else { return }
         switch stream.finishReceive(completion, machine.ring) {
-        case .arrived, .filled: takeArrived(session, stream, into: &events)
-        case .partial, .closed, .stale: break
+        case .arrived, .filled:
+            takeArrived(session, stream, into: &events)
+            tellAlive(session, monotonicNow(), into: &events)
+        case .partial: tellAlive(session, monotonicNow(), into: &events)
+        case .closed, .stale: break
         case .ended:
-            fail(session, session.header == nil ? "it closed the connection" : "it ended in mid-frame", into: &events)
+            if session.header == nil {
+                fail(session, "it closed the connection", isOrderly: true, into: &events)
+            } else {
+                fail(session, "it ended in mid-frame", into: &events)
+            }
         case .failed(let code): fail(session, errorText(code), into: &events)
         }
     }
@@ -129,6 +136,19 @@ extension PeerPort {
             guard session.phase == .open, let stream = session.stream else { continue }
             session.isStalled = false
             cutFrames(session, stream, into: &events)
+            tellAlive(session, monotonicNow(), into: &events)
+        }
+    }
+
+    /// A large frame on a slow link, or one that finds no buffer here, must not look like silence.
+    func tellAlive(_ session: PeerSession, _ now: UInt64, into events: inout EventQueue) {
+        guard session.phase == .open, let node = session.node else { return }
+        if session.hasTold {
+            session.hasTold = false
+            session.lastTold = now
+        } else if now >= session.lastTold + limits.signOfLifeInterval {
+            session.lastTold = now
+            events.append(.heard(node, session.id))
         }
     }
 
@@ -225,6 +245,7 @@ extension PeerPort {
         _ session: PeerSession, _ stamp: FrameStamp, _ message: PeerMessage, into events: inout EventQueue
     ) {
         guard let node = session.node else { preconditionFailure("a frame of a session that is not open") }
+        session.hasTold = true
         events.append(.message(node, stamp, message))
     }
 

@@ -120,6 +120,7 @@ extension PeerPort {
         session.deadline = nil
         session.node = theirs.node
         session.id = theirs.session
+        session.hasTold = true
         if session.dialed != nil { dials[Int(theirs.node.rawValue)] = nil }
         lastProblems[Int(theirs.node.rawValue)] = nil
         let direction = session.dialed == nil ? "accepted from" : "dialed to"
@@ -154,16 +155,18 @@ extension PeerPort {
         if session.phase != .ended { part(session) }
     }
 
-    func complain(_ session: PeerSession, _ text: String) {
+    private func complain(_ session: PeerSession, _ text: String, _ level: Note.Level = .warning) {
         guard session.dialed == nil, let addition = complaints.admit(at: monotonicNow()) else { return }
         let node = session.greeting.theirs?.node
-        note(Note(.warning, "connection", "\(session.address) \(text)\(addition)", peer: node))
+        note(Note(level, "connection", "\(session.address) \(text)\(addition)", peer: node))
     }
 
     // MARK: Ending
 
     /// It broke, or broke a rule: whoever waits for it hears why.
-    func fail(_ session: PeerSession, _ why: String, into events: inout EventQueue) {
+    ///
+    /// - Parameter isOrderly: it ended between two frames. Of two nodes that dial each other at once one gives up so.
+    func fail(_ session: PeerSession, _ why: String, isOrderly: Bool = false, into events: inout EventQueue) {
         switch session.phase {
         case .connecting, .greeting:
             if let node = session.dialed {
@@ -172,7 +175,10 @@ extension PeerPort {
                 dialFailed(node, "\(session.address): \(why)", into: &events)
             } else {
                 // A port scanner, or a health check that says nothing, is no news.
-                if session.greeting.theirs != nil || session.stream?.totalReceived != 0 { complain(session, why) }
+                let isPeer = session.greeting.theirs != nil
+                if isPeer || session.stream?.totalReceived != 0 {
+                    complain(session, why, isPeer && isOrderly ? .info : .warning)
+                }
             }
         case .open:
             if let node = session.node {

@@ -57,6 +57,10 @@ final class PeerSession {
     private(set) var body: [64 of UInt8] = .init(repeating: 0)
     /// Waits for a buffer of the pool, and receives nothing.
     var isStalled = false
+    /// When the core last heard of it: a message, or that it is alive.
+    var lastTold: UInt64 = 0
+    /// A message was told since `lastTold`.
+    var hasTold = false
 
     // What leaves.
     var waiting: [Waiting] = []

@@ -85,7 +85,7 @@ package enum HelloError: Error, Equatable, CustomStringConvertible {
         case .reservedByte: "a byte of the hello's header that must be zero is not"
         case .bodyLength(let kind, let length): "\(kind): a body of \(length) bytes cannot be"
         case .lengthsDiffer: "what was received is not as long as the hello's header said"
-        case .checksum: "the hello does not verify"
+        case .checksum: "the hello does not match its checksum: damaged on the way"
         case .truncated(let kind): "\(kind): it ends before its fields do"
         case .trailingBytes(let kind): "\(kind): bytes follow its last field"
         case .field(let kind, let field): "\(kind): the field `\(field)` has a value that cannot be"

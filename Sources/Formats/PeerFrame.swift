@@ -141,14 +141,14 @@ package enum PeerFrameError: Error, Equatable, CustomStringConvertible {
         case .wrongMagic(let magic): "no frame begins here (0x\(String(magic, radix: 16)))"
         case .otherVersion(let theirs):
             "the peer speaks frame version \(theirs), this node version \(PeerFrame.version)"
-        case .headerChecksum: "the frame's header does not verify"
+        case .headerChecksum: "its header does not match its checksum: damaged on the way"
         case .unknownKind(let kind): "unknown frame kind \(kind)"
         case .unknownFlags(let kind, let flags): "\(kind): unknown flags 0x\(String(flags, radix: 16))"
         case .reservedBytes: "bytes of the frame's header that must be zero are not"
         case .bodyLength(let kind, let length): "\(kind): a body of \(length) bytes cannot be"
         case .payloadLength(let kind, let length): "\(kind): a payload of \(length) bytes cannot be"
         case .lengthsDiffer(let kind): "\(kind): what was received is not as long as the header said"
-        case .dataChecksum(let kind): "\(kind): body or payload do not verify"
+        case .dataChecksum(let kind): "\(kind): its data does not match its checksum: damaged on the way"
         case .range(let kind, let range): "\(kind): the range \(range.offset)+\(range.length) cannot be"
         case .field(let kind, let field): "\(kind): the field `\(field)` has a value that cannot be"
         }

@@ -14,6 +14,7 @@ private final class ControlRig {
     let told: Told
     var events = EventQueue()
     var commands: [(id: CommandID, command: Command)] = []
+    var withdrawn: [CommandID] = []
 
     final class Told {
         var status: VolumeStatus
@@ -59,7 +60,11 @@ private final class ControlRig {
         let now = monotonicNow()
         if let deadline = port.nextDeadline, deadline <= now { port.tick(now: now, into: &events) }
         while let event = events.popFirst() {
-            if case .command(let id, let command) = event { commands.append((id, command)) }
+            switch event {
+            case .command(let id, let command): commands.append((id, command))
+            case .commandWithdrawn(let id): withdrawn.append(id)
+            default: Issue.record("a control port has no business with \(event)")
+            }
         }
     }
 
@@ -207,14 +212,14 @@ private final class ControlGuest {
         #expect(rig.commands.isEmpty)
     }
 
-    @Test func `An answer to one who hung up goes nowhere`() throws {
+    @Test func `Who hangs up before the answer withdraws, and an answer goes nowhere`() throws {
         let rig = try ControlRig()
         do {
             let client = try rig.client()
             client.send(ControlCoding.encode(ControlRequest.command(.demote(force: false), timeout: nil)))
             #expect(rig.until { rig.commands.count == 1 })
         }
-        for _ in 0..<5 { rig.turn() }
+        #expect(rig.until { rig.withdrawn == rig.commands.map(\.id) })
         rig.port.commandDone(rig.commands[0].id, .done("late"))
         #expect(try !rig.client().hasEnded)
     }

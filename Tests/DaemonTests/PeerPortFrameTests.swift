@@ -97,14 +97,18 @@ import Testing
     @Test func `Without a buffer a session waits, and goes on when there is one`() throws {
         var options = PeerPortPair.Options()
         options.classes = [BufferPool.SizeClass(bytes: 8 << 10, count: 4)]
+        options.limits.signOfLifeInterval = 4_000_000
         let pair = try PeerPortPair(options)
         try pair.connect()
         let held = try buffer(pair.alpha, 4096, 1)
         for number in 1...20 { pair.alpha.send(write(number, 4096, held)) }
         pair.alpha.machine.pool.release(held.index)
         #expect(pair.until { pair.bravo.messages.count == 4 })
-        pair.turn(milliseconds: 20)
+        pair.bravo.heard = []
+        pair.turn(milliseconds: 40)
         #expect(pair.bravo.messages.count == 4 && pair.bravo.closed.isEmpty)
+        // What waits for a buffer is no silence, and not told more often than need be.
+        #expect((2...11).contains(pair.bravo.heard.count), "\(pair.bravo.heard.count) signs of life in 40 ms")
         var taken = 0
         while taken < 20 {
             taken += pair.bravo.messages.count
@@ -248,6 +252,27 @@ import Testing
             #expect(pair.alpha.messages.isEmpty)
             #expect(pair.until { pair.alpha.machine.pool.inUse == 0 })
         }
+    }
+
+    @Test func `A frame that takes long to arrive is told as a sign of life, a whole one is one by itself`() throws {
+        var options = PeerPortPair.Options()
+        options.limits.signOfLifeInterval = 10_000_000
+        let pair = try PeerPortPair(options)
+        let guest = try guest(pair)
+        let bytes = frame(pair, write(1, 8192, BufferID(index: 0)), [UInt8](repeating: 7, count: 8192))
+        for start in stride(from: 0, to: bytes.count, by: 1024) {
+            guest.send(Array(bytes[start..<min(start + 1024, bytes.count)]))
+            pair.turn(milliseconds: 12)
+        }
+        #expect(pair.alpha.messages.count == 1)
+        #expect((2...8).contains(pair.alpha.heard.count), "\(pair.alpha.heard.count) signs of life")
+        #expect(pair.alpha.heard.allSatisfy { $0 == SessionID(rawValue: 77) })
+        pair.alpha.heard = []
+        for _ in 0..<20 {
+            guest.send(frame(pair, .ping, []))
+            pair.turn(milliseconds: 1)
+        }
+        #expect(pair.alpha.heard.isEmpty && pair.alpha.messages.count == 21)
     }
 
     @Test func `Frames that trickle in byte by byte are frames`() throws {

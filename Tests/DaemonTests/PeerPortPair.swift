@@ -23,6 +23,7 @@ final class PeerPortPair {
         var dialsFailed: [String] = []
         var refusals: [(reason: String, message: String)] = []
         var messages: [(stamp: FrameStamp, message: PeerMessage)] = []
+        var heard: [SessionID] = []
 
         final class Log { var lines: [String] = [] }
 
@@ -57,6 +58,7 @@ final class PeerPortPair {
             case .dialFailed(_, let why): dialsFailed.append(why)
             case .peerRefused(_, let reason, let message): refusals.append((reason, message))
             case .message(_, let stamp, let message): messages.append((stamp, message))
+            case .heard(_, let session): heard.append(session)
             default: Issue.record("a peer port has no business with \(event)")
             }
         }
