@@ -20,6 +20,8 @@ package struct ConfigurationWriter: Equatable, Sendable {
     package var size: String?
     package var replication: String?
     package var quorum: String?
+    /// Extents; nil: what holds without a word.
+    package var activityLog: UInt32?
     /// Ids are given in this order.
     package var nodes: [Node]
     /// `NAME=ADDRESS` each; refused when read back, for now.
@@ -43,6 +45,7 @@ package struct ConfigurationWriter: Equatable, Sendable {
         if let size { lines.append("size: \(size)") }
         lines.append("replication: \(replication ?? "sync")")
         if let quorum { lines.append("quorum: \(quorum)") }
+        if let activityLog { lines.append("activity-log: \(activityLog)") }
         lines.append("nodes:")
         for (id, node) in nodes.enumerated() {
             var entry = "  \(node.name): {id: \(id), address: \(quoted(node.address)), disk: \(quoted(node.disk))"
