@@ -57,7 +57,8 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO"], cSettings: gnu, swiftSettings: strict),
         .testTarget(
-            name: "DaemonTests", dependencies: ["Daemon", "Formats", "Model"], cSettings: gnu, swiftSettings: strict),
+            name: "DaemonTests", dependencies: ["Daemon", "Formats", "LinuxIO", "Model", "ReplicationCore"],
+            cSettings: gnu, swiftSettings: strict),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "ReplicationCore", "Model"], cSettings: gnu,
             swiftSettings: strict),

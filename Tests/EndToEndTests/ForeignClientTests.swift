@@ -111,6 +111,7 @@ extension EndToEnd {
                 let job = [
                     "--name=job", "--ioengine=nbd", "--bs=4k", "--size=32M", "--iodepth=16", "--randseed=7",
                     "--verify=crc32c", "--rw=randwrite", "--output-format=terse", "--verify_fatal=1",
+                    "--verify_state_save=0",
                 ]
                 let first = ["fio"] + job + ["--uri=\(cluster.alpha.uri)", "--do_verify=1", "--fsync=64"]
                 try Program.run(first, seconds: 120).expecting()
