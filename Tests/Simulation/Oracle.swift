@@ -158,13 +158,16 @@ package final class Oracle {
 
     package func lostPower(_ copy: Int) {
         shadows[copy].revive()
-        shadows[copy].exposed = true
         let other = 1 - copy
-        if !sides(required[copy]).contains(other) || givenAway[other] {
-            shadows[copy].unacknowledge()
-        } else if shadows[other].exposed {
+        if shadows[other].exposed {
             shadows[0].unacknowledge()
             shadows[1].unacknowledge()
+            return
+        }
+        shadows[copy].exposed = true
+        if !sides(required[copy]).contains(other) || givenAway[other] {
+            shadows[copy].unacknowledge()
+            shadows[copy].exposed = true
         }
     }
 
@@ -209,6 +212,8 @@ package final class Oracle {
         shadows[copy] = shadows[source]
         shadows[copy].aloneAcknowledgements = 0
         shadows[source].aloneAcknowledgements = 0
+        shadows[copy].exposed = false
+        shadows[source].exposed = false
         givenAway = [false, false]
         wentOnAlone = [false, false]
     }
