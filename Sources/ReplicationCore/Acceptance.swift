@@ -62,7 +62,8 @@ extension Replica {
     }
 
     mutating func resyncBegun(_ proposal: Proposal, everything: Bool, by node: NodeID) {
-        guard self[peer: node].relation == .targetWaiting, acceptance == nil, change == nil, hasDisk, role != .primary
+        guard self[peer: node].relation == .targetWaiting, acceptance == nil, change == nil, hasDisk,
+            role != .primary || !required.contains(me)
         else {
             restartSession(node, "a resync cannot begin now")
             return
@@ -142,6 +143,10 @@ extension Replica {
         for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
         dropAllUnconfirmed()
         unconfirmed.beginLine()
+        // A primary's writes that went to the source alone, or may have not reached this disk.
+        for slot in table.slots(where: { $0.isClientWrite && $0.phase == .running }) {
+            self[bitmap: node].mark(table[slot].range.blocks)
+        }
         if everything { self[bitmap: node].markAll() }
         self[peer: node].target.everything = everything
     }

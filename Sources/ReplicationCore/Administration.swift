@@ -211,10 +211,18 @@ extension Replica {
             refuse(id, "has-disk", "a disk is attached already", "hablk detach \(configuration.volume) first")
             return
         }
-        guard role != .primary else {
+        let isServed = role == .primary && !required.contains(me) && readablePeer != nil
+        guard role != .primary || isServed else {
             refuse(
-                id, "is-primary", "a primary cannot take a disk in this release",
-                "demote here and promote the peer, then attach")
+                id, "no-peer", "no connected peer serves this primary, and none could fill the disk",
+                "connect the peer first: hablk connect \(configuration.volume)")
+            emit(.releaseDisk)
+            return
+        }
+        guard metadata.superblock.size >= superblock.record.size else {
+            refuse(
+                id, "mismatch", "the disk holds \(metadata.superblock.size) bytes, the volume has \(superblock.record.size)",
+                "attach a larger disk")
             emit(.releaseDisk)
             return
         }
@@ -227,7 +235,16 @@ extension Replica {
         }
         for node in others { restartSession(node, "a disk is attached") }
         dropAllUnconfirmedInMemory()
+        let line = superblock
         adopt(metadata)
+        if isServed {
+            // It acts on under the record that leaves this copy out, and is filled by the peer that serves it.
+            superblock.volume = line.volume
+            superblock.record = line.record
+            superblock.required = line.required
+            superblock.promised = max(superblock.promised, line.promised)
+            superblock.flags.insert(.inconsistent)
+        }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))
     }
 

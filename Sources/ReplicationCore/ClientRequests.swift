@@ -55,7 +55,7 @@ extension Replica {
         guard !required.isEmpty else { return false }
         for node in others {
             let peer = self[peer: node]
-            if peer.source.isComplete { return false }
+            if peer.source.isComplete || peer.target.isHolding { return false }
             // One that was left behind may take its time over a handshake: more marks do not change the verdict.
             if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging { return false }
         }
@@ -99,7 +99,7 @@ extension Replica {
             return
         }
         table[slot].phase = .waitingEdges
-        if hasDisk {
+        if hasDisk, required.contains(me) {
             table[slot].localPending = true
             outstanding += 1
             emit(.fillEdges(OperationID(rawValue: UInt32(slot)), exact: operation.exact, buffer))
@@ -246,7 +246,8 @@ extension Replica {
     mutating func remove(_ slot: Int) {
         let isWrite = table[slot].isWrite
         table.remove(slot, freeing: &freed)
-        if isWrite, change != nil || demotion != nil || stopping != nil { attention = true }
+        let isAwaited = change != nil || demotion != nil || stopping != nil
+        if isWrite, isAwaited || others.contains(where: { self[peer: $0].target.isHolding }) { attention = true }
         if table.clients == 0 || table.peerOperations == 0 { attention = attention || isIdleAwaited }
         while let next = freed.popLast() {
             if table[Int(next)].isClient { enterClient(Int(next)) } else { enterPeerOperation(Int(next)) }

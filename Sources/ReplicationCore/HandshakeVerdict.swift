@@ -41,6 +41,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
     case bothZero, bothBlank, blankCopy, zeroMeetsLine
     case bothInconsistent, inconsistentCopy, equalGenerations, oneSuspect, primaryLeads, newerRecord, lowerNode
     case containsGeneration, crossedLines, splitBrain, discardedData, unrelatedLines, wouldOverwritePrimary
+    case servedPrimary
 
     /// The `reason` that `status` and refusals show.
     package var reason: String {
@@ -90,6 +91,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .splitBrain: "both copies went on alone"
         case .discardedData: "discarded-data"
         case .unrelatedLines: "the copies have no generation in common"
+        case .servedPrimary: "a primary's new disk is filled by the peer that serves it"
         case .wouldOverwritePrimary: "the copy to be overwritten is in use"
         }
     }
@@ -121,6 +123,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
             return .init(.refused, because: .bothPrimary)
         }
         if mine.discardMyData, theirs.discardMyData { return .init(.parted, because: .bothDiscard) }
+        if let verdict = judgeServed(mine, theirs) { return verdict }
         if mine.isEmpty || theirs.isEmpty { return judgeEmpty(mine, theirs) }
         let (mineBroken, theirsBroken) = (isBroken(mine), isBroken(theirs))
         if mineBroken, theirsBroken { return .init(.nothing, because: .bothInconsistent) }
@@ -128,6 +131,26 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if theirsBroken { return source(mine, theirs, because: theirs.current.id.isNone ? .blankCopy : .inconsistentCopy) }
         if mine.current.id == theirs.current.id { return judgeEqual(mine, theirs) }
         return judgeLines(mine, theirs)
+    }
+
+    /// A primary whose own copy is out of its record lives on the other's: its new or returned disk is filled while it goes
+    /// on serving.
+    private static func judgeServed(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict? {
+        func isServed(_ side: HandshakeState, by holder: HandshakeState) -> Bool {
+            side.isPrimary && side.flags.contains(.inconsistent) && !side.record.inStep.contains(side.node)
+                && side.record.lineage == holder.record.lineage && !side.record.isEmpty && !holder.isPrimary
+        }
+        guard isServed(mine, by: theirs) || isServed(theirs, by: mine) else { return nil }
+        let mineIsTarget = isServed(mine, by: theirs)
+        let (target, source) = mineIsTarget ? (mine, theirs) : (theirs, mine)
+        let holds = !isBroken(source) && source.record.inStep == target.record.inStep
+            && source.record.instances[source.node] == target.record.instances[source.node]
+            && (source.record.number == target.record.number || source.record.primary == target.node)
+            && source.record.inStep.contains(source.node)
+        guard holds else { return .init(.refused, because: .lostLine) }
+        let marked = coversDifference(source, target)
+        if mineIsTarget { return .init(marked ? .targetOfMarked : .targetOfEverything, because: .servedPrimary) }
+        return .init(marked ? .sourceOfMarked : .sourceOfEverything, because: .servedPrimary)
     }
 
     private static func isBroken(_ side: HandshakeState) -> Bool {

@@ -182,7 +182,9 @@ extension Replica {
         case .exclude:
             record.inStep = required.subtracting(change.loses)
             if record.inStep.isEmpty { record.inStep = NodeSet(me) }
-            record.primary = role == .primary ? me : nil
+            // One that is served by this copy, and filled by it, stays primary.
+            let served = change.loses.first { self[peer: $0].theirs?.isPrimary == true }
+            record.primary = role == .primary ? me : served
             // Nobody writes: no acknowledgement can come to lack the copy, so the line goes on. `required` keeps it, and
             // whoever writes here later needs it, or a generation of its own.
             if role != .primary { newGeneration = superblock.current.id == .zero }

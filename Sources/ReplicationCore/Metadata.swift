@@ -289,8 +289,8 @@ extension Replica {
             log = ActivityLog(slots: 1, replay: nil)
             emit(.releaseDisk)
             note(.warning, "disk", "diskless")
-            if role != .primary {
-                for node in others { restartSession(node, "its disk is gone") }
+            for node in others where role != .primary || self[peer: node].relation == .target {
+                restartSession(node, "its disk is gone")
             }
         }
         if others.contains(where: { self[bitmap: $0].unwrittenPages > 32 }), metadata.pagesInFlight == 0, hasDisk {

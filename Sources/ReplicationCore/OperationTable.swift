@@ -11,6 +11,8 @@ struct Operation {
         case peerRead, pullRead
         /// Resync data applied here.
         case pullWrite, pullZero
+        /// Resync data asked for by a target that is primary: its clients' writes to the range wait until it is in place.
+        case pullAsk
     }
 
     enum Phase: UInt8 {
@@ -61,7 +63,7 @@ struct Operation {
 
     var isWrite: Bool {
         switch kind {
-        case .clientWrite, .clientZero, .clientTrim, .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero: true
+        case .clientWrite, .clientZero, .clientTrim, .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero, .pullAsk: true
         case .free, .clientRead, .clientFlush, .peerRead, .pullRead: false
         }
     }

@@ -87,8 +87,10 @@ struct Peer {
     }
 
     var hasSession: Bool { !session.isNone }
-    /// Frames of writes go there.
-    var receivesWrites: Bool { relation == .established || relation == .source || relation == .carried }
+    /// Frames of writes go there. (A primary that is a target writes to its source, which serves it.)
+    var receivesWrites: Bool {
+        relation == .established || relation == .source || relation == .carried || relation == .target
+    }
     var isConnected: Bool { handshake == .finished }
 }
 
@@ -151,6 +153,8 @@ struct ResyncTarget {
     var flushingWrites: UInt64 = 0
     /// Highest sequence of the frames that came in this session.
     var lastWrite: UInt64 = 0
+    /// A primary that is filled itself holds its clients' writes for the join.
+    var isHolding = false
     var completeSent = false
     /// The next pull may not be asked for before (`resync-rate`).
     var notBefore = MonotonicTime(nanoseconds: 0)

@@ -150,13 +150,13 @@ extension Replica {
         resend(to: node)
     }
 
-    private mutating func resend(to node: NodeID) {
+    mutating func resend(to node: NodeID) {
         let held = table.slots(where: { $0.isClientWrite && $0.phase == .running && $0.legs.contains(node) })
         for slot in held.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
         if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
     }
 
-    private mutating func setConnected(_ node: NodeID) {
+    mutating func setConnected(_ node: NodeID) {
         self[peer: node].isCutOff = false
         self[peer: node].lostAt = nil
         settleDoubt(node)

@@ -36,7 +36,9 @@ extension Replica {
     /// A frame of the primary. Applied only by a copy that the primary's record names or that is joining.
     mutating func receiveWrite(_ kind: Operation.Kind, _ sequence: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID) {
         let relation = self[peer: node].relation
-        guard relation == .established || relation == .target || relation == .carrier, role != .primary else {
+        let isServing = relation == .source && self[peer: node].theirs?.isPrimary == true
+        guard relation == .established || relation == .target || relation == .carrier || isServing, role != .primary
+        else {
             if let buffer { emit(.releaseBuffer(buffer)) }
             dropSession(node, "it sent a write that this copy may not take")
             return
@@ -55,7 +57,8 @@ extension Replica {
 
     private func mayServeReads(to node: NodeID) -> Bool {
         hasDisk && required.contains(me) && !superblock.flags.contains(.inconsistent)
-            && (self[peer: node].relation == .carrier || self[peer: node].relation == .established)
+            && (self[peer: node].relation == .carrier || self[peer: node].relation == .established
+                || self[peer: node].relation == .source)
     }
 
     mutating func receivePull(_ id: UInt64, _ range: ByteRange, _ node: NodeID) {
@@ -74,7 +77,14 @@ extension Replica {
             dropSession(node, "it sent resync data that was not asked for")
             return
         }
-        enter(buffer == nil ? .pullZero : .pullWrite, range, id, buffer, node)
+        let asked = table.slots(where: { $0.kind == .pullAsk && $0.peer == node && $0.sequence == id }).first
+        if let asked {
+            table[asked].kind = buffer == nil ? .pullZero : .pullWrite
+            table[asked].buffer = buffer
+            submitPeerWrite(asked)
+        } else {
+            enter(buffer == nil ? .pullZero : .pullWrite, range, id, buffer, node)
+        }
     }
 
     /// No earlier overlapping operation is left.
@@ -86,6 +96,9 @@ extension Replica {
             table[slot].phase = .waitingBuffer
             emit(.takeBuffer(OperationID(rawValue: UInt32(slot)), bytes: UInt32(table[slot].range.length)))
         case .pullWrite, .pullZero: submitPeerWrite(slot)
+        case .pullAsk:
+            table[slot].phase = .running
+            send(.pull(id: table[slot].sequence, range: table[slot].range), to: table[slot].peer)
         default: preconditionFailure("a client's operation is not a peer's")
         }
     }
@@ -122,10 +135,15 @@ extension Replica {
                 return
             }
             // A resync's source keeps the marks of what it sends until this copy has flushed it.
-            if self[peer: operation.peer].relation != .target {
-                addUnconfirmed(operation.sequence, operation.range, sentTo: NodeSet())
+            let relation = self[peer: operation.peer].relation
+            if relation != .target {
+                let holder = relation == .source ? NodeSet(operation.peer) : NodeSet()
+                addUnconfirmed(operation.sequence, operation.range, sentTo: holder)
             }
-            for node in others where !required.contains(node) { self[bitmap: node].mark(operation.range.blocks) }
+            // A primary that is being filled writes its own copy itself, and its own log names what it wrote.
+            for node in others where !required.contains(node) && !(relation == .source && node == operation.peer) {
+                self[bitmap: node].mark(operation.range.blocks)
+            }
         }
         if isFrame, operation.session != self[peer: operation.peer].session {
             // A frame of a session that ended before it reached the disk: its sender holds it and sends it again.

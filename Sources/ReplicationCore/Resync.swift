@@ -172,6 +172,10 @@ extension Replica {
         offerToDiscard(node, false)
         note(.info, "resync", "target: \(self[peer: node].target.because)", peer: node)
         send(.resyncReady, to: node)
+        if role == .primary {
+            setConnected(node)
+            resend(to: node)
+        }
         concludeConnects(node)
     }
 
@@ -220,13 +224,35 @@ extension Replica {
             self[peer: node].target.cursor = range.blocks.upperBound
             self[peer: node].target.inFlight.append(ResyncTarget.Pull(id: id, range: range))
             self[peer: node].target.bytesInFlight += range.length
-            send(.pull(id: id, range: range), to: node)
+            if role == .primary { askLocked(id, range, node) } else { send(.pull(id: id, range: range), to: node) }
             if let rate = configuration.resyncRate, rate > 0 {
                 let pause = UInt64(Double(range.length) / Double(rate) * 1e9)
                 self[peer: node].target.notBefore = max(now, self[peer: node].target.notBefore) + pause
             }
         }
         if self[peer: node].target.inFlight.isEmpty, !isPaused(node) { finishPass(node) }
+    }
+
+    /// At a target that is primary the order of writes is made here: the range is locked from asking until it is in place.
+    private mutating func askLocked(_ id: UInt64, _ range: ByteRange, _ node: NodeID) {
+        guard let slot = table.takePeerSlot() else { preconditionFailure("pulls fit the table (Limits.resyncPulls)") }
+        var operation = Operation()
+        operation.kind = .pullAsk
+        operation.range = range
+        operation.exact = range
+        operation.sequence = id
+        operation.peer = node
+        operation.session = self[peer: node].session
+        operation.began = now
+        table.insert(operation, at: slot)
+        if table[slot].blockers == 0 { enterPeerOperation(slot) }
+    }
+
+    /// A primary that is filled holds its clients' writes, and waits for those under way, before it says that it is done.
+    private mutating func isHeldForJoin(_ node: NodeID) -> Bool {
+        guard role == .primary else { return true }
+        self[peer: node].target.isHolding = true
+        return !table.contains { $0.isClientWrite && $0.phase == .running }
     }
 
     /// The bits of this pass are all asked for and written: flush, and when none is left, say so.
@@ -236,6 +262,7 @@ extension Replica {
         if !target.written.isEmpty {
             startTargetFlush(node)
         } else if self[bitmap: node].count == 0 {
+            guard isHeldForJoin(node) else { return }
             self[peer: node].target.completeSent = true
             send(.resyncComplete, to: node)
         } else if now >= target.notBefore, self[bitmap: node].nextRun(from: target.cursor, limit: 1) == nil {
@@ -298,6 +325,7 @@ extension Replica {
     mutating func endResync(_ node: NodeID, _ relation: Peer.Relation) {
         self[peer: node].source = ResyncSource()
         self[peer: node].target = ResyncTarget()
+        for slot in table.slots(where: { $0.kind == .pullAsk && $0.peer == node }) { endPeerOperation(slot) }
         noteStatus()
     }
 }

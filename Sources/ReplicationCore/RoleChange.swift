@@ -346,6 +346,8 @@ extension Replica {
         isUnsettled = false
         doubts = NodeSet()
         note(.info, "role", "secondary")
+        // The order of writes is made elsewhere from now on: what was locked here is asked for anew.
+        for node in others where self[peer: node].relation == .target { restartSession(node, "demoted") }
         attention = true
     }
 

@@ -165,7 +165,8 @@ extension Replica {
     private mutating func spill(_ extent: UInt32) {
         for index in 0..<unconfirmed.count where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
             // A resync's source keeps the marks of what it sent until this copy has flushed it.
-            for node in others where self[peer: node].relation != .target {
+            // A primary that is being filled here has written it itself.
+            for node in others where self[peer: node].relation != .target && !unconfirmed[index].sentTo.contains(node) {
                 self[bitmap: node].mark(unconfirmed[index].range.blocks)
             }
             unconfirmed[index].spilled = true
