@@ -88,7 +88,9 @@ extension Replica {
         while let current = acceptance {
             switch current.phase {
             case .draining:
-                guard !table.contains(where: { $0.isWrite && ($0.localPending || $0.phase == .waitingLog) }) else { return }
+                guard !table.contains(where: { $0.isWrite && ($0.localPending || $0.phase == .waitingLog) }) else {
+                    return
+                }
                 let number = hasDisk ? requestFlush() : 0
                 acceptance?.phase = .flushing(number)
             case .flushing(let number):

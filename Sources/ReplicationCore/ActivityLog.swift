@@ -140,7 +140,8 @@ struct ActivityLog {
     /// the log on disk, which is only cautious.
     mutating func evict(_ extent: UInt32) {
         guard let slot = index.removeValue(forKey: extent) else { return }
-        precondition(slots[Int(slot)].active == 0 && !slots[Int(slot)].pending, "an extent in use does not leave the log")
+        precondition(
+            slots[Int(slot)].active == 0 && !slots[Int(slot)].pending, "an extent in use does not leave the log")
         unlink(Int32(slot))
         let queued = slots[Int(slot)].queued
         slots[Int(slot)] = Slot()

@@ -84,7 +84,11 @@ extension Replica {
     }
 
     private mutating func resumeWrite(_ slot: Int) {
-        if table[slot].holdsExtent || table[slot].edges == Self.edgesFilled { prepareLog(slot) } else { fillEdges(slot) }
+        if table[slot].holdsExtent || table[slot].edges == Self.edgesFilled {
+            prepareLog(slot)
+        } else {
+            fillEdges(slot)
+        }
     }
 
     private static var edgesFilled: UInt8 { 0x80 }
@@ -191,7 +195,8 @@ extension Replica {
             send(.write(sequence: operation.sequence, range: operation.range, buffer: buffer), to: node)
         default:
             send(
-                .zero(sequence: operation.sequence, range: operation.range, trim: operation.kind == .clientTrim), to: node)
+                .zero(sequence: operation.sequence, range: operation.range, trim: operation.kind == .clientTrim),
+                to: node)
         }
     }
 
@@ -293,7 +298,9 @@ extension Replica {
             table[slot].legs = NodeSet()
             emit(.copyBuffer(from: buffer, into: into, bytes: UInt32(range.length)))
             finishRead(slot)
-        } else if table[slot].phase == .waitingEdges, range.length == Geometry.blockSize, table[slot].range.contains(range) {
+        } else if table[slot].phase == .waitingEdges, range.length == Geometry.blockSize,
+            table[slot].range.contains(range)
+        {
             table[slot].legs = NodeSet()
             emit(.mergeEdge(from: buffer, covering: range, exact: table[slot].exact, into: into))
             table[slot].edges &= table[slot].edges - 1

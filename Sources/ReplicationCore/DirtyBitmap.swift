@@ -36,7 +36,9 @@ struct DirtyBitmap {
         count = 0
         for page in 0..<pages {
             var inPage = 0
-            for index in page * Self.wordsPerPage..<(page + 1) * Self.wordsPerPage { inPage += words[index].nonzeroBitCount }
+            for index in page * Self.wordsPerPage..<(page + 1) * Self.wordsPerPage {
+                inPage += words[index].nonzeroBitCount
+            }
             pageCounts[page] = UInt32(inPage)
             count += UInt64(inPage)
         }

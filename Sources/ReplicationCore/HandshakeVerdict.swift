@@ -108,7 +108,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
 
     /// A total function of both sides' state (`3-replication`, "The verdict"): who is the source, are they equal, how much.
     package static func judge(mine: HandshakeState, theirs: HandshakeState) -> HandshakeVerdict {
-        if mine.hasDisk, theirs.hasDisk, mine.instance == theirs.instance { return .init(.parted, because: .sameInstance) }
+        if mine.hasDisk, theirs.hasDisk, mine.instance == theirs.instance {
+            return .init(.parted, because: .sameInstance)
+        }
         if !mine.isEmpty, !theirs.isEmpty, mine.volume != theirs.volume {
             return .init(.parted, because: .differentVolumes)
         }
@@ -118,7 +120,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
         let mineOlder = isRolledBack(mine, rememberedBy: theirs)
         let theirsOlder = isRolledBack(theirs, rememberedBy: mine)
-        if mineOlder || theirsOlder { return judgeRolledBack(mine, theirs, mineOlder: mineOlder, theirsOlder: theirsOlder) }
+        if mineOlder || theirsOlder {
+            return judgeRolledBack(mine, theirs, mineOlder: mineOlder, theirsOlder: theirsOlder)
+        }
         if mine.isPrimary, theirs.isPrimary, mine.current.id == theirs.current.id || mine.isEmpty || theirs.isEmpty {
             return .init(.refused, because: .bothPrimary)
         }
@@ -128,7 +132,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         let (mineBroken, theirsBroken) = (isBroken(mine), isBroken(theirs))
         if mineBroken, theirsBroken { return .init(.nothing, because: .bothInconsistent) }
         if mineBroken { return target(mine, theirs, because: mine.current.id.isNone ? .blankCopy : .inconsistentCopy) }
-        if theirsBroken { return source(mine, theirs, because: theirs.current.id.isNone ? .blankCopy : .inconsistentCopy) }
+        if theirsBroken {
+            return source(mine, theirs, because: theirs.current.id.isNone ? .blankCopy : .inconsistentCopy)
+        }
         if mine.current.id == theirs.current.id { return judgeEqual(mine, theirs) }
         return judgeLines(mine, theirs)
     }
@@ -143,7 +149,8 @@ package struct HandshakeVerdict: Equatable, Sendable {
         guard isServed(mine, by: theirs) || isServed(theirs, by: mine) else { return nil }
         let mineIsTarget = isServed(mine, by: theirs)
         let (target, source) = mineIsTarget ? (mine, theirs) : (theirs, mine)
-        let holds = !isBroken(source) && source.record.inStep == target.record.inStep
+        let holds =
+            !isBroken(source) && source.record.inStep == target.record.inStep
             && source.record.instances[source.node] == target.record.instances[source.node]
             && (source.record.number == target.record.number || source.record.primary == target.node)
             && source.record.inStep.contains(source.node)
@@ -178,9 +185,11 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if bare.isPrimary {
             // The very record this primary acts under, or the next one of its own, whose acceptance it did not hear of.
             let isSame = holder.record.number == bare.record.number && holder.current.id == bare.current.id
-            let isNext = bare.record.number < holder.record.number && holder.record.primary == bare.node
+            let isNext =
+                bare.record.number < holder.record.number && holder.record.primary == bare.node
                 && holder.record.number.term.node == bare.node && holder.lineContains(bare.current.id)
-            let holds = !isBroken(holder) && (isSame || isNext) && !holder.isPrimary
+            let holds =
+                !isBroken(holder) && (isSame || isNext) && !holder.isPrimary
                 && holder.record.lineage == bare.record.lineage && holder.record.inStep.contains(holder.node)
                 && bare.record.instances[holder.node] == holder.instance
             guard holds else { return .init(.refused, because: .lostLine) }

@@ -49,11 +49,14 @@ extension Replica {
     // What the effects `.writeSuperblock`, `.writeLog` and `.writeBitmapPage` write, valid while they are performed.
     package var superblockImage: Superblock { metadata.image }
     package var logImage: LogTransaction {
-        guard let image = metadata.logImage else { preconditionFailure("asked for only while a log write is performed") }
+        guard let image = metadata.logImage else {
+            preconditionFailure("asked for only while a log write is performed")
+        }
         return image
     }
     /// The 496 words of page `page` toward `node`.
-    package func withBitmapPage<Result>(_ node: NodeID, page: UInt32, _ body: (ArraySlice<UInt64>) -> Result) -> Result {
+    package func withBitmapPage<Result>(_ node: NodeID, page: UInt32, _ body: (ArraySlice<UInt64>) -> Result) -> Result
+    {
         body(self[bitmap: node].page(Int(page)))
     }
 
@@ -84,7 +87,9 @@ extension Replica {
         let lostCaches = metadata.bootID != superblock.bootID
         if !isClean, !isLogEmpty, lostCaches, superblock.record.inStep.removing(me).isEmpty == false {
             superblock.flags.insert(.suspect)
-            note(.warning, "disk", "this copy may have lost its cache at the last power loss: suspect until a peer vouches")
+            note(
+                .warning, "disk",
+                "this copy may have lost its cache at the last power loss: suspect until a peer vouches")
         }
         // What an earlier run wrote may be in a cache still: its extents stay in the log until a flush of this run.
         replayFlush = isClean || isLogEmpty ? 0 : requestFlush()
@@ -93,12 +98,14 @@ extension Replica {
         superblock.startNumber += 1
         persistSuperblock()
         let heat = log.extents
-        note(.info, "disk", "attached: \(diskState.rawValue), start \(superblock.startNumber), \(heat) extents replayed")
+        note(
+            .info, "disk", "attached: \(diskState.rawValue), start \(superblock.startNumber), \(heat) extents replayed")
     }
 
     private func emptied(_ replay: LogReplay) -> LogReplay {
         LogReplay(
-            table: [], lastNumber: replay.lastNumber, lastSequence: replay.lastSequence, seen: replay.seen, damaged: false)
+            table: [], lastNumber: replay.lastNumber, lastSequence: replay.lastSequence, seen: replay.seen,
+            damaged: false)
     }
 
     private mutating func markReplayed(damaged: Bool) {

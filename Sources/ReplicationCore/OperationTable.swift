@@ -63,7 +63,8 @@ struct Operation {
 
     var isWrite: Bool {
         switch kind {
-        case .clientWrite, .clientZero, .clientTrim, .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero, .pullAsk: true
+        case .clientWrite, .clientZero, .clientTrim, .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero, .pullAsk:
+            true
         case .free, .clientRead, .clientFlush, .peerRead, .pullRead: false
         }
     }

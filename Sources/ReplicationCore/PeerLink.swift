@@ -307,7 +307,8 @@ extension Replica {
             return
         }
         self[peer: node].lastHeard = now
-        if carriesRight(message), stamp.lineage != superblock.record.lineage || stamp.number < superblock.record.number {
+        if carriesRight(message), stamp.lineage != superblock.record.lineage || stamp.number < superblock.record.number
+        {
             release(message)
             dropSession(node, "it acts under an older record")
             return

@@ -4,7 +4,9 @@ import Model
 /// overlap are done in the order in which they arrived.
 extension Replica {
     /// Enters a peer's operation; the session ends when it has begun more than the limit.
-    private mutating func enter(_ kind: Operation.Kind, _ range: ByteRange, _ id: UInt64, _ buffer: BufferID?, _ node: NodeID) {
+    private mutating func enter(
+        _ kind: Operation.Kind, _ range: ByteRange, _ id: UInt64, _ buffer: BufferID?, _ node: NodeID
+    ) {
         guard hasDisk, range.end <= superblock.size, let slot = table.takePeerSlot() else {
             if let buffer { emit(.releaseBuffer(buffer)) }
             if hasDisk { dropSession(node, "it asked for more than it may") } else { refuse(kind, id, node) }
@@ -34,7 +36,9 @@ extension Replica {
     }
 
     /// A frame of the primary. Applied only by a copy that the primary's record names or that is joining.
-    mutating func receiveWrite(_ kind: Operation.Kind, _ sequence: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID) {
+    mutating func receiveWrite(
+        _ kind: Operation.Kind, _ sequence: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID
+    ) {
         let relation = self[peer: node].relation
         let isServing = relation == .source && self[peer: node].theirs?.isPrimary == true
         guard relation == .established || relation == .target || relation == .carrier || isServing, role != .primary
@@ -70,7 +74,8 @@ extension Replica {
     }
 
     mutating func receivePullData(_ id: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID) {
-        let isAsked = self[peer: node].relation == .target
+        let isAsked =
+            self[peer: node].relation == .target
             && self[peer: node].target.inFlight.contains { $0.id == id && $0.range == range }
         guard isAsked else {
             if let buffer { emit(.releaseBuffer(buffer)) }

@@ -15,7 +15,9 @@ extension Replica {
         if superblock.flags.contains(.outdated) { return .outdated }
         guard record.inStep.contains(me), record.instances[me] == superblock.instance else { return .outdated }
         if required == NodeSet(me) { return .upToDate }
-        let isTogether = others.contains { self[peer: $0].relation == .established || self[peer: $0].relation == .source }
+        let isTogether = others.contains {
+            self[peer: $0].relation == .established || self[peer: $0].relation == .source
+        }
         return isTogether ? .upToDate : .consistent
     }
 
@@ -49,7 +51,8 @@ extension Replica {
             node: name(node), id: node.rawValue, connection: connection,
             role: connection == .connected ? peer.presence?.role ?? .unknown : .unknown,
             disk: connection == .connected ? peer.presence?.disk ?? .unknown : isOut ? .outdated : .unknown,
-            replication: replication(of: peer), outOfSyncBytes: hasDisk ? self[bitmap: node].count * Geometry.blockSize : 0,
+            replication: replication(of: peer),
+            outOfSyncBytes: hasDisk ? self[bitmap: node].count * Geometry.blockSize : 0,
             lagBytes: 0, lagSeconds: 0, resync: resync(of: peer, at: now), lastResync: peer.lastResync,
             reason: peer.reason, message: peer.message)
     }

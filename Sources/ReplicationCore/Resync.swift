@@ -30,11 +30,13 @@ extension Replica {
 
     /// First a chosen record without the target; for a full copy also all bits, and the base that says so, on disk.
     private mutating func prepareSource(_ node: NodeID, everything: Bool) {
-        guard change == nil, acceptance == nil, hasDisk, !others.contains(where: { self[peer: $0].handshake == .exchanging })
+        guard change == nil, acceptance == nil, hasDisk,
+            !others.contains(where: { self[peer: $0].handshake == .exchanging })
         else { return }
         guard let theirs = self[peer: node].theirs else { return }
         let record = superblock.record
-        let isOut = !record.isEmpty && !record.inStep.contains(node)
+        let isOut =
+            !record.isEmpty && !record.inStep.contains(node)
             && theirs.record.number < record.number && record.inStep.contains(me)
         guard isOut else {
             begin(.exclude, losing: NodeSet(node), offeringTo: NodeSet())
@@ -301,7 +303,9 @@ extension Replica {
         let oldest = self[peer: node].target.inFlight.map(\.id).min()
         self[peer: node].target.flushingPulls = (oldest ?? self[peer: node].target.nextID) - 1
         self[peer: node].target.flushingWrites = self[peer: node].target.lastWrite
-        for slot in table.slots(where: { $0.peer == node && ($0.kind == .peerWrite || $0.kind == .peerZero || $0.kind == .peerTrim) }) {
+        for slot in table.slots(where: {
+            $0.peer == node && ($0.kind == .peerWrite || $0.kind == .peerZero || $0.kind == .peerTrim)
+        }) {
             let before = table[slot].sequence > 0 ? table[slot].sequence - 1 : 0
             self[peer: node].target.flushingWrites = min(self[peer: node].target.flushingWrites, before)
         }

@@ -91,6 +91,11 @@ extension Replica {
         }
         role = .primary
         superblock.flags.remove(.clean)
+        if superblock.flags.contains(.suspect) {
+            // Promoted all the same: an administrator said that who could vouch is off. From now on this copy counts.
+            superblock.flags.remove(.suspect)
+            persistSuperblock()
+        }
         unconfirmed.beginLine()
         for node in others { offerToDiscard(node, false) }
         for node in others where required.contains(node) && !self[peer: node].receivesWrites {
@@ -192,7 +197,9 @@ extension Replica {
             return .lasting(
                 Refusal(
                     reason: "no-good-copy", message: "this copy is blank and no peer has filled it",
-                    remedy: "connect a peer that has data, or begin with what is on this disk: hablk promote \(volume) --force"))
+                    remedy:
+                        "connect a peer that has data, or begin with what is on this disk: hablk promote \(volume) --force"
+                ))
         }
         if superblock.flags.contains(.inconsistent) {
             return .lasting(
@@ -215,7 +222,9 @@ extension Replica {
                     Refusal(
                         reason: "suspect",
                         message: "this copy may have lost its cache, and \(name(away)) may hold what it lost",
-                        remedy: "connect \(name(away)), or say that it is off: hablk promote \(volume) --peer-fenced \(name(away))"))
+                        remedy:
+                            "connect \(name(away)), or say that it is off: hablk promote \(volume) --peer-fenced \(name(away))"
+                    ))
             }
         }
         return nil
@@ -274,7 +283,9 @@ extension Replica {
             .timedOut(
                 Refusal(
                     reason: "busy", message: "requests in flight did not finish in time",
-                    remedy: "look at hablk status \(configuration.volume), or fail them: hablk demote \(configuration.volume) --force")))
+                    remedy:
+                        "look at hablk status \(configuration.volume), or fail them: hablk demote \(configuration.volume) --force"
+                )))
     }
 
     private mutating func finish(_ demotion: Demotion, _ outcome: CommandOutcome) {
@@ -314,8 +325,10 @@ extension Replica {
     private mutating func handOver() {
         demotion?.phase = .handingOver
         emit(.closeClients("demoted"))
-        if change == nil, acceptance == nil, hasDisk, demotion?.force != true,
-            let node = others.first(where: { self[peer: $0].relation == .established })
+        if change == nil, acceptance == nil, demotion?.force != true,
+            let node = others.first(where: {
+                self[peer: $0].relation == .established || self[peer: $0].relation == .carried
+            })
         {
             begin(.handOver, losing: NodeSet(), offeringTo: NodeSet(node))
         } else if required == NodeSet(me), hasDisk, change == nil, acceptance == nil, demotion?.force != true {

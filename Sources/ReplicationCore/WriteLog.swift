@@ -156,14 +156,16 @@ extension Replica {
 
     private mutating func writePages(of extent: UInt32) {
         let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
-        for node in others where !self[bitmap: node].isWritten(page: page) && !self[bitmap: node].isWriting(page: page) {
+        for node in others where !self[bitmap: node].isWritten(page: page) && !self[bitmap: node].isWriting(page: page)
+        {
             writePage(node, page)
         }
     }
 
     /// The extent's unconfirmed blocks are marked toward every peer and hold it no longer.
     private mutating func spill(_ extent: UInt32) {
-        for index in 0..<unconfirmed.count where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
+        for index in 0..<unconfirmed.count
+        where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
             // A resync's source keeps the marks of what it sent until this copy has flushed it.
             // A primary that is being filled here has written it itself.
             for node in others where self[peer: node].relation != .target && !unconfirmed[index].sentTo.contains(node) {

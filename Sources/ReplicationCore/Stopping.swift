@@ -106,7 +106,9 @@ extension Replica {
         while true {
             switch cleaning.phase {
             case .draining:
-                guard !table.contains(where: { _ in true }), !log.isWriting, change == nil, acceptance == nil else { return }
+                guard !table.contains(where: { _ in true }), !log.isWriting, change == nil, acceptance == nil else {
+                    return
+                }
                 for index in 0..<unconfirmed.count {
                     for node in others { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
                 }

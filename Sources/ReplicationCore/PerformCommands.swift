@@ -34,7 +34,8 @@ extension Replica {
     mutating func perform(_ command: Command, _ id: CommandID) {
         attention = true
         if stopping != nil {
-            emit(.commandDone(id, .refused(refusal("stopping", "the daemon stops", "hablk up \(configuration.volume)"))))
+            emit(
+                .commandDone(id, .refused(refusal("stopping", "the daemon stops", "hablk up \(configuration.volume)"))))
             return
         }
         switch command {
@@ -221,7 +222,8 @@ extension Replica {
         }
         guard metadata.superblock.size >= superblock.record.size else {
             refuse(
-                id, "mismatch", "the disk holds \(metadata.superblock.size) bytes, the volume has \(superblock.record.size)",
+                id, "mismatch",
+                "the disk holds \(metadata.superblock.size) bytes, the volume has \(superblock.record.size)",
                 "attach a larger disk")
             emit(.releaseDisk)
             return
@@ -229,7 +231,9 @@ extension Replica {
         if !superblock.volume.isNone, !metadata.superblock.volume.isNone,
             superblock.volume != metadata.superblock.volume
         {
-            refuse(id, "unrelated-data", "the disk belongs to another volume", "hablk metadata show \(configuration.volume)")
+            refuse(
+                id, "unrelated-data", "the disk belongs to another volume",
+                "hablk metadata show \(configuration.volume)")
             emit(.releaseDisk)
             return
         }
@@ -258,7 +262,9 @@ extension Replica {
             refuse(id, "is-primary", "a primary is not outdated", "hablk demote \(configuration.volume) first")
         } else if !hasDisk {
             refuse(id, "no-disk", "there is no disk here", "hablk attach \(configuration.volume)")
-        } else if change != nil || acceptance != nil || others.contains(where: { self[peer: $0].handshake == .exchanging }) {
+        } else if change != nil || acceptance != nil
+            || others.contains(where: { self[peer: $0].handshake == .exchanging })
+        {
             refuse(id, "busy", "a handshake is under way", "try again in a moment")
         } else if superblock.flags.contains(.inconsistent) || superblock.flags.contains(.outdated) {
             emit(.commandDone(id, .done("already \(diskState.rawValue)")))
@@ -305,7 +311,8 @@ extension Replica {
 
     private func invalidationObstacle(force: Bool) -> Refusal? {
         if role == .primary {
-            return refusal("is-primary", "a primary's data is not thrown away", "hablk demote \(configuration.volume) first")
+            return refusal(
+                "is-primary", "a primary's data is not thrown away", "hablk demote \(configuration.volume) first")
         }
         if !hasDisk { return refusal("no-disk", "there is no disk here", "hablk attach \(configuration.volume)") }
         let isHandshaking = others.contains { self[peer: $0].handshake == .exchanging }
