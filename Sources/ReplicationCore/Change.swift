@@ -236,7 +236,8 @@ extension Replica {
         let keepsLost = change.purpose == .exclude && role != .primary
         superblock.required = keepsLost ? required.union(change.record.inStep) : change.record.inStep
         if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated]) }
-        if superblock.required == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
+        // Alone in step: what this copy holds is what counts from now on.
+        if change.record.inStep == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
         change.isApplied = true
         change.phase = .persisting(persistSuperblock())
         self.change = change

@@ -41,7 +41,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
     case bothZero, bothBlank, blankCopy, zeroMeetsLine
     case bothInconsistent, inconsistentCopy, equalGenerations, oneSuspect, primaryLeads, newerRecord, lowerNode
     case containsGeneration, crossedLines, splitBrain, discardedData, unrelatedLines, wouldOverwritePrimary
-    case servedPrimary
+    case servedPrimary, oneOutdated
 
     /// The `reason` that `status` and refusals show.
     package var reason: String {
@@ -83,6 +83,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .inconsistentCopy: "inconsistent-copy"
         case .equalGenerations: "equal-generations"
         case .oneSuspect: "one-suspect"
+        case .oneOutdated: "one-outdated"
         case .primaryLeads: "primary-leads"
         case .newerRecord: "newer-record"
         case .lowerNode: "lower-node"
@@ -150,7 +151,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         let mineIsTarget = isServed(mine, by: theirs)
         let (target, source) = mineIsTarget ? (mine, theirs) : (theirs, mine)
         let holds =
-            !isBroken(source) && source.record.inStep == target.record.inStep
+            isSourceInStep(source) && !isBroken(source) && source.record.inStep == target.record.inStep
             && source.record.instances[source.node] == target.record.instances[source.node]
             && (source.record.number == target.record.number || source.record.primary == target.node)
             && source.record.inStep.contains(source.node)
@@ -233,6 +234,11 @@ package struct HandshakeVerdict: Equatable, Sendable {
         let (mineSuspect, theirsSuspect) = (mine.flags.contains(.suspect), theirs.flags.contains(.suspect))
         let known = trustsMarks(mine, theirs)
         if marks == 0, known, !mineSuspect, !theirsSuspect { return .init(.inSync, because: .equalGenerations) }
+        let (mineOutdated, theirsOutdated) = (mine.flags.contains(.outdated), theirs.flags.contains(.outdated))
+        if mineOutdated != theirsOutdated {
+            return mineOutdated
+                ? target(mine, theirs, because: .oneOutdated) : source(mine, theirs, because: .oneOutdated)
+        }
         if mineSuspect != theirsSuspect {
             return mineSuspect ? target(mine, theirs, because: .oneSuspect) : source(mine, theirs, because: .oneSuspect)
         }

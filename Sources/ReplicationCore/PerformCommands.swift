@@ -248,6 +248,11 @@ extension Replica {
             superblock.required = line.required
             superblock.promised = max(superblock.promised, line.promised)
             superblock.flags.insert(.inconsistent)
+        } else if line.record.lineage == superblock.record.lineage, superblock.record.number < line.record.number,
+            !line.record.inStep.contains(me)
+        {
+            // This run knows what the disk does not: others went on without it.
+            superblock.flags.insert(.outdated)
         }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))
     }
@@ -272,7 +277,7 @@ extension Replica {
             refuse(
                 id, "connected-to-primary", "a primary is connected and keeps this copy in step",
                 "hablk disconnect \(configuration.volume) first")
-        } else if others.contains(where: { self[peer: $0].relation == .established }) {
+        } else if others.contains(where: { ![.none, .nothing, .carrier].contains(self[peer: $0].relation) }) {
             refuse(
                 id, "in-step", "a connected peer keeps this copy in step",
                 "hablk disconnect \(configuration.volume) first")

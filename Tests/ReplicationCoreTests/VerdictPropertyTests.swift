@@ -32,13 +32,17 @@ import Testing
         #expect(missed.isEmpty)
     }
 
-    @Test func `a primary is never a target`() {
+    @Test func `a primary is never a target, but for one that lives on the source`() {
         forRandomPairs(4) { one, other, verdict in
+            let target: HandshakeState
             switch verdict.outcome {
-            case .targetOfMarked, .targetOfEverything: !one.isPrimary
-            case .sourceOfMarked, .sourceOfEverything: !other.isPrimary
-            default: true
+            case .targetOfMarked, .targetOfEverything: target = one
+            case .sourceOfMarked, .sourceOfEverything: target = other
+            default: return true
             }
+            guard target.isPrimary else { return true }
+            return verdict.rule == .servedPrimary && target.flags.contains(.inconsistent)
+                && !target.record.inStep.contains(target.node)
         }
     }
 
@@ -154,6 +158,14 @@ private func randomPair(_ dice: inout Dice) -> (HandshakeState, HandshakeState) 
     if dice.once(in: 3) {
         other.current = one.current
         other.history = one.history
+    }
+    if dice.once(in: 10) {
+        // A primary without a copy that counts, and the peer that serves it.
+        one.isPrimary = true
+        one.flags.insert(.inconsistent)
+        one.record.inStep = NodeSet(beta)
+        other.isPrimary = false
+        other.record = one.record
     }
     if dice.once(in: 6) {
         // A line that goes on from the other's.

@@ -272,6 +272,30 @@ import Testing
         #expect(judge(suspect, both) == .init(.sourceOfMarked, because: .lowerNode))
     }
 
+    @Test func `with marks an outdated copy is the target`() {
+        let outdated = copyState(of: alpha) {
+            $0.flags.insert(.outdated)
+            $0.dirtyBlocks = 1
+        }
+        #expect(judge(outdated, copyState(of: beta)) == .init(.targetOfMarked, because: .oneOutdated))
+    }
+
+    @Test func `a primary that lives on its peer's copy is filled by it`() {
+        let served = copyState(of: alpha) {
+            $0.isPrimary = true
+            $0.flags.insert(.inconsistent)
+            $0.record.inStep = NodeSet(beta)
+        }
+        let serving = copyState(of: beta) { $0.record = served.record }
+        #expect(judge(served, serving) == .init(.targetOfMarked, because: .servedPrimary))
+        let moved = copyState(of: beta) {
+            $0.record = served.record
+            $0.record.number.index += 1
+            $0.record.primary = beta
+        }
+        #expect(judge(served, moved) == .init(.refused, because: .lostLine))
+    }
+
     @Test func `with marks the primary leads, else the newer record, else the lower node`() {
         let marked = copyState(of: beta) { $0.dirtyBlocks = 1 }
         #expect(judge(copyState(of: alpha), marked) == .init(.sourceOfMarked, because: .lowerNode))
