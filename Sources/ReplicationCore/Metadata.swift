@@ -19,6 +19,10 @@ struct MetadataWriter {
     var durableSequence: UInt64 = 0
     /// What was on disk when this run took it.
     var foundSequence: UInt64 = 0
+    /// After a failed flush the disk is told once more: this copy is suspect. Should the daemon start on it again, what
+    /// the disk forgot must not count. Best effort: the disk may refuse.
+    var lastWord = LastWord.none
+    enum LastWord { case none, wanted, writing }
     var logImage: LogTransaction?
     /// The log's block now in flight bears this sequence.
     var logSequence: UInt64 = 0
@@ -154,6 +158,10 @@ extension Replica {
     mutating func superblockWritten(_ succeeded: Bool) {
         outstanding -= 1
         attention = true
+        guard disk != .failed else {
+            writeLastWord(after: succeeded)
+            return
+        }
         guard succeeded, hasDisk else {
             metadata.phase = .idle
             failDisk("the superblock cannot be written")
@@ -238,11 +246,38 @@ extension Replica {
         let number = flushes.inFlight ?? flushes.completed
         flushes.inFlight = nil
         guard result != .failed, hasDisk else {
+            let isWriting = metadata.phase != .idle
+            let isFirst = hasDisk
             failDisk("a flush failed")
+            guard isFirst, metadata.stable.startNumber > 0 else { return }
+            metadata.lastWord = .wanted
+            if !isWriting { writeLastWord(after: true) }
             return
         }
         flushes.completed = number
         if flushes.wanted > number { startFlush(number + 1) }
+    }
+
+    /// The last durable superblock, suspect, to both places, once no other write of it is out.
+    private mutating func writeLastWord(after succeeded: Bool) {
+        switch (metadata.lastWord, metadata.phase) {
+        case (.wanted, _):
+            metadata.lastWord = .writing
+            metadata.phase = .copy0
+            metadata.sequence += 1
+            metadata.image = metadata.stable
+            metadata.image.flags.insert(.suspect)
+            metadata.image.sequence = metadata.sequence
+            outstanding += 1
+            emit(.writeSuperblock(copy: 0))
+        case (.writing, .copy0) where succeeded:
+            metadata.phase = .copy1
+            outstanding += 1
+            emit(.writeSuperblock(copy: 1))
+        default:
+            metadata.lastWord = .none
+            metadata.phase = .idle
+        }
     }
 
     func isFlushed(_ number: UInt64) -> Bool { !hasDisk || flushes.completed >= number }

@@ -146,6 +146,7 @@ extension Replica {
     private mutating func resume(_ node: NodeID) {
         self[peer: node].relation = .established
         note(.info, "connection", "resumed", peer: node)
+        clearOutdated()
         setConnected(node)
         resend(to: node)
     }
@@ -161,6 +162,13 @@ extension Replica {
         self[peer: node].lostAt = nil
         settleDoubt(node)
         attention = true
+    }
+
+    /// In step with a connected peer: nothing went on without this copy.
+    private mutating func clearOutdated() {
+        guard superblock.flags.contains(.outdated) else { return }
+        superblock.flags.remove(.outdated)
+        persistSuperblock()
     }
 
     /// The copies are equal. One of the two makes the record that names both: the primary, else the newer record's holder,
@@ -195,10 +203,7 @@ extension Replica {
                 node, bytes: 0, since: now, because: self[peer: node].verdict.map { $0.rule.words } ?? "equal")
             if unconfirmed.isEmpty { unconfirmed.beginLine() }
         }
-        if superblock.flags.contains(.outdated) {
-            superblock.flags.remove(.outdated)
-            persistSuperblock()
-        }
+        clearOutdated()
         note(.info, "replication", "established: in sync", peer: node)
         setConnected(node)
         resend(to: node)

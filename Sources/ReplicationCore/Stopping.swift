@@ -17,20 +17,15 @@ extension Replica {
                 detaching?.wantsToLeave = false
                 attention = true
             } else if !others.contains(where: { self[peer: $0].relation == .established }) {
-                detaching = nil
-                attention = true
-                emit(
-                    .commandDone(
-                        current.command,
-                        .refused(
-                            Refusal(
-                                reason: "last-copy", message: "the peer that was to take over is gone",
-                                remedy: "connect it, then detach again"))))
+                giveUpDetach(current, "the peer that was to take over is gone")
             }
             return
         }
         guard disk == .good, !current.wantsToLeave else { return }
-        if role == .primary { return }
+        guard role != .primary else {
+            giveUpDetach(current, "this node became primary meanwhile")
+            return
+        }
         // The peer hears first that this copy counts no more; then everything is written back.
         if current.cleaning.phase == .draining {
             for node in others where self[peer: node].isConnected {
@@ -50,6 +45,15 @@ extension Replica {
             attention = true
             note(.info, "disk", "detached")
         }
+    }
+
+    private mutating func giveUpDetach(_ current: Detaching, _ why: String) {
+        detaching = nil
+        superblock.flags.remove(.clean)
+        attention = true
+        let refusal = Refusal(
+            reason: "busy", message: why, remedy: "connect a peer that is up to date, then detach again")
+        emit(.commandDone(current.command, .refused(refusal)))
     }
 
     // MARK: Stop

@@ -82,7 +82,9 @@ package final class Oracle {
         }
         for member in members { checkPresence(operation, at: member, primary) }
         for member in members {
-            for sector in operation.sectors {
+            // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
+            let isLost = members.count == 1 && disks.lastPowerLoss(member) > operation.began
+            for sector in operation.sectors where !isLost {
                 shadows[member].acknowledge(sector, write: operation.write, at: step, durable: operation.forced)
             }
             if members.count == 1 {
