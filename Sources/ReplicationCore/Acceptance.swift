@@ -88,9 +88,11 @@ extension Replica {
         while let current = acceptance {
             switch current.phase {
             case .draining:
-                guard !table.contains(where: { $0.isWrite && ($0.localPending || $0.phase == .waitingLog) }) else {
-                    return
+                // Clients' writes that wait for the log have not begun: the gate holds them.
+                let isBusy = table.contains {
+                    $0.isWrite && ($0.localPending || ($0.phase == .waitingLog && !$0.isClient))
                 }
+                guard !isBusy else { return }
                 let number = hasDisk ? requestFlush() : 0
                 acceptance?.phase = .flushing(number)
             case .flushing(let number):
