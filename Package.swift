@@ -32,7 +32,9 @@ let package = Package(
         .target(name: "CChecksum", cSettings: gnu),
         .target(name: "Model", cSettings: gnu, swiftSettings: strict),
         .target(name: "Formats", dependencies: ["Model", "CChecksum"], cSettings: gnu, swiftSettings: strict),
-        .target(name: "ReplicationCore", dependencies: ["Model"], cSettings: gnu, swiftSettings: strict),
+        .target(
+            name: "ReplicationCore", dependencies: ["Model"], exclude: ["Invariants.md"], cSettings: gnu,
+            swiftSettings: strict),
         .target(name: "LinuxIO", dependencies: ["CLinuxURing"], cSettings: gnu, swiftSettings: strict),
         .target(
             name: "Daemon",

@@ -129,6 +129,9 @@ extension Replica {
     /// What stands between this copy and the primary role.
     func obstacle(force: Bool, peerFenced: NodeID?) -> PromotionObstacle {
         for node in others where self[peer: node].isConnected {
+            // The record both hold outweighs what the peer told of itself: after a hand-over that word is on its way still.
+            let isNamed = self[peer: node].relation != .established || superblock.record.primary == node
+            guard isNamed else { continue }
             if self[peer: node].presence?.role == .primary || (self[peer: node].theirs?.isPrimary ?? false) {
                 if self[peer: node].presence?.role != .secondary { return .lasting(peerIsPrimary(node)) }
             }
