@@ -147,7 +147,9 @@ extension Cluster {
 
     /// Two copies that never met must not both be founded: they would be two volumes for ever.
     private func mayBeAsked(_ node: SimulatedNode, _ command: Command) -> Bool {
-        guard case .promote = command, let live = node.live, live.core.pointee.durableState.record.isEmpty else {
+        guard witness == nil, case .promote = command, let live = node.live,
+            live.core.pointee.durableState.record.isEmpty
+        else {
             return true
         }
         if let founder { return founder == node.side }

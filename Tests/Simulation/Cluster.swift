@@ -51,6 +51,8 @@ package final class Cluster {
     var coverageCursor = 0
     var eventsHandled = 0
     var isDone = false
+    /// A script sits where clients, administrators and faults would be drawn.
+    var witness: (any ClusterWitness)?
 
     package init(options: SimulationOptions, trace: Trace = Trace()) {
         self.options = options
@@ -74,8 +76,9 @@ package final class Cluster {
                 tickets: options.limits.clientOperations)
             nodes.append(node)
             MetadataBytes.create(
-                on: node, layout: layout, options: options, instance: InstanceID(rawValue: nodeRandoms[side].next() | 1)
-            )
+                on: node, layout: layout, options: options,
+                instance: InstanceID(rawValue: nodeRandoms[side].next() | 1),
+                isBlank: side == 1 && options.faults.contains(.blank))
         }
         oracle = Oracle(sectors: options.sectors, disks: self)
     }
@@ -92,14 +95,20 @@ package final class Cluster {
         heap.push(.administrator, at: now + 20_000_000)
         heap.push(.fault, at: now + 400_000_000)
         heap.push(.watch, at: now + 1_000_000_000)
-        while !isDone, oracle.violation == nil, let entry = heap.pop() {
-            now = max(now, entry.time)
-            step += 1
-            happens(entry.happening)
+        while !isDone, oracle.violation == nil, happensNext() {
             if let watched = options.watched { watch(watched) }
             if step > 4_000_000 { oracle.fail(.liveness, "I7", "four million steps and no end") }
         }
         return oracle.violation
+    }
+
+    /// The next happening; false when there is none.
+    func happensNext() -> Bool {
+        guard let entry = heap.pop() else { return false }
+        now = max(now, entry.time)
+        step += 1
+        happens(entry.happening)
+        return true
     }
 
     private func watch(_ sector: Int) {
@@ -156,6 +165,7 @@ package final class Cluster {
             node.inbox.append(event)
             return
         }
+        witness?.heard(event, at: node)
         eventsHandled += 1
         step += 1
         if eventsHandled % options.deepCheckEvery == 0 { checkDeeply() }
@@ -169,6 +179,7 @@ package final class Cluster {
     func settle(_ node: SimulatedNode, _ live: LiveReplica) {
         while let effect = effects.popFirst() {
             if trace.isOn { trace.add(now, node.side, "effect", TraceText.of(effect)) }
+            witness?.saw(effect, of: node)
             perform(effect, node, live)
         }
         guard node.live === live else { return }

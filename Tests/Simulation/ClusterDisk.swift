@@ -55,7 +55,7 @@ extension Cluster {
 
     func submit(_ deed: SimulatedDisk.Deed, _ node: SimulatedNode) {
         if let buffer = deed.buffer { node.buffers.begin(buffer) }
-        let slot = node.disk.submit(deed, fails: failsDisk(deed, node))
+        let slot = node.disk.submit(deed, fails: node.disk.script?.takesFailure(deed) ?? failsDisk(deed, node))
         var latency = diskRandoms[node.side].skewed(mean: options.diskLatency)
         if case .metadata = deed { latency += options.diskLatency / 4 }
         if options.faults.contains(.slowDisk), phase == .safety, diskRandoms[node.side].chance(1, in: 60) {
@@ -66,7 +66,7 @@ extension Cluster {
     }
 
     func diskDone(_ node: SimulatedNode, _ incarnation: Int, _ slot: Int) {
-        guard node.incarnation == incarnation else { return }
+        guard node.incarnation == incarnation, !node.disk.holdsBack(slot) else { return }
         let operation = node.disk.finish(slot)
         if let buffer = operation.deed.buffer { node.buffers.end(buffer) }
         let fails = operation.fails

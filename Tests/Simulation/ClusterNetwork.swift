@@ -62,7 +62,7 @@ extension Cluster {
         put(.frame(head: head, payload: payload), index, toward: to)
     }
 
-    private func put(_ item: SimulatedNetwork.Item, _ index: Int, toward: Int, after: UInt64 = 0) {
+    func put(_ item: SimulatedNetwork.Item, _ index: Int, toward: Int, after: UInt64 = 0) {
         let arrival = max(network[index].lanes[toward].lastArrival + 1, now + after + delay())
         network[index].lanes[toward].lastArrival = arrival
         network[index].lanes[toward].items.append(item)
@@ -174,7 +174,7 @@ extension Cluster {
             network[index].ended[side] = true
             let toward = 1 - side
             let waiting = network[index].lanes[toward].waiting
-            network[index].lanes[toward].dropTail(keeping: networkRandom.below(waiting + 1))
+            if witness == nil { network[index].lanes[toward].dropTail(keeping: networkRandom.below(waiting + 1)) }
             network[index].isSilent = silently
             if !silently { put(.closed("reset by the other side"), index, toward: toward) }
         }

@@ -10,7 +10,7 @@ extension Cluster {
 
     func checkCoverage(whole: Bool = false) {
         let count = copies.differing.count
-        guard count > 0, oracle.violation == nil else { return }
+        guard count > 0, oracle.violation == nil, !isExchanged else { return }
         let looks = whole ? count : min(count, Self.blocksEachEvent)
         for _ in 0..<looks {
             coverageCursor = coverageCursor + 1 < count ? coverageCursor + 1 : 0
@@ -19,6 +19,12 @@ extension Cluster {
             guard let reason = missing(state(nodes[0]), state(nodes[1])) else { return }
             return oracle.fail("I11", "\(describe(block)) is marked nowhere, \(reason)")
         }
+    }
+
+    /// A disk was put in another's place, and the copies were not equal since.
+    private var isExchanged: Bool {
+        if copies.differing.count == 0 { for node in nodes { node.disk.wasExchanged = false } }
+        return nodes.contains { $0.disk.wasExchanged }
     }
 
     func describe(_ block: UInt64) -> String {
@@ -63,7 +69,7 @@ extension Cluster {
 
     /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
     func checkDeeply() {
-        guard oracle.violation == nil else { return }
+        guard oracle.violation == nil, !isExchanged else { return }
         let views = [durable(nodes[0]), durable(nodes[1])]
         for member in copies.differing.members {
             let block = UInt64(member)

@@ -14,6 +14,8 @@ struct EventHeap {
     private var drawn: UInt64 = 0
 
     var isEmpty: Bool { entries.isEmpty }
+    /// When the next one happens.
+    var nextTime: UInt64? { entries.first?.time }
 
     mutating func push(_ happening: Happening, at time: UInt64) {
         drawn += 1

@@ -19,8 +19,9 @@ enum MetadataBytes {
     }
 
     /// What `hablk create` does.
-    static func create(on node: SimulatedNode, layout: DiskLayout, options: SimulationOptions, instance: InstanceID) {
-        let isBlank = options.faults.contains(.blank) && node.side == 1
+    static func create(
+        on node: SimulatedNode, layout: DiskLayout, options: SimulationOptions, instance: InstanceID, isBlank: Bool
+    ) {
         let superblock = Superblock(
             node: node.id, instance: instance, size: options.size, logExtents: options.logExtents, zeroes: !isBlank)
         for copy in 0...1 {

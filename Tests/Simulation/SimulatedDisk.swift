@@ -42,6 +42,10 @@ final class SimulatedDisk {
     private(set) var metadata: [UInt8]
     /// Rises with each metadata write that landed.
     private(set) var metadataRevision = 0
+    /// Its content is not what the last process left: whoever meets it must notice, marks can not.
+    var wasExchanged = false
+    /// What a scenario decides instead of chance.
+    var script: DiskScript?
     private var slots: [Operation?] = []
     private var freeSlots: [Int] = []
 
@@ -91,8 +95,8 @@ final class SimulatedDisk {
     }
 
     private func landSubset(sector: Int, count: Int, values: [UInt64]?, _ random: inout SplitMix) {
-        let share = random.pick([0, 50, 100] as [UInt64])
-        for index in 0..<count where random.chance(share, in: 100) {
+        let share = script == nil ? random.pick([0, 50, 100] as [UInt64]) : 0
+        for index in 0..<count where script?.keeps(sector + index) ?? random.chance(share, in: 100) {
             remember(Volatile(number: 0, sector: sector + index, count: 1, values: [values?[index] ?? 0]))
         }
     }
@@ -103,7 +107,7 @@ final class SimulatedDisk {
             guard write.number < mark else { break }
             kept += 1
             for index in 0..<write.count {
-                if fails, random.chance(1, in: 2) {
+                if fails, !(script?.keeps(write.sector + index) ?? random.chance(1, in: 2)) {
                     forgotten.append(write.sector + index)
                 } else {
                     stable[write.sector + index] = write.value(index)
@@ -128,24 +132,26 @@ final class SimulatedDisk {
             case .write(_, let sector, let count, let values, _):
                 landSubset(sector: sector, count: count, values: values, &random)
             case .metadata(let offset, let bytes, _):
-                if random.chance(1, in: 2) { landMetadata(offset: offset, bytes: bytes) }
+                if script?.keepsMetadata ?? random.chance(1, in: 2) { landMetadata(offset: offset, bytes: bytes) }
             case .read, .fill, .flush: break
             }
         }
         slots.removeAll()
         freeSlots.removeAll()
+        script?.held.removeAll()
     }
 
     /// The machine died: of what was not stable any subset of sectors is there.
     func losesPower(_ random: inout SplitMix) {
         tearMetadata(&random)
         losesProcess(&random)
-        let share = random.pick([0, 0, 30, 70, 100] as [UInt64])
+        let share = script == nil ? random.pick([0, 0, 30, 70, 100] as [UInt64]) : 0
         var touched = forgotten
         for write in volatile {
             for index in 0..<write.count {
                 touched.append(write.sector + index)
-                if random.chance(share, in: 100) { stable[write.sector + index] = write.value(index) }
+                guard script?.keeps(write.sector + index) ?? random.chance(share, in: 100) else { continue }
+                stable[write.sector + index] = write.value(index)
             }
         }
         volatile.removeAll()
@@ -158,12 +164,38 @@ final class SimulatedDisk {
             guard let operation = slots[slot], case .metadata(let offset, let bytes, _) = operation.deed else {
                 continue
             }
-            for atom in 0..<bytes.count / 512 where random.chance(1, in: 2) {
+            for atom in 0..<bytes.count / 512 where script?.keepsMetadata ?? random.chance(1, in: 2) {
                 landMetadata(offset: offset + atom * 512, bytes: Array(bytes[atom * 512..<atom * 512 + 512]))
             }
             slots[slot] = nil
             freeSlots.append(slot)
         }
+    }
+
+    // MARK: Scripts
+
+    /// Whether the operation waits for a script's word instead of ending now.
+    func holdsBack(_ slot: Int) -> Bool {
+        guard let operation = slots[slot], script?.holds.contains(operation.deed.scriptKind) == true else {
+            return false
+        }
+        script?.held.append(slot)
+        return true
+    }
+
+    /// What a copy of the disk, or an array's snapshot, would hold.
+    var image: DiskImage { DiskImage(values: copies.current[side], metadata: metadata) }
+
+    /// Another disk, or an older state of this one, in its place. Nobody uses it meanwhile.
+    func become(_ image: DiskImage) {
+        precondition(!hasOperations, "a disk is exchanged while it is idle")
+        stable = image.values
+        volatile.removeAll()
+        forgotten.removeAll()
+        for sector in stable.indices { copies.set(side, sector, to: stable[sector]) }
+        metadata = image.metadata
+        metadataRevision += 1
+        wasExchanged = true
     }
 
     // MARK: For the oracle

@@ -51,13 +51,20 @@ extension Cluster {
     }
 
     private func submitRequest(_ node: SimulatedNode, kind: ClientRequest.Kind) {
-        guard let ticket = node.operations.firstIndex(where: { $0 == nil }) else { return }
+        guard node.operations.contains(where: { $0 == nil }) else { return }
         let range =
             kind == .flush ? ByteRange(offset: 0, length: 0) : drawRange(aligned: kind == .zero || kind == .trim)
+        let forced = kind != .read && kind != .flush && workloadRandom.chance(options.forcedShare, in: 100)
+        give(node, kind, range, forced: forced)
+    }
+
+    /// A client's request reaches the node: nil when it has as many as it may have.
+    @discardableResult
+    func give(_ node: SimulatedNode, _ kind: ClientRequest.Kind, _ range: ByteRange, forced: Bool) -> ClientOperation? {
+        guard let ticket = node.operations.firstIndex(where: { $0 == nil }) else { return nil }
         var operation = ClientOperation(
-            ticket: UInt32(ticket), kind: kind, range: range,
-            forced: kind != .read && kind != .flush && workloadRandom.chance(options.forcedShare, in: 100), buffer: nil,
-            write: nextWrite, began: step, beganAt: now)
+            ticket: UInt32(ticket), kind: kind, range: range, forced: forced, buffer: nil, write: nextWrite,
+            began: step, beganAt: now)
         nextWrite += 1
         let blocks = range.blocks
         switch kind {
@@ -79,6 +86,7 @@ extension Cluster {
                     ticket: operation.ticket, kind: kind, range: range, forced: operation.forced,
                     buffer: operation.buffer)),
             to: node)
+        return operation
     }
 
     /// A few blocks in each of up to ten extents, so that requests collide and the log has no room for all.

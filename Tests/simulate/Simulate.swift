@@ -27,8 +27,10 @@ import Simulation
     @Flag(help: "Look for a simpler run that fails as well.") var shrink = false
     @Option(help: "Stop a sweep after so many failing seeds.") var failures = 20
     @Flag(help: .hidden) var worker = false
+    @OptionGroup var scenarios: Scenarios
 
     func run() throws {
+        if scenarios.isWanted { return try scenarios.run() }
         guard let seed else {
             guard let seeds else { throw ValidationError("say --seed N or --seeds COUNT") }
             if worker { return try work(from..<from + seeds) }

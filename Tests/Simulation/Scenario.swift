@@ -1,0 +1,129 @@
+/// A story as a text: commands at the beginning of a line, what happened indented beneath them, and comments that begin
+/// with `#`. Running it gives the same text with what happens now; the lines that begin with `expect` are its point, and
+/// say so whatever the text says.
+package struct Scenario {
+    package var name: String
+    package var text: String
+
+    package init(name: String, text: String) {
+        self.name = name
+        self.text = text
+    }
+
+    package struct Result {
+        /// What the file should say.
+        package var text: String
+        /// Expectations that did not hold, promises that broke, commands that cannot be understood.
+        package var failures: [String] = []
+        /// How many times the file says `expect`.
+        package var expectations = 0
+    }
+
+    /// Spaces before what happened.
+    private static let indent = "    "
+
+    package func run() -> Result {
+        var stage: ScriptedCluster?
+        var result = Result(text: "")
+        var isOver = false
+        let lines = text.split(separator: "\n", omittingEmptySubsequences: false)
+        for (number, line) in lines.enumerated() where !line.hasPrefix(Self.indent) {
+            if number > 0 { result.text += "\n" }
+            result.text += line
+            let command = line.prefix { $0 != "#" }.split(separator: " ").map(String.init)
+            guard !command.isEmpty, !isOver else { continue }
+            if command[0] == "expect" { result.expectations += 1 }
+            do throws(ScenarioError) {
+                if command[0] == "create", command.count == 1 || command[1].contains("=") {
+                    stage = ScriptedCluster(try ScriptedCluster.Shape(words: command.dropFirst()))
+                } else if let stage {
+                    try stage.perform(command)
+                } else {
+                    throw ScenarioError("a scenario begins with `create`")
+                }
+            } catch {
+                result.failures.append("\(name).txt:\(number + 1): \(line): \(error.text)")
+            }
+            for said in stage?.transcript.take() ?? [] { result.text += "\n" + Self.indent + said }
+            if let violation = stage?.violation {
+                result.failures.append("\(name).txt:\(number + 1): \(violation.invariant): \(violation.text)")
+                isOver = true
+            }
+        }
+        return result
+    }
+}
+
+/// A command that cannot be done, or an expectation that did not hold.
+struct ScenarioError: Error {
+    var text: String
+    init(_ text: String) { self.text = text }
+}
+
+extension ScriptedCluster.Shape {
+    /// `blocks=64 log=4 unconfirmed=32 blank=b`.
+    init(words: ArraySlice<String>) throws(ScenarioError) {
+        self.init()
+        for word in words {
+            let parts = word.split(separator: "=").map(String.init)
+            guard parts.count == 2 else { throw ScenarioError("`\(word)` is no option") }
+            switch parts[0] {
+            case "blocks": blocks = try ScriptedCluster.number(parts[1])
+            case "log": logExtents = UInt32(try ScriptedCluster.number(parts[1]))
+            case "unconfirmed": unconfirmedEntries = Int(try ScriptedCluster.number(parts[1]))
+            case "piece": resyncPiece = try ScriptedCluster.number(parts[1])
+            case "window": resyncWindow = try ScriptedCluster.number(parts[1])
+            case "blank": blank = Set(try parts[1].split(separator: ",").map(ScriptedCluster.side))
+            default: throw ScenarioError("no option is called `\(parts[0])`")
+            }
+        }
+        guard blocks >= 32, blocks <= 1 << 16, logExtents >= 1 else {
+            throw ScenarioError("too few or too many blocks")
+        }
+    }
+}
+
+/// Words of scripts.
+extension ScriptedCluster {
+    static func number(_ word: String) throws(ScenarioError) -> UInt64 {
+        guard let number = UInt64(word) else { throw ScenarioError("`\(word)` is no number") }
+        return number
+    }
+
+    static func side(_ word: some StringProtocol) throws(ScenarioError) -> Int {
+        guard word == "a" || word == "b" else { throw ScenarioError("`\(word)` is no node: a or b") }
+        return word == "a" ? 0 : 1
+    }
+
+    func node(_ words: [String], _ index: Int) throws(ScenarioError) -> SimulatedNode {
+        guard index < words.count else { throw ScenarioError("which node?") }
+        return nodes[try Self.side(words[index])]
+    }
+
+    /// `5s`, `300ms`.
+    static func duration(_ word: String) throws(ScenarioError) -> UInt64 {
+        if word.hasSuffix("ms") { return try number(String(word.dropLast(2))) * 1_000_000 }
+        if word.hasSuffix("s") { return try number(String(word.dropLast())) * 1_000_000_000 }
+        throw ScenarioError("`\(word)` is no time: 5s, 300ms")
+    }
+
+    /// `5` or `5+3`.
+    func blocks(_ word: String) throws(ScenarioError) -> Range<UInt64> {
+        let parts = word.split(separator: "+").map(String.init)
+        let first = try Self.number(parts.first ?? word)
+        let count = parts.count > 1 ? try Self.number(parts[1]) : 1
+        guard count > 0, first + count <= cluster.options.blocks else {
+            throw ScenarioError("`\(word)` is beyond the end")
+        }
+        return first..<first + count
+    }
+
+    /// The node that `a->b` leads to.
+    static func direction(_ word: String) throws(ScenarioError) -> Int {
+        switch word {
+        case "a->b": return 1
+        case "b->a": return 0
+        default: throw ScenarioError("`\(word)` is no direction: a->b or b->a")
+        }
+    }
+}

@@ -1,0 +1,221 @@
+import Formats
+import Model
+import ReplicationCore
+
+/// Hears what goes into the cores of a cluster and what comes out of them, in order.
+protocol ClusterWitness: AnyObject {
+    func heard(_ event: Event, at node: SimulatedNode)
+    func saw(_ effect: Effect, of node: SimulatedNode)
+}
+
+/// A cluster in which nothing happens by chance: whoever holds it says what clients, administrators, disks and the network
+/// do, and lets time pass. The oracle looks on, as it does in a seed.
+final class ScriptedCluster {
+    let cluster: Cluster
+    let transcript: Transcript
+    /// What was asked of each client, the newest last.
+    private(set) var operations: [(text: String, number: UInt64)] = []
+    /// Copies of disks that were taken.
+    private var snapshots: [DiskImage?] = [nil, nil]
+
+    /// What a script may choose of a new cluster.
+    struct Shape {
+        var blocks: UInt64 = 64
+        var logExtents: UInt32 = 4
+        /// Writes that a node remembers one by one until they are confirmed.
+        var unconfirmedEntries = 1024
+        var blank: Set<Int> = []
+        /// Bytes that a resync target asks for at once, and in all before it has the first.
+        var resyncPiece: UInt64 = 512 << 10
+        var resyncWindow: UInt64 = 8 << 20
+    }
+
+    init(_ shape: Shape) {
+        cluster = Cluster(options: Self.options(shape))
+        transcript = Transcript()
+        cluster.witness = transcript
+        for node in cluster.nodes {
+            node.disk.script = DiskScript()
+            if shape.blank.contains(node.side) { create(node, blocks: shape.blocks, isBlank: true) }
+        }
+    }
+
+    /// No chance, no delay worth speaking of, and time-outs of which the longest is three seconds.
+    private static func options(_ shape: Shape) -> SimulationOptions {
+        var options = SimulationOptions(seed: 1)
+        options.faults = [.lateFrames, .diskErrors]
+        options.blocks = shape.blocks
+        options.logExtents = shape.logExtents
+        options.diskLatency = 0
+        options.networkDelay = 0
+        options.resyncRate = nil
+        options.clockOffsets = [1_000_000_000, 2_000_000_000]
+        options.deepCheckEvery = 4
+        options.limits = Limits()
+        options.limits.clientOperations = 16
+        options.limits.peerOperations = 64
+        options.limits.unconfirmedEntries = shape.unconfirmedEntries
+        options.limits.resyncPiece = shape.resyncPiece
+        options.limits.resyncWindow = shape.resyncWindow
+        options.timing = Timing()
+        options.timing.cutOff = 3_000_000_000
+        options.timing.pingInterval = 200_000_000
+        options.timing.pingTimeout = 400_000_000
+        options.timing.reconnectMinimum = 50_000_000
+        options.timing.reconnectMaximum = 200_000_000
+        return options
+    }
+
+    var nodes: [SimulatedNode] { cluster.nodes }
+    var violation: Violation? { cluster.oracle.violation }
+
+    // MARK: Time
+
+    /// Nanoseconds. What takes no time is over after it; no time-out has passed.
+    static let moment: UInt64 = 5_000_000
+    /// Longer than every time-out: when nothing was said for so long, nothing will be.
+    private static let silence: UInt64 = 3_600_000_000
+
+    func run(for duration: UInt64) {
+        let end = cluster.now + duration
+        while violation == nil, let next = cluster.heap.nextTime, next <= end { _ = cluster.happensNext() }
+        cluster.now = max(cluster.now, end)
+    }
+
+    /// Until only pings and dials are left; false when that takes longer than two minutes.
+    func runUntilQuiet() -> Bool {
+        let end = cluster.now + 120_000_000_000
+        while violation == nil, cluster.now < end {
+            let before = transcript.activity
+            run(for: Self.silence)
+            if transcript.activity == before { return true }
+        }
+        return violation != nil
+    }
+
+    // MARK: Nodes
+
+    /// - Returns: why it cannot.
+    func start(_ node: SimulatedNode) -> String? {
+        if case .failure(let error) = MetadataBytes.load(node, layout: cluster.layout, repairing: false) {
+            return "\(error)"
+        }
+        cluster.start(node)
+        return nil
+    }
+
+    /// A volume's worth of new metadata, on a disk of zeroes, or on one of which nothing is known.
+    func create(_ node: SimulatedNode, blocks: UInt64, isBlank: Bool) {
+        let old = node.disk.image
+        node.disk.become(
+            DiskImage(
+                values: Array(repeating: 0, count: old.values.count),
+                metadata: Array(repeating: 0, count: old.metadata.count)))
+        var options = cluster.options
+        options.blocks = blocks
+        let instance = InstanceID(rawValue: cluster.nodeRandoms[node.side].next() | 1)
+        MetadataBytes.create(
+            on: node, layout: MetadataBytes.layout(options), options: options, instance: instance, isBlank: isBlank)
+    }
+
+    func takeSnapshot(of node: SimulatedNode) { snapshots[node.side] = node.disk.image }
+
+    func restore(_ node: SimulatedNode) -> Bool {
+        guard !node.isUp, let image = snapshots[node.side] else { return false }
+        node.disk.become(image)
+        return true
+    }
+
+    /// Node `to` gets a copy of the other's disk, made beneath both daemons, and calls it its own.
+    func clone(to node: SimulatedNode) {
+        let other = nodes[1 - node.side]
+        node.disk.become(other.disk.image)
+        guard case .success(let metadata) = MetadataBytes.load(other, layout: cluster.layout, repairing: false) else {
+            return
+        }
+        var superblock = metadata.superblock
+        superblock.node = node.id
+        for copy in 0...1 {
+            let bytes = MetadataBytes.encode(
+                superblock, MetadataBytes.layout(of: node, cluster.layout), copy: copy)
+            node.disk.landMetadata(offset: Int(cluster.layout.superblockOffset(copy: copy)), bytes: bytes)
+        }
+    }
+
+    func releaseDisk(_ node: SimulatedNode) {
+        let held = node.disk.script?.held ?? []
+        node.disk.script?.holds.removeAll()
+        node.disk.script?.held.removeAll()
+        for slot in held {
+            cluster.heap.push(
+                .diskDone(node: node.side, incarnation: node.incarnation, slot: slot), at: cluster.now + 1000)
+        }
+    }
+
+    // MARK: Network
+
+    /// Frames toward that node wait; a connection does not break by it before its pings time out.
+    func hold(toward side: Int) {
+        cluster.network.blocked[side] = true
+        cluster.network.cuts[side] += 1
+        transcript.isHeld[side] = true
+    }
+
+    func release(toward side: Int) {
+        cluster.heal(side, cluster.network.cuts[side])
+        transcript.isHeld[side] = false
+    }
+
+    /// The connections break. What waits toward `losing` is lost; what waits the other way may come late.
+    /// - Returns: what is lost.
+    func breakConnections(losing side: Int?) -> [String] {
+        var lost: [String] = []
+        for index in cluster.network.openSessions {
+            if let side {
+                while let item = cluster.network[index].lanes[side].popFirst() {
+                    if let text = describe(item, toward: side) { lost.append(text) }
+                }
+            }
+            let session = cluster.network[index]
+            for node in nodes where !session.ended[node.side] && session.incarnations[node.side] == node.incarnation {
+                cluster.network[index].ended[node.side] = true
+                guard session.opened[node.side] else { continue }
+                cluster.later(.sessionClosed(nodes[1 - node.side].id, session.id, "connection reset"), to: node)
+            }
+        }
+        return lost
+    }
+
+    private func describe(_ item: SimulatedNetwork.Item, toward side: Int) -> String? {
+        guard case .frame(let head, let payload) = item else { return nil }
+        let sender = nodes[1 - side]
+        let decoded = FrameBytes.decode(head: head, payload: payload) {
+            sender.buffers.take(.payload, sectors: FrameBytes.sectors(of: payload))
+        }
+        guard case .success(let (_, message)) = decoded else { return nil }
+        defer { if let (buffer, _) = message.payload { sender.buffers.release(buffer) } }
+        return transcript.text(of: message, sender)
+    }
+
+    // MARK: Clients
+
+    /// Gives the node a client's request; the first brings the client's connection with it.
+    func request(
+        _ node: SimulatedNode, _ kind: ClientRequest.Kind, _ range: ByteRange, forced: Bool, label: String
+    ) -> Bool {
+        if node.clients == 0, node.isPrimary {
+            node.clients = 1
+            cluster.deliver(.clientsChanged(count: 1), to: node)
+        }
+        transcript.labels[cluster.nextWrite] = label
+        guard node.isUp, let operation = cluster.give(node, kind, range, forced: forced) else { return false }
+        operations.append((transcript.text(of: operation), operation.write))
+        return true
+    }
+
+    /// The answer to the newest request of that text: nil when there was none, `.some(nil)` when it waits.
+    func answer(to text: String) -> ClientResult?? {
+        guard let last = operations.last(where: { $0.text == text }) else { return nil }
+        return .some(transcript.answers[last.number])
+    }
+}
