@@ -104,8 +104,7 @@ package struct EffectQueue {
 
     package mutating func popFirst() -> Effect? {
         guard count > 0 else { return nil }
-        let effect = slots[head]
-        slots[head] = nil
+        let effect = slots[head].take()
         head = (head + 1) & (slots.count - 1)
         count -= 1
         return effect

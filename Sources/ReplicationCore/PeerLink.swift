@@ -197,31 +197,42 @@ extension Replica {
     // MARK: Time
 
     /// When `.tick` is due; nil: never.
+    /// `mutating`, and field by field of each peer, so that no replica and no peer is copied: it is asked after every
+    /// event.
     package var nextDeadline: MonotonicTime? {
-        guard !isStopped else { return nil }
-        var deadline: MonotonicTime?
-        func consider(_ time: MonotonicTime?) {
-            guard let time else { return }
-            if deadline.map({ time < $0 }) ?? true { deadline = time }
-        }
-        for node in others {
-            let peer = self[peer: node]
-            if !peer.hasSession, !peer.isDialing, !peer.isStandalone, stopping == nil { consider(peer.nextDial) }
-            if peer.hasSession {
-                consider(peer.lastPing + configuration.timing.pingInterval)
-                consider(peer.lastHeard + configuration.timing.pingInterval + configuration.timing.pingTimeout)
+        mutating get {
+            guard !isStopped else { return nil }
+            var deadline: MonotonicTime?
+            func consider(_ time: MonotonicTime?) {
+                guard let time else { return }
+                if deadline.map({ time < $0 }) ?? true { deadline = time }
             }
-            if let lostAt = peer.lostAt, !peer.isCutOff { consider(lostAt + configuration.timing.cutOff) }
-            if peer.relation == .target, peer.target.bytesInFlight == 0, now < peer.target.notBefore {
-                consider(peer.target.notBefore)
+            for node in others { considerPeer(Int(node.rawValue), consider) }
+            if role == .primary, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
+                consider(rounds.lastWrite + configuration.limits.epochIdle)
             }
+            if hasDisk, log.extents > 0 { consider(nextCooling) }
+            if let promotion, !promotion.isUnderWay { consider(promotion.deadline) }
+            if let demotion, demotion.phase != .handingOver { consider(demotion.deadline) }
+            for pending in connects { consider(pending.deadline) }
+            return deadline
         }
-        if role == .primary, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
-            consider(rounds.lastWrite + configuration.limits.epochIdle)
+    }
+
+    private mutating func considerPeer(_ index: Int, _ consider: (MonotonicTime?) -> Void) {
+        let timing = configuration.timing
+        if !peers[index].session.isNone {
+            consider(peers[index].lastPing + timing.pingInterval)
+            consider(peers[index].lastHeard + (timing.pingInterval + timing.pingTimeout))
+        } else if stopping == nil, !peers[index].isDialing, !peers[index].isStandalone {
+            consider(peers[index].nextDial)
         }
-        if hasDisk, log.extents > 0 { consider(nextCooling) }
-        considerCommands(consider)
-        return deadline
+        if let lostAt = peers[index].lostAt, !peers[index].isCutOff { consider(lostAt + timing.cutOff) }
+        if peers[index].target.bytesInFlight == 0, now < peers[index].target.notBefore,
+            peers[index].relation == .target
+        {
+            consider(peers[index].target.notBefore)
+        }
     }
 
     mutating func tick() {

@@ -353,12 +353,6 @@ extension Replica {
 
     // MARK: Time
 
-    func considerCommands(_ consider: (MonotonicTime?) -> Void) {
-        if let promotion, !promotion.isUnderWay { consider(promotion.deadline) }
-        if let demotion, demotion.phase != .handingOver { consider(demotion.deadline) }
-        for pending in connects { consider(pending.deadline) }
-    }
-
     mutating func advanceCommands() {
         advanceDetach()
         guard !connects.isEmpty else { return }

@@ -235,18 +235,6 @@ package struct Replica {
         if role == .primary { return me }
         return others.first { self[peer: $0].isConnected && self[peer: $0].presence?.role == .primary }
     }
-
-    // MARK: For the simulator's oracle
-
-    package func isMarked(block: UInt64, toward node: NodeID) -> Bool {
-        block < self[bitmap: node].blocks && self[bitmap: node].contains(block)
-    }
-    package func isHot(extent: UInt32) -> Bool { log.contains(extent) }
-    package func isUnconfirmed(block: UInt64) -> Bool { unconfirmed.contains(block: block) }
-    package func isInFlight(block: UInt64) -> Bool {
-        table.contains { $0.isWrite && $0.range.blocks.contains(block) }
-    }
-    package var durableState: Superblock { superblock }
 }
 
 /// Slots waiting for one thing, in order.

@@ -13,6 +13,7 @@ package final class Cluster {
     let layout: DiskLayout
     var nodes: [SimulatedNode] = []
     var network = SimulatedNetwork()
+    var payloads = Payloads()
     let copies: Copies
     var oracle: Oracle!
     var trace: Trace

@@ -56,7 +56,7 @@ extension Cluster {
             guard node.buffers.owner(of: buffer) != .free else {
                 return oracle.fail("I7", "node \(node.side) sends buffer \(buffer.index), which is not its own")
             }
-            payload = FrameBytes.payload(of: node.buffers.sectors(of: buffer).prefix(Int(range.length / 512)))
+            payload = payloads.make(of: node.buffers.sectors(of: buffer).prefix(Int(range.length / 512)))
         }
         let head = FrameBytes.encode(message, stamp, payload: payload, scratch: scratch)
         put(.frame(head: head, payload: payload), index, toward: to)
@@ -98,6 +98,7 @@ extension Cluster {
             guard network[index].opened[toward] else { return }
             if network[index].ended[toward], !options.faults.contains(.lateFrames) { return }
             received(head, payload, index, node)
+            payloads.giveBack(payload)
         }
     }
 

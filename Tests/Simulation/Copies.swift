@@ -1,23 +1,37 @@
 /// What a read of each of the two disks would give now, and, kept up with each change, the blocks in which they differ:
 /// comparing the copies after every event costs only what differs.
 final class Copies {
-    private(set) var current: [[UInt64]]
+    let sectors: Int
+    /// All sectors of the first, then all of the second.
+    private let cells: UnsafeMutablePointer<UInt64>
     private var differingSectors: [UInt8]
     private(set) var differing: BlockSet
 
     init(sectors: Int) {
-        current = Array(repeating: Array(repeating: 0, count: sectors), count: 2)
+        self.sectors = sectors
+        cells = .allocate(capacity: sectors * 2)
+        cells.initialize(repeating: 0, count: sectors * 2)
         differingSectors = Array(repeating: 0, count: sectors / 8)
         differing = BlockSet(capacity: sectors / 8)
     }
 
-    subscript(side: Int, sector: Int) -> UInt64 { current[side][sector] }
+    deinit { cells.deallocate() }
+
+    subscript(side: Int, sector: Int) -> UInt64 {
+        precondition(sector >= 0 && sector < sectors, "no such sector")
+        return cells[side * sectors + sector]
+    }
+
+    func values(_ side: Int, _ range: Range<Int>) -> ArraySlice<UInt64> {
+        precondition(range.lowerBound >= 0 && range.upperBound <= sectors, "no such sectors")
+        return Array(UnsafeBufferPointer(start: cells + side * sectors + range.lowerBound, count: range.count))[...]
+    }
 
     func set(_ side: Int, _ sector: Int, to value: UInt64) {
-        let other = current[1 - side][sector]
-        let before = current[side][sector]
+        let other = self[1 - side, sector]
+        let before = self[side, sector]
         guard before != value else { return }
-        current[side][sector] = value
+        cells[side * sectors + sector] = value
         guard before == other || value == other else { return }
         let block = sector / 8
         if before == other {

@@ -12,10 +12,12 @@ extension Cluster {
         let count = copies.differing.count
         guard count > 0, oracle.violation == nil, !isExchanged else { return }
         let looks = whole ? count : min(count, Self.blocksEachEvent)
+        let first = nodes[0]
+        let second = nodes[1]
         for _ in 0..<looks {
             coverageCursor = coverageCursor + 1 < count ? coverageCursor + 1 : 0
             let block = UInt64(copies.differing.members[coverageCursor])
-            if knows(nodes[0], block) || knows(nodes[1], block) { continue }
+            if knows(first, block) || knows(second, block) { continue }
             guard let reason = missing(state(nodes[0]), state(nodes[1])) else { return }
             return oracle.fail("I11", "\(describe(block)) is marked nowhere, \(reason)")
         }
@@ -37,7 +39,7 @@ extension Cluster {
     private func knows(_ node: SimulatedNode, _ block: UInt64) -> Bool {
         guard let live = node.live, node.usesDisk else { return durable(node).covers(block: block) }
         let other = NodeID(unchecked: UInt8(1 - node.side))
-        return live.core.pointee.knows(block, toward: other)
+        return live.core.pointee.knows(block: block, toward: other)
     }
 
     private func state(_ node: SimulatedNode) -> Superblock {
@@ -46,7 +48,7 @@ extension Cluster {
     }
 
     /// What a start of the node would read, as long as nobody writes there.
-    private func durable(_ node: SimulatedNode) -> DurableView {
+    func durable(_ node: SimulatedNode) -> DurableView {
         if let view = node.durable, node.durableRevision == node.disk.metadataRevision { return view }
         switch MetadataBytes.load(node, layout: layout, repairing: false) {
         case .success(let metadata):
@@ -70,11 +72,12 @@ extension Cluster {
     /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
     func checkDeeply() {
         guard oracle.violation == nil, !isExchanged else { return }
-        let views = [durable(nodes[0]), durable(nodes[1])]
+        let first = nodes[0]
+        let second = nodes[1]
         for member in copies.differing.members {
             let block = UInt64(member)
-            if views[0].covers(block: block) || views[1].covers(block: block) { continue }
-            guard let reason = missing(views[0].superblock, views[1].superblock) else { break }
+            if durable(first).covers(block: block) || durable(second).covers(block: block) { continue }
+            guard let reason = missing(durable(first).superblock, durable(second).superblock) else { break }
             return oracle.fail("I11", "\(describe(block)) would be marked nowhere after both crash now, \(reason)")
         }
         for node in nodes {
@@ -82,8 +85,9 @@ extension Cluster {
                 // Resync data makes the copies equal: it needs no mark of its own.
                 for index in 0..<write.count where write.value(index) != copies[1 - node.side, write.sector + index] {
                     let block = (write.sector + index) / 8
-                    if views[0].covers(block: UInt64(block)) || views[1].covers(block: UInt64(block)) { continue }
-                    guard let reason = missing(views[0].superblock, views[1].superblock) else { return }
+                    if durable(node).covers(block: UInt64(block)) { continue }
+                    if durable(nodes[1 - node.side]).covers(block: UInt64(block)) { continue }
+                    guard let reason = missing(durable(first).superblock, durable(second).superblock) else { return }
                     return oracle.fail(
                         "I11",
                         "node \(node.side) writes block \(block), which no durable log or bitmap would name, \(reason)")

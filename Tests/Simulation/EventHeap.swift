@@ -19,36 +19,41 @@ struct EventHeap {
 
     mutating func push(_ happening: Happening, at time: UInt64) {
         drawn += 1
-        entries.append(Entry(time: time, order: drawn, happening: happening))
-        var child = entries.count - 1
-        while child > 0 {
-            let parent = (child - 1) / 2
-            guard entries[child] < entries[parent] else { break }
-            entries.swapAt(child, parent)
-            child = parent
+        let entry = Entry(time: time, order: drawn, happening: happening)
+        entries.append(entry)
+        entries.withUnsafeMutableBufferPointer { heap in
+            var hole = heap.count - 1
+            while hole > 0 {
+                let parent = (hole - 1) / 2
+                guard entry < heap[parent] else { break }
+                heap[hole] = heap[parent]
+                hole = parent
+            }
+            heap[hole] = entry
         }
     }
 
     mutating func pop() -> Entry? {
         guard let first = entries.first else { return nil }
         let last = entries.removeLast()
-        if !entries.isEmpty {
-            entries[0] = last
-            sink()
-        }
+        if !entries.isEmpty { sink(last) }
         return first
     }
 
-    private mutating func sink() {
-        var parent = 0
-        while true {
-            let left = parent * 2 + 1
-            guard left < entries.count else { return }
-            let right = left + 1
-            let child = right < entries.count && entries[right] < entries[left] ? right : left
-            guard entries[child] < entries[parent] else { return }
-            entries.swapAt(child, parent)
-            parent = child
+    /// Finds the place of what was the last entry, from the top.
+    private mutating func sink(_ entry: Entry) {
+        entries.withUnsafeMutableBufferPointer { heap in
+            var hole = 0
+            while true {
+                let left = hole * 2 + 1
+                guard left < heap.count else { break }
+                let right = left + 1
+                let child = right < heap.count && heap[right] < heap[left] ? right : left
+                guard heap[child] < entry else { break }
+                heap[hole] = heap[child]
+                hole = child
+            }
+            heap[hole] = entry
         }
     }
 }

@@ -128,11 +128,11 @@ enum MetadataBytes {
 }
 
 /// What a restart of a node would know of its copy, for the oracle: read by the production loader.
-struct DurableView {
-    var superblock: Superblock
-    private var hot: [UInt32]
-    private var damaged: Bool
-    private var words: [UInt64]
+final class DurableView {
+    let superblock: Superblock
+    private let hot: [UInt32]
+    private let damaged: Bool
+    private let words: [UInt64]
 
     init(_ metadata: LoadedMetadata) {
         superblock = metadata.superblock

@@ -187,9 +187,10 @@ package final class Oracle {
     package func requires(_ node: Int, _ now: NodeSet, inStep: NodeSet, started: Bool = false) {
         let before = required[node]
         let namedBefore = named[node]
+        guard before != now || namedBefore != inStep else { return }
         required[node] = now
         named[node] = inStep
-        guard !started, before != now || namedBefore != inStep else { return }
+        guard !started else { return }
         if sides(before).count == 2, sides(now) == [node] { wentOnAlone[node] = true }
         takesIn(node, before, now)
         takesIn(node, namedBefore, inStep)

@@ -52,7 +52,7 @@ final class SimulatedDisk {
     init(side: Int, copies: Copies, metadataBytes: Int) {
         self.side = side
         self.copies = copies
-        stable = Array(repeating: 0, count: copies.current[side].count)
+        stable = Array(repeating: 0, count: copies.sectors)
         metadata = Array(repeating: 0, count: metadataBytes)
     }
 
@@ -102,19 +102,29 @@ final class SimulatedDisk {
     }
 
     func finishFlush(covers mark: Int, fails: Bool, _ random: inout SplitMix) {
-        var kept = 0
-        for write in volatile {
-            guard write.number < mark else { break }
-            kept += 1
+        var done = 0
+        while done < volatile.count, volatile[done].number < mark {
+            let write = volatile[done]
+            done += 1
+            guard fails else {
+                makeStable(write)
+                continue
+            }
             for index in 0..<write.count {
-                if fails, !(script?.keeps(write.sector + index) ?? random.chance(1, in: 2)) {
+                if !(script?.keeps(write.sector + index) ?? random.chance(1, in: 2)) {
                     forgotten.append(write.sector + index)
                 } else {
                     stable[write.sector + index] = write.value(index)
                 }
             }
         }
-        volatile.removeFirst(kept)
+        volatile.removeFirst(done)
+    }
+
+    private func makeStable(_ write: Volatile) {
+        stable.withUnsafeMutableBufferPointer { stable in
+            for index in 0..<write.count { stable[write.sector + index] = write.value(index) }
+        }
     }
 
     func landMetadata(offset: Int, bytes: [UInt8]) {
@@ -184,7 +194,7 @@ final class SimulatedDisk {
     }
 
     /// What a copy of the disk, or an array's snapshot, would hold.
-    var image: DiskImage { DiskImage(values: copies.current[side], metadata: metadata) }
+    var image: DiskImage { DiskImage(values: Array(copies.values(side, 0..<copies.sectors)), metadata: metadata) }
 
     /// Another disk, or an older state of this one, in its place. Nobody uses it meanwhile.
     func become(_ image: DiskImage) {

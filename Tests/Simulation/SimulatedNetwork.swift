@@ -63,6 +63,8 @@ struct SimulatedNetwork {
     }
 
     private(set) var sessions: [Session] = []
+    /// Of each session: looked for with every frame.
+    private var ids: [SessionID] = []
     /// Nothing arrives at node 0, at node 1.
     var blocked = [false, false]
     /// Which cut blocked a direction: healing an earlier one does not heal a later one.
@@ -73,6 +75,7 @@ struct SimulatedNetwork {
 
     mutating func add(_ session: Session) -> Int {
         sessions.append(session)
+        ids.append(session.id)
         return sessions.count - 1
     }
 
@@ -81,10 +84,39 @@ struct SimulatedNetwork {
         _modify { yield &sessions[index] }
     }
 
-    func index(of id: SessionID) -> Int? { sessions.lastIndex { $0.id == id } }
+    func index(of id: SessionID) -> Int? { ids.lastIndex(of: id) }
 
     /// Sessions that some side has not ended.
     var openSessions: [Int] { sessions.indices.filter { !(sessions[$0].ended[0] && sessions[$0].ended[1]) } }
+}
+
+/// Payloads on the wire: each sector's value in its first eight bytes, zeroes behind. What was read is used again for
+/// another of the same length: its zeroes are there already.
+struct Payloads {
+    private var spare: [[[UInt8]]] = []
+
+    mutating func make(of sectors: ArraySlice<UInt64>) -> [UInt8] {
+        var bytes = take(sectors.count) ?? [UInt8](repeating: 0, count: sectors.count * 512)
+        bytes.withUnsafeMutableBytes { raw in
+            var offset = 0
+            for value in sectors {
+                raw.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
+                offset += 512
+            }
+        }
+        return bytes
+    }
+
+    private mutating func take(_ sectors: Int) -> [UInt8]? {
+        sectors < spare.count ? spare[sectors].popLast() : nil
+    }
+
+    mutating func giveBack(_ bytes: consuming [UInt8]) {
+        let sectors = bytes.count / 512
+        guard sectors > 0 else { return }
+        while spare.count <= sectors { spare.append([]) }
+        spare[sectors].append(bytes)
+    }
 }
 
 /// Bytes of a frame, made and read by the production codec.
@@ -119,19 +151,6 @@ enum FrameBytes {
         } catch {
             return .failure(error)
         }
-    }
-
-    /// Each sector's value in its first eight bytes.
-    static func payload(of sectors: ArraySlice<UInt64>) -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: sectors.count * 512)
-        bytes.withUnsafeMutableBytes { raw in
-            var offset = 0
-            for value in sectors {
-                raw.storeBytes(of: value.littleEndian, toByteOffset: offset, as: UInt64.self)
-                offset += 512
-            }
-        }
-        return bytes
     }
 
     static func sectors(of payload: [UInt8]) -> [UInt64] {

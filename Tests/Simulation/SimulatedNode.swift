@@ -17,39 +17,6 @@ final class LiveReplica {
     }
 }
 
-/// What the simulation looks at after every event.
-struct Glimpse {
-    var isPrimary = false
-    var required = NodeSet()
-    /// Of its record.
-    var inStep = NodeSet()
-    var deadline: MonotonicTime?
-    /// Its own record names it, or it has none yet, and it is whole.
-    var isInStep = false
-    var hasRecord = false
-}
-
-/// Asked by way of `mutating` functions: called on a pointer's pointee, others copy the whole core first.
-extension Replica {
-    mutating func glimpse() -> Glimpse {
-        let record = superblockRecord
-        return Glimpse(
-            isPrimary: isPrimary, required: durableState.required, inStep: record.inStep, deadline: nextDeadline,
-            isInStep: record.isInStep, hasRecord: record.exists)
-    }
-
-    private var superblockRecord: (exists: Bool, inStep: NodeSet, isInStep: Bool) {
-        let state = durableState
-        let isMember = state.record.isEmpty || state.record.inStep.contains(state.node)
-        return (!state.record.isEmpty, state.record.inStep, isMember && !state.flags.contains(.inconsistent))
-    }
-
-    mutating func knows(_ block: UInt64, toward node: NodeID) -> Bool {
-        isMarked(block: block, toward: node) || isHot(extent: UInt32(block / Geometry.blocksPerExtent))
-            || isUnconfirmed(block: block) || isInFlight(block: block)
-    }
-}
-
 /// One machine with its disk, and the process on it while there is one.
 final class SimulatedNode {
     let side: Int

@@ -70,12 +70,10 @@ extension Cluster {
         switch kind {
         case .read: operation.buffer = node.buffers.take(.clientRead, blocks: blocks.count)
         case .write:
-            let buffer = node.buffers.take(.clientWrite, blocks: blocks.count)
+            var values = Array(repeating: BufferStore.poison, count: blocks.count * 8)
             let first = Int(blocks.lowerBound) * 8
-            for sector in operation.sectors {
-                node.buffers.set(buffer, sector - first, to: operation.value(of: sector))
-            }
-            operation.buffer = buffer
+            for sector in operation.sectors { values[sector - first] = operation.value(of: sector) }
+            operation.buffer = node.buffers.take(.clientWrite, sectors: values)
         case .zero, .trim, .flush: break
         }
         node.operations[ticket] = operation
@@ -136,10 +134,11 @@ extension Cluster {
 
     private func done(_ operation: ClientOperation, _ node: SimulatedNode) {
         guard let live = node.live else { return }
-        guard node.isPrimary || live.core.pointee.glimpse().isPrimary else {
+        let glimpse = live.core.pointee.glimpse()
+        guard node.isPrimary || glimpse.isPrimary else {
             return oracle.fail("I4", "node \(node.side), not primary, did \(operation.description)")
         }
-        let required = live.core.pointee.glimpse().required
+        let required = glimpse.required
         switch operation.kind {
         case .write, .zero, .trim: oracle.acknowledged(operation, by: node.side, required: required, at: step)
         case .flush: oracle.flushed(operation, by: node.side, required: required)

@@ -1,0 +1,50 @@
+package import Model
+
+/// What the simulator's oracle looks at after every event.
+package struct Glimpse: Sendable {
+    package var isPrimary = false
+    package var required = NodeSet()
+    /// Of its record.
+    package var inStep = NodeSet()
+    package var deadline: MonotonicTime?
+    /// Its own record names it, or it has none yet, and it is whole.
+    package var isInStep = false
+    package var hasRecord = false
+
+    package init() {}
+}
+
+/// For the simulator's oracle. What it asks after every event is `mutating` and never inlined: asked from another module
+/// by way of a pointer, anything else copies the whole replica first.
+extension Replica {
+    @inline(never) package mutating func glimpse() -> Glimpse {
+        var glimpse = Glimpse()
+        glimpse.isPrimary = role == .primary
+        glimpse.required = superblock.required
+        glimpse.inStep = superblock.record.inStep
+        glimpse.deadline = nextDeadline
+        glimpse.hasRecord = !superblock.record.lineage.isNone
+        let isMember = !glimpse.hasRecord || superblock.record.inStep.contains(me)
+        glimpse.isInStep = isMember && !superblock.flags.contains(.inconsistent)
+        return glimpse
+    }
+
+    /// Whether a crash of this node now, or a handshake, would find that the block may differ: it is marked, in a hot
+    /// extent, unconfirmed, or being written.
+    @inline(never) package mutating func knows(block: UInt64, toward node: NodeID) -> Bool {
+        let bitmap = Int(node.rawValue)
+        if block < bitmaps[bitmap].blocks, bitmaps[bitmap].contains(block) { return true }
+        return log.contains(UInt32(block / Geometry.blocksPerExtent)) || unconfirmed.contains(block: block)
+            || isInFlight(block: block)
+    }
+
+    package func isMarked(block: UInt64, toward node: NodeID) -> Bool {
+        block < self[bitmap: node].blocks && self[bitmap: node].contains(block)
+    }
+    package func isHot(extent: UInt32) -> Bool { log.contains(extent) }
+    package func isUnconfirmed(block: UInt64) -> Bool { unconfirmed.contains(block: block) }
+    package func isInFlight(block: UInt64) -> Bool {
+        table.contains { $0.isWrite && $0.range.blocks.contains(block) }
+    }
+    package var durableState: Superblock { superblock }
+}
