@@ -75,6 +75,7 @@ package enum MetadataTool {
         }
         let flags: [(Superblock.Flags, String)] = [
             (.clean, "clean"), (.suspect, "suspect"), (.inconsistent, "inconsistent"), (.outdated, "outdated"),
+            (.rolledBack, "rolled-back"),
         ]
         let record = superblock.record
         let peers = configuration.nodes.filter { $0.id != superblock.node }.map { peer in

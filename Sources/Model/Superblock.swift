@@ -56,6 +56,9 @@ package struct Superblock: Equatable, Sendable {
         package static let inconsistent = Flags(rawValue: 4)
         /// An administrator or a peer's record said that others went on.
         package static let outdated = Flags(rawValue: 8)
+        /// A peer found it older than it was once: restored, rolled back or cloned. What it lacks is written nowhere, so
+        /// it says so until it is filled from scratch, however often it is started meanwhile.
+        package static let rolledBack = Flags(rawValue: 16)
     }
 
     package var node: NodeID

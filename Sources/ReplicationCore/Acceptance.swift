@@ -151,7 +151,10 @@ extension Replica {
         for slot in table.slots(where: { $0.isClientWrite && $0.phase == .running }) {
             self[bitmap: node].mark(table[slot].range.blocks)
         }
-        if everything { self[bitmap: node].markAll() }
+        if everything {
+            self[bitmap: node].markAll()
+            superblock.flags.remove(.rolledBack)
+        }
         self[peer: node].target.everything = everything
     }
 

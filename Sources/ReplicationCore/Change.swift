@@ -33,6 +33,8 @@ struct Change {
 
     var purpose: Purpose
     var loses: NodeSet
+    /// Those of `loses` that were primary when the change began: it may outlive the session that told so.
+    var served = NodeSet()
     var phase = Phase.draining
     var record = Record.empty
     var current: Generation
@@ -94,6 +96,9 @@ extension Replica {
     mutating func begin(_ purpose: Change.Purpose, losing loses: NodeSet, offeringTo members: NodeSet) {
         precondition(change == nil, "one record after the other")
         change = Change(purpose: purpose, loses: loses, current: superblock.current, pending: members)
+        for node in others where loses.contains(node) && self[peer: node].theirs?.isPrimary == true {
+            change?.served.insert(node)
+        }
         attention = true
     }
 
@@ -182,8 +187,8 @@ extension Replica {
         case .exclude:
             record.inStep = required.subtracting(change.loses)
             if record.inStep.isEmpty { record.inStep = NodeSet(me) }
-            // One that is served by this copy, and filled by it, stays primary.
-            let served = change.loses.first { self[peer: $0].theirs?.isPrimary == true }
+            // One that is served by this copy, and filled by it, stays primary, also when its session ended meanwhile.
+            let served = change.loses.first { self[peer: $0].theirs?.isPrimary ?? change.served.contains($0) }
             record.primary = role == .primary ? me : served
             // Nobody writes: no acknowledgement can come to lack the copy, so the line goes on. `required` keeps it, and
             // whoever writes here later needs it, or a generation of its own.

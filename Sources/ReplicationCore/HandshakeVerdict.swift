@@ -173,8 +173,10 @@ package struct HandshakeVerdict: Equatable, Sendable {
             && mine.hasDisk && theirs.hasDisk
     }
 
-    /// Neither number ever falls over the life of a copy, and what was told was durable before.
+    /// Neither number ever falls over the life of a copy, and what was told was durable before. A copy that heard the
+    /// verdict remembers it: both numbers rise again with each write of its superblock, and soon hide what it lacks.
     static func isRolledBack(_ side: HandshakeState, rememberedBy other: HandshakeState) -> Bool {
+        if side.flags.contains(.rolledBack) { return true }
         guard other.seenInstance == side.instance else { return false }
         if side.mark.startNumber > other.seen.startNumber { return side.foundSequence < other.seen.sequence }
         return side.mark.startNumber < other.seen.startNumber || side.mark.sequence < other.seen.sequence

@@ -292,13 +292,29 @@ extension Replica {
         flushes.completed = max(flushes.wanted, flushes.completed)
         flushes.inFlight = nil
         // What did not become durable did not happen.
-        if metadata.wanted > metadata.durable, metadata.stable.startNumber > 0 { superblock = metadata.stable }
+        if metadata.wanted > metadata.durable, metadata.stable.startNumber > 0 {
+            let regained = metadata.stable.required.subtracting(superblock.required).removing(me)
+            superblock = metadata.stable
+            oweAgain(regained)
+        }
         metadata.durable = metadata.wanted
         metadata.phase = .idle
         acceptance = nil
         if change?.purpose != .leaveSelf { abortChange() }
         note(.error, "disk", "failed: \(why); going on without it")
         abandonLocalWork()
+    }
+
+    /// A record without these copies never became durable: what is unanswered waits for them again, and is sent again when
+    /// they are back.
+    private mutating func oweAgain(_ nodes: NodeSet) {
+        for node in others where nodes.contains(node) {
+            for slot in table.slots(where: { $0.isClientWrite && $0.phase == .running }) {
+                table[slot].legs.insert(node)
+            }
+            rounds.current?.pending.insert(node)
+            rounds.current?.peers.insert(node)
+        }
     }
 
     /// What waited for this disk's log goes on without it (a client's, by the peers) or is answered as failed (a peer's).

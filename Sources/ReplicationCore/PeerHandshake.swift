@@ -125,6 +125,7 @@ extension Replica {
         case .carrier:
             self[peer: node].relation = .carrier
             self[peer: node].isCutOff = true
+            rememberBeingBehind(theirs)
         case .carried: beginCarried(node, theirs)
         case .refused: refuseForNow(verdict, node, theirs)
         case .parted: part(verdict, node, theirs)
@@ -257,11 +258,13 @@ extension Replica {
             words += "there \(describe(theirs.current)), \(theirs.dirtyBlocks * Geometry.blockSize) bytes written since"
         }
         if verdict.rule == .rolledBack, hasDisk, let mine = self[peer: node].mine,
-            HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs), !superblock.flags.contains(.outdated)
+            HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)
         {
             words += "; it is this one"
-            superblock.flags.insert(.outdated)
-            persistSuperblock()
+            if !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) {
+                superblock.flags.formUnion([.outdated, .rolledBack])
+                persistSuperblock()
+            }
         }
         setReason(node, verdict.rule.reason, words)
         note(.error, "handshake", "\(verdict.rule.reason): \(words)", peer: node)

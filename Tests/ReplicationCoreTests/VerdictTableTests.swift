@@ -145,6 +145,17 @@ import Testing
         #expect(judge(remembering, replaced).rule != .rolledBack)
     }
 
+    @Test func `a copy that was told so stays rolled back, however its marks rise`() {
+        let remembering = copyState(of: alpha) { $0.seen = StartMark(startNumber: 8, sequence: 200) }
+        let told = copyState(of: beta) {
+            $0.mark = StartMark(startNumber: 9, sequence: 301)
+            $0.foundSequence = 300
+            $0.flags = [.outdated, .rolledBack]
+        }
+        #expect(judge(remembering, told) == .init(.parted, because: .rolledBack))
+        #expect(judge(told, remembering) == .init(.parted, because: .rolledBack))
+    }
+
     @Test func `a rolled-back copy is filled from scratch once its data is given up`() {
         let remembering = copyState(of: alpha) { $0.seen = StartMark(startNumber: 8, sequence: 200) }
         let restored = copyState(of: beta) { $0.mark = StartMark(startNumber: 9, sequence: 101) }
