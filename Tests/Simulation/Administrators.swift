@@ -147,11 +147,14 @@ extension Cluster {
 
     /// Two copies that never met must not both be founded: they would be two volumes for ever.
     private func mayBeAsked(_ node: SimulatedNode, _ command: Command) -> Bool {
+        // Alone, a copy cannot tell that it is an old one: its administrator lets it meet the other first.
+        if case .promote = command, node.isRestored { return false }
         guard witness == nil, case .promote = command, let live = node.live,
             live.core.pointee.durableState.record.isEmpty
         else {
             return true
         }
+        if node.isMadeAnew { return false }
         if let founder { return founder == node.side }
         guard MetadataBytes.isEmpty(nodes[1 - node.side], layout: layout) else { return false }
         founder = node.side
@@ -160,6 +163,10 @@ extension Cluster {
 
     func commandDone(_ id: CommandID, _ outcome: CommandOutcome, _ node: SimulatedNode) {
         guard let index = node.commands.firstIndex(where: { $0.id == id }) else {
+            if let place = node.withdrawn.firstIndex(of: id.rawValue) {
+                node.withdrawn.remove(at: place)
+                return
+            }
             return oracle.fail("I7", "node \(node.side) answered command \(id.rawValue) twice")
         }
         let pending = node.commands.remove(at: index)
@@ -170,10 +177,13 @@ extension Cluster {
 
     /// `attach`: the same reading as at a start.
     func attach(_ node: SimulatedNode) -> UInt32? {
-        guard node.isUp, !node.isPaused, !node.usesDisk, !node.disk.hasOperations else { return nil }
+        guard node.isUp, !node.isPaused, !node.usesDisk, !node.disk.hasOperations, now >= node.disk.faults.deadUntil
+        else { return nil }
+        findsOldCopyAgain(node)
         guard case .success(let metadata) = MetadataBytes.load(node, layout: layout, repairing: true) else {
             return nil
         }
+        noteLoaded(metadata, node)
         let id = node.nextCommand
         node.nextCommand += 1
         node.commands.append(

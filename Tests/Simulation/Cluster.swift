@@ -34,6 +34,7 @@ package final class Cluster {
     var administratorRandom: SplitMix
     var faultRandom: SplitMix
     var nodeRandoms: [SplitMix]
+    var mishaps: Mishaps
 
     /// Events on their way to a node.
     var soon: [(event: Event, incarnation: Int)] = []
@@ -65,6 +66,7 @@ package final class Cluster {
         administratorRandom = SplitMix(seed: seed, subject: "administrator")
         faultRandom = SplitMix(seed: seed, subject: "faults")
         nodeRandoms = [SplitMix(seed: seed, subject: "node 0"), SplitMix(seed: seed, subject: "node 1")]
+        mishaps = Mishaps(seed: seed)
         operationsLeft = options.operations
         copies = Copies(sectors: options.sectors)
         scratch = .allocate(byteCount: PeerFrame.maximumEncodedLength, alignment: 16)
@@ -73,7 +75,8 @@ package final class Cluster {
             let disk = SimulatedDisk(side: side, copies: copies, metadataBytes: Int(layout.deviceEnd))
             let boot = (nodeRandoms[side].next(), nodeRandoms[side].next())
             let node = SimulatedNode(
-                side: side, disk: disk, clockOffset: options.clockOffsets[side], bootID: boot,
+                side: side, disk: disk, clockOffset: options.clockOffsets[side],
+                drift: options.faults.contains(.drift) ? options.clockDrifts[side] : 0, bootID: boot,
                 tickets: options.limits.clientOperations)
             nodes.append(node)
             MetadataBytes.create(
@@ -96,6 +99,7 @@ package final class Cluster {
         heap.push(.administrator, at: now + 20_000_000)
         heap.push(.fault, at: now + 400_000_000)
         heap.push(.watch, at: now + 1_000_000_000)
+        if !mishapKinds.isEmpty { heap.push(.mishap, at: now + 300_000_000) }
         while !isDone, oracle.violation == nil, happensNext() {
             if let watched = options.watched { watch(watched) }
             if step > 4_000_000 { oracle.fail(.liveness, "I7", "four million steps and no end") }
@@ -143,6 +147,8 @@ package final class Cluster {
             if nodes[node].incarnation == incarnation { resume(nodes[node]) }
         case .heal(let direction, let cut): heal(direction, cut)
         case .watch: watch()
+        case .mishap: mishap()
+        case .closed(let session, let toward): closedEarly(session, toward)
         }
     }
 

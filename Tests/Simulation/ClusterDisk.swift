@@ -55,12 +55,15 @@ extension Cluster {
 
     func submit(_ deed: SimulatedDisk.Deed, _ node: SimulatedNode) {
         if let buffer = deed.buffer { node.buffers.begin(buffer) }
-        let slot = node.disk.submit(deed, fails: node.disk.script?.takesFailure(deed) ?? failsDisk(deed, node))
+        let isRefused = now < node.disk.faults.deadUntil || lacksSpace(deed, node)
+        let fails = isRefused || (node.disk.script?.takesFailure(deed) ?? failsDisk(deed, node))
+        let slot = node.disk.submit(deed, fails: fails, isRefused: isRefused)
         var latency = diskRandoms[node.side].skewed(mean: options.diskLatency)
         if case .metadata = deed { latency += options.diskLatency / 4 }
         if options.faults.contains(.slowDisk), phase == .safety, diskRandoms[node.side].chance(1, in: 60) {
             latency += diskRandoms[node.side].below(options.timing.cutOff * 3 / 2)
         }
+        if now < node.disk.faults.hungUntil { latency += node.disk.faults.hungUntil - now }
         heap.push(
             .diskDone(node: node.side, incarnation: node.incarnation, slot: slot), at: now + 1000 + latency)
     }
@@ -83,18 +86,20 @@ extension Cluster {
             if !fails { fillEdges(exact, buffer, node) }
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .write(let id, let sector, let count, let values, _):
-            if options.planted != .lostWrite || !diskRandoms[side].chance(1, in: 20) {
+            if options.planted == .lostWrite, diskRandoms[side].chance(1, in: 20) {
+                // Lost.
+            } else if !operation.isRefused {
                 node.disk.land(sector: sector, count: count, values: values, partly: &diskRandoms[side], fails: fails)
             }
             checkCoverage()
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .flush(let id, let mark):
-            if options.planted != .lostFlush {
+            if options.planted != .lostFlush, !operation.isRefused {
                 node.disk.finishFlush(covers: mark, fails: fails, &diskRandoms[side])
             }
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .metadata(let offset, let bytes, let answer):
-            if !fails, options.planted != answer.plantedLoss { node.disk.landMetadata(offset: offset, bytes: bytes) }
+            if !fails, options.planted != answer.plantedLoss { landMetadata(offset: offset, bytes: bytes, node) }
             deliver(fails ? answer.failed : answer, to: node)
         }
     }

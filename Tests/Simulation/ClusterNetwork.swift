@@ -4,7 +4,7 @@ import ReplicationCore
 
 /// What the core wants of the link, and what comes of it.
 extension Cluster {
-    private func delay() -> UInt64 { 1000 + networkRandom.skewed(mean: options.networkDelay) }
+    func delay() -> UInt64 { 1000 + networkRandom.skewed(mean: options.networkDelay) }
 
     // MARK: Dialing
 
@@ -14,7 +14,7 @@ extension Cluster {
         }
         network.dials += 1
         node.dialing = network.dials
-        heap.push(.dialArrives(node: node.side, attempt: network.dials), at: now + delay())
+        heap.push(.dialArrives(node: node.side, attempt: network.dials), at: now + delay() + crossing())
     }
 
     func dialArrives(_ node: SimulatedNode, _ attempt: Int) {
@@ -32,8 +32,8 @@ extension Cluster {
             incarnations: [nodes[0].incarnation, nodes[1].incarnation], runs: [nodes[0].run, nodes[1].run],
             discards: [nodes[0].offersDiscard, nodes[1].offersDiscard])
         let index = network.add(session)
-        put(.opened, index, toward: peer.side)
-        put(.opened, index, toward: node.side, after: delay())
+        put(.opened, index, toward: peer.side, after: crossing())
+        put(.opened, index, toward: node.side, after: delay() + crossing())
     }
 
     func dialFails(_ node: SimulatedNode, _ attempt: Int) {
@@ -63,9 +63,9 @@ extension Cluster {
     }
 
     func put(_ item: SimulatedNetwork.Item, _ index: Int, toward: Int, after: UInt64 = 0) {
-        let arrival = max(network[index].lanes[toward].lastArrival + 1, now + after + delay())
+        let arrival = max(network[index].lanes[toward].lastArrival + 1, now + after + delay() + retransmission(toward))
         network[index].lanes[toward].lastArrival = arrival
-        network[index].lanes[toward].items.append(item)
+        network[index].lanes[toward].items.append(damaged(item))
         heap.push(.frame(session: index, toward: toward), at: arrival)
     }
 
@@ -81,6 +81,9 @@ extension Cluster {
         if network.blocked[toward] {
             network[index].lanes[toward].held += 1
             return
+        }
+        if now < network[index].lanes[toward].heldUntil {
+            return heap.push(.frame(session: index, toward: toward), at: network[index].lanes[toward].heldUntil)
         }
         guard let item = network[index].lanes[toward].popFirst() else { return }
         let node = nodes[toward]
@@ -99,6 +102,10 @@ extension Cluster {
             if network[index].ended[toward], !options.faults.contains(.lateFrames) { return }
             received(head, payload, index, node)
             payloads.giveBack(payload)
+        case .damagedFrame(let head, let payload):
+            if network[index].opened[toward], !network[index].ended[toward] {
+                receivedDamaged(head, payload, index, node)
+            }
         }
     }
 
@@ -122,14 +129,24 @@ extension Cluster {
     }
 
     private func received(_ head: [UInt8], _ payload: [UInt8], _ index: Int, _ node: SimulatedNode) {
-        let decoded = FrameBytes.decode(head: head, payload: payload) {
-            node.buffers.take(.payload, sectors: FrameBytes.sectors(of: payload))
-        }
-        switch decoded {
+        switch decode(head, payload, node) {
         case .success(let (stamp, message)):
             deliver(.message(nodes[1 - node.side].id, stamp, message), to: node)
         case .failure(let error): oracle.fail("I7", "a frame that was sent whole does not decode: \(error)")
         }
+    }
+
+    func decode(
+        _ head: [UInt8], _ payload: [UInt8], _ node: SimulatedNode
+    ) -> Result<(FrameStamp, PeerMessage), PeerFrameError> {
+        var taken: BufferID?
+        let decoded = FrameBytes.decode(head: head, payload: payload) {
+            let buffer = node.buffers.take(.payload, sectors: FrameBytes.sectors(of: payload))
+            taken = buffer
+            return buffer
+        }
+        if case .failure = decoded, let taken { node.buffers.release(taken) }
+        return decoded
     }
 
     // MARK: Breaking

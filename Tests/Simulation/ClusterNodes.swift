@@ -12,7 +12,7 @@ extension Cluster {
     }
 
     func start(_ node: SimulatedNode) {
-        guard !node.isUp else { return }
+        guard !node.isUp, findsItsDisk(node) else { return }
         node.isStopped = false
         let metadata: LoadedMetadata
         switch MetadataBytes.load(node, layout: layout, repairing: true) {
@@ -20,6 +20,7 @@ extension Cluster {
         case .failure(let error):
             return oracle.fail("I7", "node \(node.side) cannot start: \(error)")
         }
+        noteLoaded(metadata, node)
         node.run = RunID(rawValue: nodeRandoms[node.side].next() | 1)
         node.usesDisk = true
         node.durable = nil
@@ -65,6 +66,7 @@ extension Cluster {
     }
 
     private func loseCache(_ node: SimulatedNode) {
+        node.disk.faults.unbreakable = onlySuperblocks(node)
         node.disk.losesPower(&diskRandoms[node.side])
         node.bootID = (nodeRandoms[node.side].next(), nodeRandoms[node.side].next())
         node.lastPowerLoss = step

@@ -10,7 +10,7 @@ extension Cluster {
 
     func checkCoverage(whole: Bool = false) {
         let count = copies.differing.count
-        guard count > 0, oracle.violation == nil, !isExchanged else { return }
+        guard count > 0, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
         let looks = whole ? count : min(count, Self.blocksEachEvent)
         let first = nodes[0]
         let second = nodes[1]
@@ -71,7 +71,7 @@ extension Cluster {
 
     /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
     func checkDeeply() {
-        guard oracle.violation == nil, !isExchanged else { return }
+        guard oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
         let first = nodes[0]
         let second = nodes[1]
         for member in copies.differing.members {

@@ -75,4 +75,7 @@ enum Happening {
     case resume(node: Int, incarnation: Int)
     case heal(direction: Int, cut: Int)
     case watch
+    case mishap
+    /// The side hears that the session is closed, ahead of what is still on its way.
+    case closed(session: Int, toward: Int)
 }

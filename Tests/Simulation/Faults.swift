@@ -41,13 +41,15 @@ extension Cluster {
         return primary
     }
 
+    private func drawDuration() -> UInt64 { drawDuration(&faultRandom) }
+
     /// From a blip to longer than any time-out.
-    private func drawDuration() -> UInt64 {
-        switch faultRandom.below(4) {
-        case 0: faultRandom.below(options.timing.pingInterval / 2)
-        case 1: faultRandom.below(options.timing.pingTimeout * 2)
-        case 2: faultRandom.below(options.timing.cutOff)
-        default: options.timing.cutOff + faultRandom.below(options.timing.cutOff * 2)
+    func drawDuration(_ random: inout SplitMix) -> UInt64 {
+        switch random.below(4) {
+        case 0: random.below(options.timing.pingInterval / 2)
+        case 1: random.below(options.timing.pingTimeout * 2)
+        case 2: random.below(options.timing.cutOff)
+        default: options.timing.cutOff + random.below(options.timing.cutOff * 2)
         }
     }
 
@@ -61,15 +63,20 @@ extension Cluster {
         if trace.isOn { trace.add(now, 2, "fault", reason) }
     }
 
+    /// The other copy is whole and within reach.
+    func isSpared(_ node: SimulatedNode) -> Bool {
+        let other = nodes[1 - node.side]
+        return other.isUp && !other.isPaused && other.usesDisk && other.glimpse.isInStep && node.glimpse.isInStep
+            && network.isWhole
+    }
+
     /// EIO, at one node only, and only while the other is whole.
     func failsDisk(_ deed: SimulatedDisk.Deed, _ node: SimulatedNode) -> Bool {
+        if isUnreadable(deed, node) { return true }
         guard options.faults.contains(.diskErrors), phase == .safety, node.side == options.errorNode, errorsLeft > 0,
             diskRandoms[node.side].chance(1, in: 400)
         else { return false }
-        let other = nodes[1 - node.side]
-        guard other.isUp, !other.isPaused, other.usesDisk, other.glimpse.isInStep, node.glimpse.isInStep,
-            network.isWhole
-        else { return false }
+        guard isSpared(node) else { return false }
         errorsLeft -= 1
         if trace.isOn { trace.add(now, node.side, "fault", "this operation fails: \(deed.kindName)") }
         return true

@@ -19,13 +19,12 @@ struct LivenessState {
 /// copies equal, nothing marked, no request waiting.
 extension Cluster {
     private static let budget: UInt64 = 240_000_000_000
-    private static let longestSafety: UInt64 = 90_000_000_000
 
     func watch() {
         heap.push(.watch, at: now + 250_000_000)
         checkDeeply()
         guard phase == .liveness else {
-            let isTired = now > Self.longestSafety
+            let isTired = now > options.longestSafety
             if operationsLeft == 0 || isTired { beginLiveness() }
             return
         }
@@ -50,6 +49,7 @@ extension Cluster {
         liveness.ends = now + Self.budget
         liveness.wantsPrimary = administratorRandom.chance(2, in: 3)
         for toward in 0...1 { heal(toward, network.cuts[toward]) }
+        endMishaps()
         for node in nodes {
             node.isHeldDown = false
             node.clientLeaves = false
@@ -165,14 +165,19 @@ extension Cluster {
 
     /// Never the last whole copy.
     private func drawLoser() -> Int {
+        if let old = nodes.first(where: \.isRestored) { return old.side }
         let whole = nodes.map { $0.live?.core.pointee.durableState.flags.contains(.inconsistent) == false }
         if whole[0] != whole[1] { return whole[0] ? 1 : 0 }
-        return administratorRandom.below(2)
+        let drawn = administratorRandom.below(2)
+        guard !options.faults.isDisjoint(with: .mishaps) else { return drawn }
+        // One that says itself that others went on is no source.
+        let outdated = nodes.map { $0.live?.core.pointee.durableState.flags.contains(.outdated) == true }
+        return outdated[0] != outdated[1] ? (outdated[0] ? 0 : 1) : drawn
     }
 
     /// I8: a split brain is said only where both went on by themselves.
     private func checkPartingIsExplained(_ reasons: [String?]) {
-        guard reasons.contains("split-brain"), !options.faults.contains(.reckless) else { return }
+        guard reasons.contains("split-brain"), options.faults.isDisjoint(with: [.reckless, .meddling]) else { return }
         if oracle.wentOnAlone[0], oracle.wentOnAlone[1] { return }
         oracle.fail("I8", "split brain is reported though not both copies went on alone")
     }

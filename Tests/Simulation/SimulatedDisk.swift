@@ -20,6 +20,8 @@ final class SimulatedDisk {
     struct Operation {
         var deed: Deed
         var fails: Bool
+        /// It fails without a trace: there is no space, or the disk is out of reach.
+        var isRefused = false
     }
 
     /// A completed write that is not stable yet.
@@ -40,6 +42,7 @@ final class SimulatedDisk {
     /// Sectors whose newest value a failed flush lost: read until the power goes.
     private var forgotten: [Int] = []
     private(set) var metadata: [UInt8]
+    var faults = DiskFaults()
     /// Rises with each metadata write that landed.
     private(set) var metadataRevision = 0
     /// Its content is not what the last process left: whoever meets it must notice, marks can not.
@@ -58,8 +61,8 @@ final class SimulatedDisk {
 
     // MARK: Submission and completion
 
-    func submit(_ deed: Deed, fails: Bool) -> Int {
-        let operation = Operation(deed: deed, fails: fails)
+    func submit(_ deed: Deed, fails: Bool, isRefused: Bool = false) -> Int {
+        let operation = Operation(deed: deed, fails: fails, isRefused: isRefused)
         if let slot = freeSlots.popLast() {
             slots[slot] = operation
             return slot
@@ -174,6 +177,12 @@ final class SimulatedDisk {
             guard let operation = slots[slot], case .metadata(let offset, let bytes, _) = operation.deed else {
                 continue
             }
+            if faults.unbreakable.contains(offset) {
+                if random.chance(1, in: 2) { landMetadata(offset: offset, bytes: bytes) }
+                slots[slot] = nil
+                freeSlots.append(slot)
+                continue
+            }
             for atom in 0..<bytes.count / 512 where script?.keepsMetadata ?? random.chance(1, in: 2) {
                 landMetadata(offset: offset + atom * 512, bytes: Array(bytes[atom * 512..<atom * 512 + 512]))
             }
@@ -206,6 +215,13 @@ final class SimulatedDisk {
         metadata = image.metadata
         metadataRevision += 1
         wasExchanged = true
+    }
+
+    /// The same by chance: the oracle knows what is allowed then.
+    func replace(with image: DiskImage) {
+        become(image)
+        wasExchanged = false
+        faults = DiskFaults(image: faults.image)
     }
 
     // MARK: For the oracle

@@ -10,6 +10,8 @@ struct SimulatedNetwork {
         /// Hello and authentication are through.
         case opened
         case frame(head: [UInt8], payload: [UInt8])
+        /// One of which bits flipped on the way.
+        case damagedFrame(head: [UInt8], payload: [UInt8])
         case closed(String)
     }
 
@@ -19,6 +21,8 @@ struct SimulatedNetwork {
         var lastArrival: UInt64 = 0
         /// Arrivals that came while the direction was blocked.
         var held = 0
+        /// What is on its way arrives then, long after the connection broke.
+        var heldUntil: UInt64 = 0
 
         var isEmpty: Bool { head == items.count }
 

@@ -23,6 +23,8 @@ final class SimulatedNode {
     let id: NodeID
     let disk: SimulatedDisk
     let clockOffset: UInt64
+    /// Parts in a million by which the clock runs fast.
+    let drift: Int64
 
     var live: LiveReplica?
     /// Counts processes.
@@ -54,6 +56,12 @@ final class SimulatedNode {
     var isHeldDown = false
     /// Not to be started again by itself: an administrator stopped it.
     var isStopped = false
+    /// The disk was put back as it was some time ago, and the other node has not found that out yet.
+    var isRestored = false
+    /// The copy was made anew and nobody has taken it in yet.
+    var isMadeAnew = false
+    /// Commands that whoever asked no longer waits for.
+    var withdrawn: [UInt32] = []
     /// `.stopped` was said in this turn.
     var stopsNow = false
 
@@ -90,11 +98,12 @@ final class SimulatedNode {
         var givesAway: Int?
     }
 
-    init(side: Int, disk: SimulatedDisk, clockOffset: UInt64, bootID: (UInt64, UInt64), tickets: Int) {
+    init(side: Int, disk: SimulatedDisk, clockOffset: UInt64, drift: Int64, bootID: (UInt64, UInt64), tickets: Int) {
         self.side = side
         id = NodeID(unchecked: UInt8(side))
         self.disk = disk
         self.clockOffset = clockOffset
+        self.drift = drift
         self.bootID = bootID
         operations = Array(repeating: nil, count: tickets)
     }
@@ -102,9 +111,18 @@ final class SimulatedNode {
     var isUp: Bool { live != nil }
     var operationsInFlight: Int { operations.reduce(0) { $0 + ($1 == nil ? 0 : 1) } }
 
-    func localTime(_ now: UInt64) -> MonotonicTime { MonotonicTime(nanoseconds: now + clockOffset) }
+    func localTime(_ now: UInt64) -> MonotonicTime {
+        MonotonicTime(nanoseconds: clockOffset + UInt64(Int64(now) + Int64(now) * drift / 1_000_000))
+    }
+
+    /// The first moment at which this node's clock shows `time` or later.
     func globalTime(_ time: MonotonicTime) -> UInt64 {
-        time.nanoseconds > clockOffset ? time.nanoseconds - clockOffset : 0
+        guard time.nanoseconds > clockOffset else { return 0 }
+        let passed = Int64(time.nanoseconds - clockOffset)
+        guard drift != 0, passed < 1 << 42 else { return UInt64(passed) }
+        var now = UInt64(passed * 1_000_000 / (1_000_000 + drift))
+        while localTime(now) < time { now += 1 }
+        return now
     }
 
     /// What a dead process takes with it.

@@ -1,78 +1,5 @@
 package import Model
 
-/// The kinds of faults and deeds that a seed may enable, each by itself.
-package struct FaultKinds: OptionSet, Sendable {
-    package let rawValue: UInt32
-    package init(rawValue: UInt32) { self.rawValue = rawValue }
-
-    /// A process dies, its machine lives: what was submitted may still land.
-    package static let processCrash = FaultKinds(rawValue: 1 << 0)
-    /// A machine dies: what was not flushed survives sector by sector, or not.
-    package static let powerLoss = FaultKinds(rawValue: 1 << 1)
-    /// A process is stopped past its time-outs and goes on.
-    package static let pause = FaultKinds(rawValue: 1 << 2)
-    /// Nothing passes, both ways.
-    package static let cut = FaultKinds(rawValue: 1 << 3)
-    /// Nothing passes, one way.
-    package static let oneWay = FaultKinds(rawValue: 1 << 4)
-    /// A connection breaks in mid-frame; its tail is lost.
-    package static let reset = FaultKinds(rawValue: 1 << 5)
-    /// Frames of a session that this side closed arrive anyhow.
-    package static let lateFrames = FaultKinds(rawValue: 1 << 6)
-    /// EIO at one node's disk.
-    package static let diskErrors = FaultKinds(rawValue: 1 << 7)
-    /// Both nodes lose power at once.
-    package static let totalPowerLoss = FaultKinds(rawValue: 1 << 8)
-    /// A cluster manager fails over.
-    package static let failover = FaultKinds(rawValue: 1 << 9)
-    /// An administrator switches over, disconnects, pauses, stops and starts.
-    package static let administrator = FaultKinds(rawValue: 1 << 10)
-    /// An administrator without sense or mercy.
-    package static let reckless = FaultKinds(rawValue: 1 << 11)
-    /// Requests that do not begin or end at a block.
-    package static let unaligned = FaultKinds(rawValue: 1 << 12)
-    /// Zeroes and trims.
-    package static let zeroing = FaultKinds(rawValue: 1 << 13)
-    /// The second copy begins blank.
-    package static let blank = FaultKinds(rawValue: 1 << 14)
-    /// The disk is now and then very slow.
-    package static let slowDisk = FaultKinds(rawValue: 1 << 15)
-
-    package static let names: [(FaultKinds, String)] = [
-        (.processCrash, "process-crash"), (.powerLoss, "power-loss"), (.pause, "pause"), (.cut, "cut"),
-        (.oneWay, "one-way"), (.reset, "reset"), (.lateFrames, "late-frames"), (.diskErrors, "disk-errors"),
-        (.totalPowerLoss, "total-power-loss"), (.failover, "failover"), (.administrator, "administrator"),
-        (.reckless, "reckless"), (.unaligned, "unaligned"), (.zeroing, "zeroing"), (.blank, "blank"),
-        (.slowDisk, "slow-disk"),
-    ]
-
-    package init?(name: some StringProtocol) {
-        guard let found = Self.names.first(where: { $0.1 == name }) else { return nil }
-        self = found.0
-    }
-
-    package var description: String {
-        Self.names.filter { contains($0.0) }.map(\.1).joined(separator: ",")
-    }
-}
-
-/// A fault that no correct core survives, put between the core and its disk: the oracle must find it, or it proves
-/// nothing.
-package enum PlantedFault: String, Sendable, CaseIterable {
-    /// Flushes of data are answered and make nothing stable.
-    case lostFlush = "lost-flush"
-    /// One write of data in twenty is answered and never lands.
-    case lostWrite = "lost-write"
-    /// Log transactions are answered and never land.
-    case lostLog = "lost-log"
-    /// Bitmap pages are answered and never land.
-    case lostPage = "lost-page"
-    /// Superblocks are answered and never land.
-    case lostSuperblock = "lost-superblock"
-    /// Reads of data see what is stable, not what is in the cache.
-    case staleRead = "stale-read"
-}
-
 /// Everything that a seed draws before the simulation begins, printed with every failure.
 package struct SimulationOptions: Sendable {
     package var seed: UInt64
@@ -100,8 +27,12 @@ package struct SimulationOptions: Sendable {
     package var resyncRate: UInt64?
     /// The kernel's monotonic clock at the start of each node.
     package var clockOffsets: [UInt64]
+    /// Parts in a million by which each node's clock runs fast (`drift`).
+    package var clockDrifts: [Int64]
     /// The node whose disk fails.
     package var errorNode: Int
+    /// Simulated nanoseconds after which no more faults come, though requests are left.
+    package var longestSafety: UInt64 = 90_000_000_000
     package var planted: PlantedFault?
     /// A sector whose every change the trace shows.
     package var watched: Int?
@@ -137,6 +68,23 @@ package struct SimulationOptions: Sendable {
         clockOffsets = [random.within(1...1 << 40), random.within(1...1 << 40)]
         errorNode = random.below(2)
         deepCheckEvery = random.pick([64, 256, 1024])
+        var mishapRandom = SplitMix(seed: seed, subject: "mishap options")
+        faults.formUnion(Self.drawMishaps(&mishapRandom))
+        clockDrifts = (0...1).map { _ in Int64(mishapRandom.below(Self.largestDrift * 2 + 1)) - Int64(Self.largestDrift)
+        }
+    }
+
+    /// Parts in a million: a hundred times what a quartz does.
+    private static let largestDrift: UInt64 = 10_000
+
+    /// None in every second seed.
+    private static func drawMishaps(_ random: inout SplitMix) -> FaultKinds {
+        guard random.chance(1, in: 2) else { return [] }
+        var faults: FaultKinds = []
+        for (kind, _) in FaultKinds.names where FaultKinds.mishaps.contains(kind) {
+            if random.chance(1, in: 4) { faults.insert(kind) }
+        }
+        return faults
     }
 
     private static func drawFaults(_ random: inout SplitMix) -> FaultKinds {
@@ -193,7 +141,7 @@ package struct SimulationOptions: Sendable {
         \(micro(faultGap)), administrator every \(micro(administratorGap)), ping \(micro(timing.pingInterval)), cut off \
         \(micro(timing.cutOff)), epochs \(limits.epochBytes) B / \(micro(limits.epochIdle)), unconfirmed \
         \(limits.unconfirmedEntries), resync \(limits.resyncPiece)/\(limits.resyncWindow)/\(limits.resyncFlushBytes) B, \
-        ring \(limits.logRingBlocks), errors at node \(errorNode)
+        ring \(limits.logRingBlocks), errors at node \(errorNode), clocks \(clockDrifts[0]) and \(clockDrifts[1]) ppm fast
           faults: \(faults.description)
         """
     }

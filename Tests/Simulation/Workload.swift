@@ -119,7 +119,7 @@ extension Cluster {
         switch result {
         case .done: done(operation, node)
         case .failed:
-            if !options.faults.contains(.diskErrors), !node.lostDisk {
+            if options.faults.isDisjoint(with: .failingDisks), !node.lostDisk {
                 oracle.fail("I7", "node \(node.side) failed \(operation.description) though no disk failed")
             }
         case .notPrimary:

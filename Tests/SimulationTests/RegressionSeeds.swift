@@ -1,8 +1,12 @@
+import Simulation
+
 /// Seeds that failed once. A failing seed stays for ever, with a sentence on what it found.
 enum RegressionSeeds {
     struct Seed: Sendable, CustomStringConvertible {
         var seed: UInt64
         var found: String
+        /// What it may draw from: the kinds of faults that were there when it failed.
+        var kinds = FaultKinds.first
         var description: String { "\(seed): \(found)" }
     }
 
@@ -26,5 +30,11 @@ enum RegressionSeeds {
         Seed(seed: 13234, found: "a source that nobody could vouch for stayed suspect after others took its word"),
         Seed(seed: 14208, found: "a copy outdated while away came back by a resume and stayed outdated"),
         Seed(seed: 15341, found: "an outdated copy and a whole one, equal but for marks, did nothing"),
+        Seed(
+            seed: 44, found: "a record left out the primary that was being filled, and no longer named it",
+            kinds: .all),
+        Seed(seed: 578, found: "a rolled-back copy was refused, and passed for equal at the next try", kinds: .all),
+        Seed(
+            seed: 896, found: "a copy heard from a diskless peer that it was left behind, and forgot it", kinds: .all),
     ]
 }

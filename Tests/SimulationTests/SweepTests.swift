@@ -13,7 +13,9 @@ struct SweepTests {
     }
 
     @Test(arguments: RegressionSeeds.all) func `a seed that failed once holds`(regression: RegressionSeeds.Seed) {
-        let result = runSimulation(SimulationOptions(seed: regression.seed))
+        var options = SimulationOptions(seed: regression.seed)
+        options.faults.formIntersection(regression.kinds)
+        let result = runSimulation(options)
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
@@ -22,6 +24,27 @@ struct SweepTests {
         let second = runSimulation(SimulationOptions(seed: 7))
         #expect(first.digest == second.digest)
         #expect(first.events == second.events)
+    }
+
+    /// What the trace says when a fault of the second kind happens.
+    private static let signs: [(FaultKinds, String)] = [
+        (.lostMetadata, "is lost"), (.misdirectedMetadata, "lands at"), (.metadataRot, "rots"),
+        (.badSectors, "cannot be read"), (.deadDisk, "the disk is dead"), (.noSpace, "no space for this write"),
+        (.hungDisk, "the disk hangs"), (.rolledBack, "put back as it was"), (.foreignDisk, "the other node's disk"),
+        (.newDisk, "made anew"), (.lossy, "are lost"), (.heldBytes, "bytes are held"),
+        (.corruption, "a damaged frame is refused"), (.meddling, "detach(force: true)"),
+    ]
+
+    @Test(arguments: signs) func `a fault that is enabled happens`(kind: FaultKinds, sign: String) {
+        let found = (UInt64(1)...200).first { seed in
+            var options = SimulationOptions(seed: seed)
+            options.faults = [.processCrash, kind]
+            var happened = false
+            let trace = Trace(isOn: true) { line in happened = happened || line.contains(sign) }
+            #expect(runSimulation(options, trace: trace).violation == nil, "seed \(seed) with \(kind.description)")
+            return happened
+        }
+        #expect(found != nil, "two hundred seeds had no \(kind.description)")
     }
 
     /// The canary: what cannot be survived must be noticed.

@@ -7,7 +7,7 @@ import Simulation
     static let configuration = CommandConfiguration(
         commandName: "simulate",
         abstract: "Runs two replicas with virtual disks, network and clocks from a seed, and checks every promise.",
-        discussion: "Exit codes: 0 all held, 1 a promise was broken, 2 no rest after the faults, 3 the core trapped.")
+        discussion: ExitCodes.explanation)
 
     @Option(help: "Replay this seed.") var seed: UInt64?
     @Option(help: "Sweep so many seeds.") var seeds: UInt64?
@@ -15,9 +15,11 @@ import Simulation
     @Option(help: "Processes of a sweep.") var jobs = 2
     @Flag(help: "Print every event and effect of the replayed seed.") var trace = false
     @Option(help: "Print only so many of the newest lines.") var last: Int?
-    @Option(help: "Leave out kinds of faults, by commas.") var without: String?
+    @Option(help: "Leave out kinds of faults, by commas; `mishaps` for all of the second kind.") var without: String?
     @Option(help: "Have only these kinds of faults, by commas; `none` for none.") var only: String?
     @Option(help: "Client requests, instead of what the seed drew.") var operations: Int?
+    @Option(help: "Milliseconds of simulated time after which no more faults come.") var until: UInt64?
+    @Option(help: "Seconds that a seed may take; not with --trace.") var limit = 120.0
     @Option(
         help:
             "Plant a fault that must be found: lost-flush, lost-write, lost-log, lost-page, lost-superblock, stale-read."
@@ -36,9 +38,10 @@ import Simulation
             if worker { return try work(from..<from + seeds) }
             let sweep = Sweep(from: from, count: seeds, jobs: max(1, jobs), mostFailures: failures, passedOn: passedOn)
             let worst = sweep.run()
+            if let first = sweep.firstToShrink { Shrink(options: try options(first), passedOn: planting).run() }
             throw ExitCode(worst)
         }
-        if shrink { return Shrink(seed: seed, passedOn: passedOn).run() }
+        if shrink { return Shrink(options: try options(seed), passedOn: planting).run() }
         try replay(seed)
     }
 
@@ -54,6 +57,7 @@ import Simulation
         }
         if let sector, sector < options.sectors { options.watched = sector }
         if let operations { options.operations = operations }
+        if let until { options.longestSafety = until * 1_000_000 }
         return options
     }
 
@@ -73,15 +77,20 @@ import Simulation
         var words: [String] = []
         if let without { words += ["--without", without] }
         if let only { words += ["--only", only] }
-        if let plant { words += ["--plant", plant] }
         if let operations { words += ["--operations", "\(operations)"] }
-        return words
+        if let until { words += ["--until", "\(until)"] }
+        return words + planting + ["--limit", "\(limit)"]
     }
+
+    private var planting: [String] { plant.map { ["--plant", $0] } ?? [] }
 
     private func replay(_ seed: UInt64) throws {
         let options = try options(seed)
         say(options.description)
         let sink: ((String) -> Void)? = last == nil ? { say($0) } : nil
+        if !trace {
+            watchdog { say("seed \($0) FAILED (hang) I7: no end in \(limit) seconds") }.begins(seed)
+        }
         let trace = Trace(isOn: trace || last != nil, keeps: last ?? 1, sink: sink)
         let result = runSimulation(options, trace: trace)
         for line in result.lines.suffix(last ?? 0) { say(line) }
@@ -97,12 +106,18 @@ import Simulation
         throw ExitCode(result.exitCode)
     }
 
+    private func watchdog(_ report: @escaping @Sendable (UInt64) -> Void) -> Watchdog {
+        Watchdog(limit: limit, endsWithParent: worker, report: report)
+    }
+
     /// One process of a sweep: a line when a seed begins, so that a trap can be told from its last line, and one when it
     /// has failed.
     private func work(_ range: Range<UInt64>) throws {
         var events = 0
+        let watchdog = watchdog { say("failed \($0) \(ExitCodes.hang) hang I7: no end in \(limit) seconds") }
         for seed in range {
             say("begin \(seed)")
+            watchdog.begins(seed)
             let result = runSimulation(try options(seed))
             events += result.events
             if let violation = result.violation {

@@ -31,7 +31,10 @@ final class Sweep: Sendable {
         state = Mutex(State(next: from))
     }
 
-    /// - Returns: 0, or the worst exit code of a seed: a trap, a broken promise, no rest.
+    /// The first failing seed that can be run again in a reasonable time.
+    var firstToShrink: UInt64? { state.withLock { $0.failed.first { $0.code != ExitCodes.hang }?.seed } }
+
+    /// - Returns: 0, or the worst exit code of a seed.
     func run() -> Int32 {
         let group = DispatchGroup()
         for _ in 0..<jobs {
@@ -47,8 +50,7 @@ final class Sweep: Sendable {
             if !state.failed.isEmpty {
                 say("failing seeds: " + state.failed.map { "\($0.seed)" }.joined(separator: " "))
             }
-            let codes = state.failed.map(\.code)
-            return codes.contains(3) ? 3 : codes.contains(1) ? 1 : codes.first ?? 0
+            return ExitCodes.worst(state.failed.map(\.code))
         }
     }
 
@@ -89,6 +91,7 @@ final class Sweep: Sendable {
         var reader = LineReader(output.fileHandleForReading)
         var current = range.lowerBound
         var hasEnded = false
+        var isHung = false
         while let line = reader.next() {
             let words = line.split(separator: " ", maxSplits: 3, omittingEmptySubsequences: true)
             switch words.first {
@@ -97,7 +100,10 @@ final class Sweep: Sendable {
                     if seed > range.lowerBound { finish(1) }
                     current = seed
                 }
-            case "failed": fail(current, Int32(words[2]) ?? 1, String(words[3]))
+            case "failed":
+                let code = Int32(words[2]) ?? ExitCodes.safety
+                isHung = code == ExitCodes.hang
+                fail(current, code, String(words[3]))
             case "end":
                 hasEnded = true
                 finish(1, events: Int(words[1]) ?? 0)
@@ -111,7 +117,7 @@ final class Sweep: Sendable {
         process.waitUntilExit()
         guard !hasEnded, !isOver else { return range.upperBound }
         finish(1)
-        fail(current, 3, "the core trapped (signal \(process.terminationStatus))")
+        if !isHung { fail(current, ExitCodes.trap, "the core trapped (signal \(process.terminationStatus))") }
         return current + 1
     }
 

@@ -1,0 +1,216 @@
+import Formats
+import Model
+import ReplicationCore
+
+/// What is wrong with a disk, beyond single errors. Moments are simulated nanoseconds.
+struct DiskFaults {
+    /// Nothing is answered before.
+    var hungUntil: UInt64 = 0
+    /// Nothing reaches it before, and it forgets nothing: one that does, and takes no last word, is beyond what a restart
+    /// can notice.
+    var deadUntil: UInt64 = 0
+    /// Writes find no space before.
+    var fullUntil: UInt64 = 0
+    /// The machine has the other node's disk, or a clone of it, before.
+    var foreignUntil: UInt64 = 0
+    /// Sectors of data that cannot be read.
+    var badSectors: [Int] = []
+    /// Superblocks that a loss of power must not tear, because the other one is not as new as what was answered.
+    var unbreakable: [Int] = []
+    /// One more than the sequence of the newest superblock that was answered.
+    var durableSequence: UInt64 = 0
+    /// What becomes of the newest transaction of the log once a later one is on the platter.
+    var pendingDamage: (offset: Int, bytes: [UInt8])?
+    /// The copy as it was some time ago.
+    var image: DiskImage?
+
+    init(image: DiskImage? = nil) { self.image = image }
+}
+
+/// Disks that fail in other ways than by an error now and then.
+extension Cluster {
+    /// Whether a machine that starts finds its own disk there; otherwise it is started again later.
+    func findsItsDisk(_ node: SimulatedNode) -> Bool {
+        let faults = node.disk.faults
+        if now < faults.foreignUntil { refuseForeignDisk(node) }
+        let until = max(faults.deadUntil, faults.foreignUntil)
+        guard now < until else {
+            findsOldCopyAgain(node)
+            return true
+        }
+        heap.push(.restart(node: node.side, incarnation: node.incarnation), at: until + 1)
+        return false
+    }
+
+    /// What the daemon compares before it writes anything (`LoadedCopy`): the superblock says whose copy it is.
+    private func refuseForeignDisk(_ node: SimulatedNode) {
+        guard case .success(let found) = MetadataBytes.load(nodes[1 - node.side], layout: layout, repairing: false),
+            found.superblock.node == node.id
+        else { return }
+        oracle.fail("I7", "node \(node.side) cannot tell the other node's disk from its own")
+    }
+
+    func noteLoaded(_ metadata: LoadedMetadata, _ node: SimulatedNode) {
+        node.disk.faults.durableSequence = metadata.superblock.sequence + 1
+        node.disk.faults.pendingDamage = nil
+    }
+
+    /// A write of data that finds no space, while the other copy is whole.
+    func lacksSpace(_ deed: SimulatedDisk.Deed, _ node: SimulatedNode) -> Bool {
+        guard now < node.disk.faults.fullUntil, case .write = deed, isSpared(node) else { return false }
+        if trace.isOn { trace.add(now, node.side, "fault", "no space for this write") }
+        return true
+    }
+
+    /// A sector is bad. A write makes it good again.
+    func isUnreadable(_ deed: SimulatedDisk.Deed, _ node: SimulatedNode) -> Bool {
+        guard !node.disk.faults.badSectors.isEmpty else { return false }
+        switch deed {
+        case .read(_, let sector, let count, _, _):
+            return node.disk.faults.badSectors.contains { sector..<sector + count ~= $0 }
+        case .fill(_, let exact, _):
+            let whole = exact.widenedToBlocks
+            return node.disk.faults.badSectors.contains { sector in
+                let offset = UInt64(sector) * 512
+                return offset >= whole.offset && offset < whole.end && !(offset >= exact.offset && offset < exact.end)
+            }
+        case .write(_, let sector, let count, _, _):
+            node.disk.faults.badSectors.removeAll { sector..<sector + count ~= $0 }
+            return false
+        case .flush, .metadata: return false
+        }
+    }
+
+    // MARK: Other disks
+
+    /// The other copy has all that was acknowledged, and serves or could.
+    func isExpendable(_ node: SimulatedNode) -> Bool {
+        let other = nodes[1 - node.side]
+        guard let live = other.live, !other.isPaused, other.usesDisk, other.glimpse.isInStep, other.glimpse.hasRecord,
+            !other.isRestored, oracle.shadows[node.side].aloneAcknowledgements == 0
+        else { return false }
+        return live.core.pointee.durableState.flags.isDisjoint(with: [.suspect, .outdated, .inconsistent])
+    }
+
+    func takeImage(_ node: SimulatedNode) {
+        guard node.usesDisk, node.isUp, !node.isRestored, !node.isMadeAnew else { return }
+        node.disk.faults.image = node.disk.image
+        if trace.isOn { trace.add(now, node.side, "fault", "a snapshot of the copy is taken") }
+    }
+
+    /// The copy is put back as it was. Only when the other remembers more of it: what nobody can notice proves nothing.
+    func rollBack(_ node: SimulatedNode) {
+        guard let image = node.disk.faults.image, isExpendable(node),
+            let heard = nodes[1 - node.side].live?.core.pointee.durableState.peers[node.id].seen,
+            case .success(let other) = MetadataBytes.load(nodes[1 - node.side], layout: layout, repairing: false)
+        else { return takeImage(node) }
+        // What the other would know after a restart: marks that it heard since its last write are in its memory only.
+        let memory = other.superblock.peers[node.id]
+        let seen = memory.seen.merged(with: other.log.seen[node.id])
+        loseProcess(node)
+        let current = node.disk.metadata
+        node.disk.landMetadata(offset: 0, bytes: image.metadata)
+        let old = MetadataBytes.load(node, layout: layout, repairing: false)
+        node.disk.landMetadata(offset: 0, bytes: current)
+        guard case .success(let found) = old, memory.seenInstance == found.superblock.instance,
+            memory.base != .everything(memory.seenInstance), isNoticeable(found, seen),
+            isNoticeable(found, heard)
+        else { return takeImage(node) }
+        node.disk.replace(with: image)
+        replaced(node, "the copy is put back as it was")
+        node.isRestored = true
+    }
+
+    /// Whether the first meeting must tell: of the same run what it finds on its disk is older; of earlier ones, the start
+    /// number. A copy that was started exactly once since, and so bears the number that its peer remembers, is told apart by
+    /// its sequence only, which rises with every write of metadata: that is not promised.
+    private func isNoticeable(_ found: LoadedMetadata, _ seen: StartMark) -> Bool {
+        let start = found.superblock.startNumber
+        if start == seen.startNumber {
+            return max(found.superblock.sequence, found.log.lastSequence) < seen.sequence
+        }
+        return start + 1 < seen.startNumber
+    }
+
+    /// A machine that finds the old copy at each start and attach, until its peer told it so: else each would raise what
+    /// makes it known, and that is not promised either.
+    func findsOldCopyAgain(_ node: SimulatedNode) {
+        guard node.isRestored, let image = node.disk.faults.image,
+            case .success(let found) = MetadataBytes.load(node, layout: layout, repairing: false),
+            !found.superblock.flags.contains(.rolledBack)
+        else { return }
+        node.disk.replace(with: image)
+    }
+
+    /// The copy is made anew: on a new disk full of zeroes, or over what the old one has.
+    func makeAnew(_ node: SimulatedNode, isBlank: Bool) {
+        guard isExpendable(node) else { return }
+        let isAttached = node.isUp && node.usesDisk
+        if isAttached || node.disk.hasOperations || node.isPaused { loseProcess(node) }
+        var image = node.disk.image
+        image.metadata = [UInt8](repeating: 0, count: image.metadata.count)
+        if !isBlank { image.values = [UInt64](repeating: 0, count: image.values.count) }
+        node.disk.replace(with: image)
+        node.disk.faults.image = nil
+        let instance = InstanceID(rawValue: mishaps.disk.next() | 1)
+        MetadataBytes.create(on: node, layout: layout, options: options, instance: instance, isBlank: isBlank)
+        node.isRestored = false
+        node.isMadeAnew = true
+        replaced(node, isBlank ? "the copy is made anew over the old data" : "the copy is made anew on a new disk")
+        if node.isUp { _ = attach(node) }
+    }
+
+    private func replaced(_ node: SimulatedNode, _ what: String) {
+        if trace.isOn { trace.add(now, node.side, "fault", what) }
+        if case .success(let found) = MetadataBytes.load(node, layout: layout, repairing: false) {
+            noteLoaded(found, node)
+        }
+        node.durable = nil
+        // What was acknowledged is on the other copy, in its cache perhaps.
+        node.lastPowerLoss = step
+        oracle.lostPower(node.side)
+    }
+
+    private func loseProcess(_ node: SimulatedNode) {
+        guard node.isUp else { return }
+        crash(node, losesPower: mishaps.disk.chance(1, in: 2))
+        heap.push(
+            .restart(node: node.side, incarnation: node.incarnation),
+            at: now + 1_000_000 + drawDuration(&mishaps.disk))
+    }
+
+    // MARK: What follows from it
+
+    /// The other side found out, or has begun to fill the copy anew.
+    private func noteMeeting(_ node: SimulatedNode) {
+        guard node.isRestored || node.isMadeAnew, let live = node.live, node.usesDisk else { return }
+        let state = live.core.pointee.durableState
+        if node.isMadeAnew, state.record.inStep.contains(node.id), state.record.instances[node.id] == state.instance,
+            !state.flags.contains(.inconsistent)
+        {
+            node.isMadeAnew = false
+        }
+        let peer = nodes[1 - node.side].live?.core.pointee.durableState.peers[node.id]
+        if node.isRestored, peer?.base == .everything(state.instance) { node.isRestored = false }
+    }
+
+    /// A restored copy that nobody met yet: what it lacks is marked nowhere, and the meeting must tell.
+    var isAnyCopyOld: Bool {
+        guard nodes[options.errorNode].isRestored else { return false }
+        noteMeeting(nodes[options.errorNode])
+        return nodes[options.errorNode].isRestored
+    }
+
+    /// No meeting takes a restored copy for a whole one.
+    func checkMeetings() {
+        let node = nodes[options.errorNode]
+        noteMeeting(node)
+        guard node.isRestored, let live = node.live, node.usesDisk, !node.isPaused else { return }
+        let status = live.core.pointee.status(at: node.localTime(now))
+        if status.disk == .upToDate, status.peers.first?.disk == .upToDate,
+            status.peers.first?.replication == .established
+        {
+            oracle.fail("I11", "node \(node.side) was put back as it was, and is in step again unnoticed")
+        }
+    }
+}
