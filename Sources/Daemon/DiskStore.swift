@@ -114,7 +114,7 @@ package final class DiskStore {
     package func writeLog(_ transaction: LogTransaction, _ events: inout EventQueue) {
         guard let copy else { return events.append(.logWritten(succeeded: false)) }
         let block = memory.log
-        LogCoding.encode(transaction, into: block)
+        LogCoding.encodeWithEcho(transaction, into: block)
         beginBlock(DiskJob(.log), block, at: copy.layout.logOffset(number: transaction.number))
     }
 

@@ -94,22 +94,24 @@ final class DiskMemory {
     private static let pageBlocks = 14
     private static let scratchPairs = 32
 
-    private let blocks = PageMemory(count: (2 + pageBlocks + 2 * scratchPairs) * block)
+    private let blocks = PageMemory(count: (3 + pageBlocks + 2 * scratchPairs) * block)
     // Never written, so all of it is the kernel's one page of zeroes.
     private let zeroMemory = PageMemory(count: zeroBytes)
     private var freePages = Array(0..<pageBlocks)
     private var freeScratch = Array(0..<scratchPairs)
 
     var superblock: UnsafeMutableRawBufferPointer { at(0) }
-    var log: UnsafeMutableRawBufferPointer { at(1) }
+    var log: UnsafeMutableRawBufferPointer {
+        UnsafeMutableRawBufferPointer(start: at(1).baseAddress, count: 2 * Self.block)
+    }
     var zeroes: UnsafeRawPointer { UnsafeRawPointer(zeroMemory.start) }
 
-    func page(_ place: Int) -> UnsafeMutableRawBufferPointer { at(2 + place) }
+    func page(_ place: Int) -> UnsafeMutableRawBufferPointer { at(3 + place) }
     func takePage() -> Int? { freePages.popLast() }
     func givePage(_ place: Int) { freePages.append(place) }
 
     func scratch(_ place: Int, part: Int) -> UnsafeMutableRawPointer {
-        blocks.start + (2 + Self.pageBlocks + 2 * place + part) * Self.block
+        blocks.start + (3 + Self.pageBlocks + 2 * place + part) * Self.block
     }
     func takeScratch() -> Int? { freeScratch.popLast() }
     func giveScratch(_ place: Int) { freeScratch.append(place) }

@@ -114,18 +114,24 @@ package struct LoadedCopy {
         if let copy = found.repair {
             // Before anything else is written: the core writes copy 0 first, and that may be the only good one.
             try Self.repair(copy, found, files)
-            let reason = found.repairReason?.description ?? "it does not verify"
+            let reason = found.repairReason?.description ?? "it was older"
             remarks.append("superblock \(copy) was written anew from the other: \(reason)")
         }
         let log = try Self.replayLog(found.superblock, layout, files)
-        if log.damaged { remarks.append("the activity log does not verify: every block counts as written") }
+        if log.damaged {
+            remarks.append("the activity log does not verify: every block counts as written")
+        } else if log.spoiled > 0 {
+            remarks.append("\(log.spoiled) blocks of the activity log do not verify; none of them is needed")
+        }
+        if let newest = log.mend { try Self.mendLog(newest, layout, files) }
         var bitmaps: [(node: NodeID, words: [UInt64])] = []
-        for peer in configuration.nodes where peer.id != node.id {
+        // A bitmap given away only now was never written.
+        for peer in configuration.nodes where found.layout.peers.contains(peer.id) {
             let loaded = try Self.readBitmap(of: peer.id, found.superblock, layout, files)
             if !loaded.damagedPages.isEmpty {
                 remarks.append("\(loaded.damagedPages.count) bitmap pages toward \(peer.name) do not verify: all dirty")
             }
-            if !loaded.isNew { bitmaps.append((peer.id, loaded.words)) }
+            bitmaps.append((peer.id, loaded.words))
         }
         let boot = ProcessControls.bootIdentity()
         self.files = files
@@ -191,6 +197,22 @@ package struct LoadedCopy {
         do {
             try files.metadata.write(
                 UnsafeRawBufferPointer(memory.bytes), at: found.layout.superblockOffset(copy: copy))
+            try files.metadata.fdatasync()
+        } catch {
+            throw CommandFailure(error)
+        }
+    }
+
+    /// A crash tore the newest transaction or its echo, or one of them rotted: both are whole again before the next
+    /// transaction takes the place of the echo.
+    private static func mendLog(
+        _ newest: LogTransaction, _ layout: DiskLayout, _ files: CopyFiles
+    ) throws(CommandFailure) {
+        let memory = PageMemory(count: LogCoding.writeLength)
+        LogCoding.encodeWithEcho(newest, into: memory.bytes)
+        do {
+            try files.metadata.write(
+                UnsafeRawBufferPointer(memory.bytes), at: layout.logOffset(number: newest.number))
             try files.metadata.fdatasync()
         } catch {
             throw CommandFailure(error)

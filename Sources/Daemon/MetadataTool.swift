@@ -39,8 +39,9 @@ package enum MetadataTool {
                     try files.metadata.write(UnsafeRawBufferPointer(rebasing: memory.bytes[..<count]), at: place)
                     place += UInt64(count)
                 }
+                // A superblock that survives a crash must not find its log gone.
+                try files.metadata.fdatasync()
             }
-            try files.metadata.fdatasync()
         } catch {
             throw CommandFailure(error)
         }
@@ -117,7 +118,9 @@ package enum MetadataTool {
             .init("data-bytes", .unsigned(layout.dataSize)), .init("log-extents", .unsigned(layout.logExtents)),
             .init("log-offset", .unsigned(layout.logOffset)), .init("bitmap-offset", .unsigned(layout.bitmapOffset)),
             .init("superblock", .integer(Int64(found.copy))),
-            .init("damaged-superblock", found.repair.map { .integer(Int64($0)) } ?? .null),
+            .init(
+                "damaged-superblock",
+                found.repairReason.flatMap { _ in found.repair }.map { .integer(Int64($0)) } ?? .null),
         ]
     }
 }

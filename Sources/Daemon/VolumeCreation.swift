@@ -83,37 +83,56 @@ private struct Creation {
             + "metadata \(place), \(state)"
     }
 
-    /// Superblocks last: an interrupted `create` is no copy.
     private func write() throws(BlockFileError) {
         let first = layout.placement == .internal ? layout.areaToZero.lowerBound : 0
         try files.metadata.preallocate(offset: first, length: layout.deviceEnd - first)
-        let block = PageMemory(count: 1 << 20)
-        let zero = UnsafeRawBufferPointer(block.bytes)
-        func erase(_ area: Range<UInt64>) throws(BlockFileError) {
-            var place = area.lowerBound
-            while place < area.upperBound {
-                let count = Int(min(UInt64(zero.count), area.upperBound - place))
-                try files.metadata.write(UnsafeRawBufferPointer(rebasing: zero[..<count]), at: place)
-                place += UInt64(count)
+        let instance = InstanceID(rawValue: ProcessControls.nonzeroWord())
+        let superblock = Superblock(
+            node: node.id, instance: instance, size: layout.dataSize, logExtents: layout.logExtents, zeroes: zeroes)
+        for step in layout.creation {
+            switch step {
+            case .erase(let area): try erase(area)
+            case .bitmap(let peer): try writeCleanPages(toward: peer, instance)
+            case .superblock(let copy):
+                let memory = PageMemory(count: SuperblockCoding.blockLength)
+                SuperblockCoding.encode(superblock, layout, copy: copy, into: memory.bytes)
+                try files.metadata.write(
+                    UnsafeRawBufferPointer(memory.bytes), at: layout.superblockOffset(copy: copy))
+            case .flush: try files.metadata.fdatasync()
             }
         }
-        let length = UInt64(SuperblockCoding.blockLength)
-        for copy in 0...1 {
-            let place = layout.superblockOffset(copy: copy)
-            try erase(place..<place + length)
-        }
-        try erase(layout.areaToZero)
-        try files.metadata.fdatasync()
-        let superblock = Superblock(
-            node: node.id, instance: InstanceID(rawValue: ProcessControls.nonzeroWord()), size: layout.dataSize,
-            logExtents: layout.logExtents, zeroes: zeroes)
-        let memory = PageMemory(count: SuperblockCoding.blockLength)
-        for copy in 0...1 {
-            SuperblockCoding.encode(superblock, layout, copy: copy, into: memory.bytes)
-            try files.metadata.write(UnsafeRawBufferPointer(memory.bytes), at: layout.superblockOffset(copy: copy))
-        }
-        try files.metadata.fdatasync()
         if files.metadata !== files.data { try files.data.fdatasync() }
+    }
+
+    private func erase(_ area: Range<UInt64>) throws(BlockFileError) {
+        let zero = PageMemory(count: 1 << 20)
+        var place = area.lowerBound
+        while place < area.upperBound {
+            let count = Int(min(UInt64(zero.bytes.count), area.upperBound - place))
+            try files.metadata.write(UnsafeRawBufferPointer(rebasing: zero.bytes[..<count]), at: place)
+            place += UInt64(count)
+        }
+    }
+
+    private func writeCleanPages(toward peer: NodeID, _ instance: InstanceID) throws(BlockFileError) {
+        guard let offset = layout.bitmapOffset(of: peer) else { return }
+        let memory = PageMemory(count: 1 << 20)
+        let most = UInt32(memory.bytes.count / BitmapPage.blockLength)
+        var page: UInt32 = 0
+        while page < layout.bitmapPages {
+            let count = min(most, layout.bitmapPages - page)
+            for index in 0..<count {
+                let start = Int(index) * BitmapPage.blockLength
+                BitmapPage.encode(
+                    [], instance: instance, node: peer, page: page + index, sequence: 0,
+                    into: UnsafeMutableRawBufferPointer(
+                        rebasing: memory.bytes[start..<start + BitmapPage.blockLength]))
+            }
+            try files.metadata.write(
+                UnsafeRawBufferPointer(rebasing: memory.bytes[..<(Int(count) * BitmapPage.blockLength)]),
+                at: offset + UInt64(page) * UInt64(BitmapPage.blockLength))
+            page += count
+        }
     }
 }
 

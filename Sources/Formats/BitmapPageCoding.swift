@@ -2,14 +2,12 @@ package import Model
 
 /// What a page of a bitmap turned out to be.
 package enum BitmapPageState: Equatable, Sendable {
-    /// All zeroes: clean.
-    case neverWritten
     case valid(sequence: UInt64)
     /// Not to be believed: all its blocks count as dirty.
     case damaged(BlockFault)
 }
 
-/// A page of a dirty bitmap: 31 extents, 31,744 blocks.
+/// A page of a dirty bitmap: 31 extents, 31,744 blocks. `create` writes every page: one of zeroes is no clean one.
 ///
 ///       0  magic "HABLKBMP", version u16, node u8, zero u8
 ///      12  page u32
@@ -51,7 +49,7 @@ package enum BitmapPage {
     ) -> BitmapPageState {
         guard bytes.count == blockLength else { return .damaged(.truncated) }
         guard bytes.littleEndian(at: 0, as: UInt64.self) == magic else {
-            return isAllZero(bytes) ? .neverWritten : .damaged(.foreign)
+            return .damaged(isAllZero(bytes) ? .zero : .foreign)
         }
         guard bytes.littleEndian(at: checksumOffset, as: UInt32.self) == checksum(bytes) else {
             return .damaged(.checksum)
@@ -82,8 +80,6 @@ package struct BitmapLoader {
     private let blocks: UInt64
     /// 496 words for each page, also the last. Pages that were not taken are clean.
     package private(set) var words: [UInt64]
-    /// No page was ever written.
-    package private(set) var isNew = true
     /// Pages that count as dirty whole, because they do not verify.
     package private(set) var damagedPages: [UInt32] = []
 
@@ -118,10 +114,8 @@ package struct BitmapLoader {
 
     private mutating func takePage(_ bytes: UnsafeRawBufferPointer, _ page: UInt32) {
         switch BitmapPage.judge(bytes, instance: instance, node: node, page: page) {
-        case .neverWritten: break
         case .damaged: fill(page)
         case .valid:
-            isNew = false
             let start = Int(page) * BitmapPage.words
             for index in 0..<BitmapPage.words {
                 words[start + index] = bytes.littleEndian(at: BitmapPage.headerLength + index * 8, as: UInt64.self)
@@ -131,7 +125,6 @@ package struct BitmapLoader {
     }
 
     private mutating func fill(_ page: UInt32) {
-        isNew = false
         damagedPages.append(page)
         let start = Int(page) * BitmapPage.words
         for index in start..<start + BitmapPage.words { words[index] = .max }

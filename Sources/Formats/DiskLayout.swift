@@ -38,9 +38,10 @@ package struct DiskLayout: Equatable, Sendable {
     package let logOffset: UInt64
     package let bitmapOffset: UInt64
 
-    /// Blocks of the log ring: the whole table twice and room for one torn, at least 64.
+    /// Transactions that the log ring holds: the whole table twice and room for one torn, at least 64.
     package var logBlocks: Int { Self.logBlocks(for: logExtents) }
-    package var logLength: UInt64 { UInt64(logBlocks) * Self.blockSize }
+    /// Bytes of the ring: one block more than transactions, for the echo of the last place (`LogReplayer`).
+    package var logLength: UInt64 { UInt64(logBlocks + 1) * Self.blockSize }
     /// 4 KiB blocks of data.
     package var dataBlocks: UInt64 { dataSize / Self.blockSize }
     /// 4 MiB extents of data, the last perhaps in part.
@@ -57,7 +58,7 @@ package struct DiskLayout: Equatable, Sendable {
         return copy == 0 ? both.0 : both.1
     }
 
-    /// Where the log transaction of this number lies.
+    /// Where the log transaction of this number lies; its echo lies in the block behind.
     package func logOffset(number: UInt64) -> UInt64 { logOffset + number % UInt64(logBlocks) * Self.blockSize }
 
     /// Where a bitmap's first page lies; nil: no bitmap is given to this node.
@@ -71,8 +72,7 @@ package struct DiskLayout: Equatable, Sendable {
         return first + UInt64(page) * Self.blockSize
     }
 
-    /// All metadata but the superblocks: `create` writes zeroes here, or an old log and old bitmaps would be believed
-    /// to be damaged ones.
+    /// All metadata but the superblocks.
     package var areaToZero: Range<UInt64> {
         placement == .internal
             ? bitmapOffset..<superblockOffset(copy: 0)
@@ -120,7 +120,7 @@ extension DiskLayout {
         let slots = peerSlots ?? Swift.max(peers.count, 1)
         try check(deviceSize, dataSize, logExtents, peers, slots)
         let end = deviceSize / blockSize
-        let fixed = tail / blockSize + UInt64(logBlocks(for: logExtents))
+        let fixed = tail / blockSize + UInt64(logBlocks(for: logExtents) + 1)
         // The smallest copy: one block of data and a page for each peer.
         let least = fixed + 1 + UInt64(slots)
         guard end >= least else { throw .deviceTooSmall(size: deviceSize, needed: least * blockSize) }
@@ -148,7 +148,7 @@ extension DiskLayout {
     ) throws(LayoutError) -> UInt64 {
         try check(0, dataSize, logExtents, [], peerSlots)
         let bitmaps = UInt64(peerSlots) * pages(for: dataSize / blockSize)
-        return (2 + UInt64(logBlocks(for: logExtents)) + bitmaps) * blockSize
+        return (2 + UInt64(logBlocks(for: logExtents) + 1) + bitmaps) * blockSize
     }
 
     /// Where the two superblocks lie on a device of this size; nil: it is too small to have any.
@@ -205,7 +205,7 @@ extension DiskLayout {
         self.logExtents = logExtents
         self.peerSlots = peerSlots
         self.peers = peers
-        let log = UInt64(Self.logBlocks(for: logExtents)) * Self.blockSize
+        let log = UInt64(Self.logBlocks(for: logExtents) + 1) * Self.blockSize
         let bitmaps = UInt64(peerSlots) * Self.pages(for: dataSize / Self.blockSize) * Self.blockSize
         switch placement {
         case .internal:

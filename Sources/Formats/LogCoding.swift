@@ -20,6 +20,8 @@ extension LogTransaction {
 package enum LogCoding {
     package static let version: UInt16 = 1
     package static let blockLength = 4096
+    /// Bytes of one write of the log: the block, and the same once more as its echo.
+    package static let writeLength = 2 * blockLength
     static let magic = MetadataBlock.magic("HABLKLOG")
     static let noExtent = UInt32.max
     private static let contextOffset = 688
@@ -48,6 +50,14 @@ package enum LogCoding {
             output.storeLittleEndian(extent ?? noExtent, at: contextOffset + index * 4)
         }
         MetadataBlock.seal(&writer)
+    }
+
+    /// Writes the transaction and its echo into exactly `writeLength` bytes.
+    package static func encodeWithEcho(_ transaction: LogTransaction, into output: UnsafeMutableRawBufferPointer) {
+        precondition(output.count == writeLength, "a transaction is written with its echo")
+        encode(transaction, into: UnsafeMutableRawBufferPointer(rebasing: output[..<blockLength]))
+        UnsafeMutableRawBufferPointer(rebasing: output[blockLength...])
+            .copyMemory(from: UnsafeRawBufferPointer(rebasing: output[..<blockLength]))
     }
 
     /// The transaction in a block, if it is one of this copy.

@@ -6,12 +6,16 @@ package import Model
 /// first thing said of it, an update before the same transaction's context, until every slot is known or the log's
 /// youth is reached: number 1, or a transaction that `logBase` voids, before which all slots were free.
 ///
-/// One log write is out at a time, so one block can be torn: the one at the place of the newest number plus one. It was
-/// never acknowledged and nothing rests on it. Two such blocks in a row mean that an acknowledged one is lost. Blocks
-/// that are not needed may be rotten; blocks of other copies and zeroes are places never written.
+/// Each transaction is written together with its echo: the same block again, in the block behind, which the next
+/// transaction overwrites with itself. So the newest, which nothing later confirms, lies there twice: one bad block never
+/// passes for a write that a crash tore, and an acknowledged transaction is not lost with it.
+///
+/// One log write is out at a time, so two blocks in a row can be torn: the places of the newest number plus one and plus
+/// two. That write was never acknowledged and nothing rests on it. A third bad one means that an acknowledged one is
+/// lost. Blocks that are not needed may be rotten; blocks of other copies and zeroes are places never written.
 package enum LogReplayer {
     /// - Parameters:
-    ///   - ring: all blocks of the ring, one behind the other.
+    ///   - ring: all blocks of the ring, one behind the other: one more than it holds transactions.
     ///   - logBase: transactions with this sequence or a lower one are void.
     ///   - slots: entries of the table.
     ///   - extents: extents of the volume; a table that names one beyond is damaged.
@@ -21,7 +25,7 @@ package enum LogReplayer {
         let survey = Survey(ring, instance)
         var replay = LogReplay(
             table: Array(repeating: nil, count: slots), lastNumber: survey.newest, lastSequence: logBase,
-            seen: PerNode(repeating: .none), damaged: survey.lostNewest)
+            seen: PerNode(repeating: .none), damaged: survey.lostNewest, spoiled: survey.spoiled)
         guard survey.newest > 0 else { return replay }
         guard let newest = survey.transaction(survey.newest) else {
             replay.damaged = true
@@ -32,7 +36,10 @@ package enum LogReplayer {
         var table = SlotTable(slots: slots, extents: extents)
         if newest.sequence > logBase, !rebuild(&table, from: newest, survey, logBase) { replay.damaged = true }
         if !replay.damaged, !table.isPossible { replay.damaged = true }
-        if !replay.damaged { replay.table = table.extentOfSlot }
+        if !replay.damaged {
+            replay.table = table.extentOfSlot
+            if survey.newestLiesOnce { replay.mend = newest }
+        }
         return replay
     }
 
@@ -59,12 +66,17 @@ private struct Survey {
     private enum Place: Equatable {
         /// Never written by this copy.
         case empty
-        case number(UInt64)
+        /// The transaction that belongs here.
+        case own(UInt64)
+        /// The one that belongs in the block before.
+        case echo(UInt64)
         case bad
     }
 
     private let ring: UnsafeRawBufferPointer
     private let instance: InstanceID
+    /// Transactions the ring holds; one block less than it has.
+    private let capacity: UInt64
     private var places: [Place] = []
     private(set) var newest: UInt64 = 0
 
@@ -72,10 +84,14 @@ private struct Survey {
         self.ring = ring
         self.instance = instance
         let count = ring.count / LogCoding.blockLength
+        capacity = UInt64(Swift.max(count - 1, 0))
         places.reserveCapacity(count)
         for index in 0..<count {
-            let place = Self.judge(block(index), instance, index: UInt64(index), count: UInt64(count))
-            if case .number(let number) = place { newest = Swift.max(newest, number) }
+            let place = Self.judge(block(index), instance, index: UInt64(index), capacity)
+            switch place {
+            case .own(let number), .echo(let number): newest = Swift.max(newest, number)
+            case .empty, .bad: break
+            }
             places.append(place)
         }
     }
@@ -86,12 +102,14 @@ private struct Survey {
     }
 
     private static func judge(
-        _ bytes: UnsafeRawBufferPointer, _ instance: InstanceID, index: UInt64, count: UInt64
+        _ bytes: UnsafeRawBufferPointer, _ instance: InstanceID, index: UInt64, _ capacity: UInt64
     ) -> Place {
         do throws(BlockFault) {
             let number = try LogCoding.stamp(bytes, instance: instance).number
+            guard capacity > 1 else { return .bad }
+            if number % capacity == index { return .own(number) }
             // A write that went astray: what should be here is not.
-            return number % count == index ? .number(number) : .bad
+            return number % capacity + 1 == index ? .echo(number) : .bad
         } catch {
             switch error {
             case .zero, .otherInstance: return .empty
@@ -100,29 +118,54 @@ private struct Survey {
         }
     }
 
-    private func place(of number: UInt64) -> Int { Int(number % UInt64(places.count)) }
+    private func place(of number: UInt64) -> Int { Int(number % capacity) }
 
-    /// Whether more than the one block that may be torn is unreadable behind the newest. A ring of nothing but bad
+    /// Whether more than the two blocks that may be torn are unreadable behind the newest. A ring of nothing but bad
     /// blocks counts too.
     var lostNewest: Bool {
-        guard places.count > 2 else { return places.contains(.bad) }
+        guard capacity > 2 else { return places.contains(.bad) }
         if newest == 0 {
             // Nothing tells what was here: any bad block but the very first transaction's.
-            return places.indices.contains { places[$0] == .bad && $0 != place(of: 1) }
+            let first = place(of: 1)
+            return places.indices.contains { places[$0] == .bad && $0 != first && $0 != first + 1 }
         }
-        return isBad(newest + 1) && isBad(newest + 2)
+        return isBad(newest + 1) && isBad(newest + 2) && isBad(newest + 3)
     }
 
     /// Nothing where an older transaction was is as bad as nonsense.
     private func isBad(_ number: UInt64) -> Bool {
         let place = places[place(of: number)]
-        return place == .bad || (place == .empty && number > UInt64(places.count))
+        return place == .bad || (place == .empty && number > capacity)
     }
 
-    /// The transaction with this number, if it lies where it must.
+    var newestLiesOnce: Bool {
+        guard newest > 0, capacity > 1 else { return false }
+        return places[place(of: newest)] != .own(newest) || places[place(of: newest) + 1] != .echo(newest)
+    }
+
+    /// Blocks that do not hold what they should, given that the newest is the newest.
+    var spoiled: Int {
+        guard newest > 0, capacity > 1 else { return places.count { $0 == .bad } }
+        return places.indices.count { places[$0] != expected(at: UInt64($0)) }
+    }
+
+    private func expected(at index: UInt64) -> Place {
+        if index == newest % capacity + 1 { return .echo(newest) }
+        // The block behind the last place holds its echo for a whole lap.
+        let residue = Swift.min(index, capacity - 1)
+        guard newest >= residue else { return .empty }
+        let number = newest - (newest - residue) % capacity
+        guard number > 0 else { return .empty }
+        return index < capacity ? .own(number) : .echo(number)
+    }
+
+    /// The transaction with this number, if it lies where it must, or its echo does.
     func transaction(_ number: UInt64) -> LogTransaction? {
-        guard number > 0, !places.isEmpty, places[place(of: number)] == .number(number) else { return nil }
-        do throws(BlockFault) { return try LogCoding.decode(block(place(of: number)), instance: instance) } catch {
+        guard number > 0, capacity > 1 else { return nil }
+        let own = place(of: number)
+        let index = places[own] == .own(number) ? own : own + 1
+        guard places[index] == .own(number) || places[index] == .echo(number) else { return nil }
+        do throws(BlockFault) { return try LogCoding.decode(block(index), instance: instance) } catch {
             return nil
         }
     }

@@ -115,7 +115,8 @@ package struct StoredSuperblock: Equatable, Sendable {
 ///     286  8 × peer: base (u8, u64), seen instance u64, seen mark (2 × u64)
 ///     550  history: count u8, then 17 bytes each
 package enum SuperblockCoding {
-    package static let version: UInt16 = 1
+    /// 2: log transactions have an echo, and every bitmap page is written by `create`.
+    package static let version: UInt16 = 2
     package static let blockLength = 4096
     static let magic = MetadataBlock.magic("HABLKSUP")
     static let kind: UInt8 = 1

@@ -6,9 +6,10 @@ package struct FoundSuperblock: Equatable, Sendable {
     package var layout: DiskLayout
     /// The block it came from.
     package var copy: Int
-    /// A block that is not to be believed and is to be written anew; nil: both verify (one may be older, that is normal).
+    /// A block that is not to be believed, or is older, and is to be written anew before anything else is: the next
+    /// write may be torn, and what was found once must not be lost by that. Nil: both say the same.
     package var repair: Int?
-    /// What is wrong with it.
+    /// What is wrong with it; nil: nothing, a crash came between the two.
     package var repairReason: BlockFault?
 }
 
@@ -80,7 +81,8 @@ package enum MetadataLoader {
         let copy = sequence >= second.superblock.sequence ? 0 : 1
         let chosen = copy == 0 ? first : second
         return FoundSuperblock(
-            superblock: chosen.superblock, layout: chosen.layout, copy: copy, repair: nil, repairReason: nil)
+            superblock: chosen.superblock, layout: chosen.layout, copy: copy,
+            repair: first == second ? nil : 1 - copy, repairReason: nil)
     }
 
     private static func isNothing(_ fault: BlockFault) -> Bool { fault == .zero || fault == .foreign }

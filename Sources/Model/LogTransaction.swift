@@ -51,10 +51,17 @@ package struct LogReplay: Equatable, Sendable {
     package var seen: PerNode<StartMark>
     /// A block inside the needed window did not verify: every block of the volume may have been written.
     package var damaged: Bool
+    /// Blocks of the ring that do not hold what they should: rot, or a write that a crash tore.
+    package var spoiled: Int
+    /// The newest transaction lies there only once; to be written again, with its echo, before anything else is.
+    package var mend: LogTransaction?
 
     package init(
-        table: [UInt32?], lastNumber: UInt64, lastSequence: UInt64, seen: PerNode<StartMark>, damaged: Bool
+        table: [UInt32?], lastNumber: UInt64, lastSequence: UInt64, seen: PerNode<StartMark>, damaged: Bool,
+        spoiled: Int = 0, mend: LogTransaction? = nil
     ) {
+        self.spoiled = spoiled
+        self.mend = mend
         self.table = table
         self.lastNumber = lastNumber
         self.lastSequence = lastSequence

@@ -48,7 +48,7 @@ package struct ClientRequest: Equatable, Sendable {
 package struct LoadedMetadata: Sendable {
     package var superblock: Superblock
     package var log: LogReplay
-    /// For each node: words of the dirty bitmap, bit per block, least significant first; nil: no page was ever written.
+    /// For each node that has a bitmap: its words, bit per block, least significant first.
     /// A page that did not verify is all ones here.
     package var bitmaps: [(node: NodeID, words: [UInt64])]
     /// The running kernel's.

@@ -77,7 +77,8 @@ func reason(_ body: () throws -> Void) -> String? {
     #expect(copy.metadata.superblock.flags == .clean)
     #expect(copy.metadata.log.table == Array(repeating: nil, count: 64))
     #expect(!copy.metadata.log.damaged)
-    #expect(copy.metadata.bitmaps.isEmpty)
+    #expect(copy.metadata.bitmaps.allSatisfy { $0.words.allSatisfy { $0 == 0 } })
+    #expect(copy.remarks.allSatisfy { !$0.contains("verify") })
     #expect(copy.layout.placement == (metadata ? .external : .internal))
     #expect(reason { _ = try folder.load(configuration) } == "in-use")
     withExtendedLifetime(copy) {}

@@ -36,7 +36,7 @@ import Testing
             #expect(judge(Array(block[..<count])) == .damaged(.truncated))
             // Torn: the rest is what was there before.
             let torn = Array(block[..<count]) + [UInt8](repeating: 0, count: 4096 - count)
-            #expect(count == 0 ? judge(torn) == .neverWritten : judge(torn) != .valid(sequence: 9))
+            #expect(count == 0 ? judge(torn) == .damaged(.zero) : judge(torn) != .valid(sequence: 9))
         }
     }
 
@@ -53,18 +53,20 @@ import Testing
         }
     }
 
-    @Test func `damage is all dirty, silence is clean, and nothing lies beyond the end`() {
+    @Test func `damage and zeroes are all dirty, and nothing lies beyond the end`() {
         let blocks: UInt64 = 31_744 * 2 + 100
         var loader = BitmapLoader(instance: Self.instance, node: Self.node, blocks: blocks)
         #expect(loader.pages == 3)
-        [UInt8](repeating: 0, count: 8192).withUnsafeBytes { loader.take($0, first: 0) }
-        #expect(loader.isNew)
+        Self.page([], number: 0).withUnsafeBytes { loader.take($0, first: 0) }
         #expect(loader.words.allSatisfy { $0 == 0 })
+        [UInt8](repeating: 0, count: 4096).withUnsafeBytes { loader.take($0, first: 1) }
+        #expect(loader.damagedPages == [1])
+        #expect(loader.words.reduce(0) { $0 + $1.nonzeroBitCount } == 31_744)
+        loader = BitmapLoader(instance: Self.instance, node: Self.node, blocks: blocks)
         var middle = Self.page([5], number: 1)
         middle[4000] ^= 1
         let last = Self.page([UInt64](repeating: .max, count: 496), number: 2)
         (middle + last + last).withUnsafeBytes { loader.take($0, first: 1) }
-        #expect(!loader.isNew)
         #expect(loader.damagedPages == [1])
         #expect(loader.words.reduce(0) { $0 + $1.nonzeroBitCount } == 31_744 + 100)
         #expect(loader.words[992] == .max && loader.words[993] == (1 << 36) - 1)

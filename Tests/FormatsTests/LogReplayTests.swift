@@ -40,7 +40,7 @@ import Testing
 
         init(slots: Int, extents: UInt32, blocks: Int) {
             table = Array(repeating: nil, count: slots)
-            ring = Array(repeating: 0, count: blocks * 4096)
+            ring = Array(repeating: 0, count: (blocks + 1) * 4096)
             self.blocks = UInt64(blocks)
             self.extents = extents
         }
@@ -76,13 +76,20 @@ import Testing
             table = table.map { _ in nil }
         }
 
+        /// With its echo.
         mutating func put(_ block: [UInt8], _ number: UInt64) {
-            let start = Int(number % blocks) * 4096
+            putAlone(block, number)
+            putAlone(block, number, inBlock: 1)
+        }
+
+        mutating func putAlone(_ block: [UInt8], _ number: UInt64, inBlock index: Int = 0) {
+            let start = (Int(number % blocks) + index) * 4096
             ring.replaceSubrange(start..<start + 4096, with: block)
         }
 
-        mutating func spoil(_ number: UInt64, _ dice: inout SeededDice) {
-            ring[Int(number % blocks) * 4096 + 16 + dice.pick(4000)] ^= UInt8(1 + dice.pick(255))
+        /// A byte of the transaction, or of the block behind it.
+        mutating func spoil(_ number: UInt64, _ dice: inout SeededDice, inBlock index: Int = 0) {
+            ring[(Int(number % blocks) + index) * 4096 + 16 + dice.pick(4000)] ^= UInt8(1 + dice.pick(255))
         }
 
         func replay() -> LogReplay {
@@ -119,7 +126,7 @@ import Testing
     }
 
     @Test(arguments: [3, 641, 2000])
-    func `a torn newest block is as if it had not been written`(slots: Int) {
+    func `a torn write is as if it had not been, unless the transaction or its echo is whole`(slots: Int) {
         var dice = SeededDice(50 + UInt64(slots))
         var writer = Writer(slots: slots, extents: UInt32(slots * 4), blocks: 64)
         for _ in 0..<200 {
@@ -127,14 +134,30 @@ import Testing
             writer.step(&dice)
             var torn = before
             let start = Int(writer.number % 64) * 4096
-            // Some sectors of the new block over the old; at least one is missing.
-            let new = 1 + dice.pick(254)
-            for sector in 0..<8 where new >> sector & 1 == 1 {
+            // Some sectors of the new blocks over the old ones.
+            let new = [dice.pick(1 << 16), 0xff, 0xff00, 0xffff][dice.pick(4)]
+            for sector in 0..<16 where new >> sector & 1 == 1 {
                 let part = start + sector * 512..<start + sector * 512 + 512
                 torn.ring.replaceSubrange(part, with: writer.ring[part])
             }
-            // It may be the whole of the new one, when the missing sectors are the same in both.
-            if torn.ring == writer.ring { writer.expectIntact("whole") } else { torn.expectIntact("torn") }
+            // A block may be whole although sectors are missing, when they are the same in both.
+            let whole = (0...1).map { index in
+                let block = start + index * 4096..<start + index * 4096 + 4096
+                return torn.ring[block] == writer.ring[block]
+            }
+            guard whole != [false, false] else {
+                torn.expectIntact("torn")
+                continue
+            }
+            var mended = writer
+            mended.ring = torn.ring
+            mended.expectIntact("one is whole")
+            let mend = mended.replay().mend
+            #expect((mend == nil) == (whole == [true, true]))
+            if let mend {
+                mended.put(LogReplayTests.block(mend), mend.number)
+                #expect(mended.ring == writer.ring)
+            }
         }
     }
 
@@ -148,10 +171,10 @@ import Testing
             let age = dice.below(min(writer.number, 63))
             var spoiled = writer
             spoiled.spoil(writer.number - age, &dice)
-            if age == 0 {
-                // Not told from a torn one, but only one transaction is ever lost so.
-                #expect(spoiled.replay().lastNumber == writer.number - 1)
-            } else if age < window {
+            #expect(spoiled.replay().spoiled == 1)
+            // The newest has its echo behind it, and so has the last of the ring.
+            let hasEcho = age == 0 || (writer.number - age) % 64 == 63
+            if age < window, !hasEcho {
                 #expect(spoiled.replay().damaged)
                 #expect(spoiled.replay().table == Array(repeating: nil, count: slots))
             } else {
@@ -188,15 +211,22 @@ import Testing
         lost.spoil(100, &dice)
         lost.spoil(99, &dice)
         #expect(lost.replay().damaged)
+        lost = writer
+        for index in 0...2 { lost.spoil(99, &dice, inBlock: index) }
+        #expect(lost.replay().damaged)
+        // A disk that did not do the write of the block, but of its echo.
+        var early = writer
+        early.putAlone([UInt8](repeating: 0, count: 4096), 100)
+        early.expectIntact("the echo")
         // The disk kept what was there before.
         let older = writer.ring[Int(UInt64(99) % 64) * 4096..<Int(UInt64(99) % 64) * 4096 + 4096]
         for _ in 0..<64 { writer.step(&dice) }
         var stale = writer
-        stale.put(Array(older), 163)
+        stale.putAlone(Array(older), 163)
         #expect(stale.replay().damaged)
         // One block over another's place.
         var astray = writer
-        astray.put(Array(writer.ring[Int(UInt64(164) % 64) * 4096..<Int(UInt64(164) % 64) * 4096 + 4096]), 163)
+        astray.putAlone(Array(writer.ring[Int(UInt64(164) % 64) * 4096..<Int(UInt64(164) % 64) * 4096 + 4096]), 163)
         #expect(astray.replay().damaged)
     }
 
@@ -206,9 +236,11 @@ import Testing
         var first = writer
         first.ring[4096 + 5] = 1
         first.expectIntact("the first transaction torn")
-        var two = first
-        two.ring[8192 + 5] = 1
-        #expect(two.replay().damaged)
+        var more = first
+        more.ring[8192 + 5] = 1
+        more.expectIntact("and its echo")
+        more.ring[12288 + 5] = 1
+        #expect(more.replay().damaged)
         writer.ring = dice.bytes(64 * 4096)
         #expect(writer.replay().damaged)
         writer.ring = []

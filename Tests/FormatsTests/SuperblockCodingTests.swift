@@ -128,7 +128,7 @@ import Testing
         #expect(throws: BlockFault.wrongPlace) { try decode(log) }
     }
 
-    @Test func `the newer of two is chosen, and one that does not verify is named for repair`() throws {
+    @Test func `the newer of two is chosen, and the other is named for repair`() throws {
         var dice = SeededDice(10)
         let layout = try Self.layout()
         var superblock = Self.superblock(&dice, layout)
@@ -145,8 +145,9 @@ import Testing
         let (new0, new1) = (Self.block(newer, layout, copy: 0), Self.block(newer, layout, copy: 1))
         var rotten = new1
         rotten[700] ^= 1
-        #expect(try found(old0, new1) == (11, nil))
-        #expect(try found(new0, old1) == (11, nil))
+        #expect(try found(old0, new1) == (11, 0))
+        #expect(try found(new0, old1) == (11, 1))
+        #expect(try load(new0, old1).repairReason == nil)
         #expect(try found(new0, new1) == (11, nil))
         #expect(try found(old0, rotten) == (10, 1))
         #expect(try found(zero, new1) == (11, 0))
@@ -184,11 +185,11 @@ import Testing
         let layout = try Self.layout()
         let superblock = Self.superblock(&dice, layout)
         var newer = Self.block(superblock, layout, copy: 0)
-        newer[8] = 2
+        newer[8] = 3
         Self.reseal(&newer)
-        let error = #expect(throws: MetadataError.newerVersion(theirs: 2)) {
+        let error = #expect(throws: MetadataError.newerVersion(theirs: 3)) {
             try load(newer, Self.block(superblock, layout, copy: 1))
         }
-        #expect(error?.description == "the metadata has format version 2, this hablk knows version 1")
+        #expect(error?.description == "the metadata has format version 3, this hablk knows version 2")
     }
 }

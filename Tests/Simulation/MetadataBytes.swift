@@ -24,9 +24,32 @@ enum MetadataBytes {
     ) {
         let superblock = Superblock(
             node: node.id, instance: instance, size: options.size, logExtents: options.logExtents, zeroes: !isBlank)
-        for copy in 0...1 {
-            let bytes = encode(superblock, Self.layout(of: node, layout), copy: copy)
-            node.disk.landMetadata(offset: Int(layout.superblockOffset(copy: copy)), bytes: bytes)
+        let own = Self.layout(of: node, layout)
+        for step in own.creation {
+            for write in writes(of: step, superblock, own) {
+                node.disk.landMetadata(offset: write.offset, bytes: write.bytes)
+            }
+        }
+    }
+
+    /// What a step of `create` writes.
+    static func writes(
+        of step: CreationStep, _ superblock: Superblock, _ layout: DiskLayout
+    ) -> [(offset: Int, bytes: [UInt8])] {
+        switch step {
+        case .erase(let area): [(Int(area.lowerBound), [UInt8](repeating: 0, count: area.count))]
+        case .bitmap(let peer):
+            (0..<layout.bitmapPages).compactMap { page in
+                layout.bitmapPageOffset(of: peer, page: page).map { offset in
+                    (
+                        Int(offset),
+                        encode([], instance: superblock.instance, node: peer, page: page, sequence: 0)
+                    )
+                }
+            }
+        case .superblock(let copy):
+            [(Int(layout.superblockOffset(copy: copy)), encode(superblock, layout, copy: copy))]
+        case .flush: []
         }
     }
 
@@ -45,8 +68,8 @@ enum MetadataBytes {
     }
 
     static func encode(_ transaction: LogTransaction) -> [UInt8] {
-        var bytes = [UInt8](repeating: 0, count: block)
-        bytes.withUnsafeMutableBytes { LogCoding.encode(transaction, into: $0) }
+        var bytes = [UInt8](repeating: 0, count: LogCoding.writeLength)
+        bytes.withUnsafeMutableBytes { LogCoding.encodeWithEcho(transaction, into: $0) }
         return bytes
     }
 
@@ -71,22 +94,42 @@ enum MetadataBytes {
     static func load(_ node: SimulatedNode, layout: DiskLayout, repairing: Bool) -> Result<
         LoadedMetadata, MetadataError
     > {
-        let bytes = node.disk.metadata
-        let found: FoundSuperblock
-        switch bytes.withUnsafeBytes({ readSuperblock($0, layout) }) {
-        case .success(let superblock): found = superblock
+        let read: ReadMetadata
+        switch self.read(node.disk.metadata, layout) {
+        case .success(let metadata): read = metadata
         case .failure(let error): return .failure(error)
         }
-        if repairing, let repair = found.repair {
+        if repairing, let repair = read.found.repair {
             let own = Self.layout(of: node, layout)
             node.disk.landMetadata(
-                offset: Int(layout.superblockOffset(copy: repair)), bytes: encode(found.superblock, own, copy: repair))
+                offset: Int(layout.superblockOffset(copy: repair)),
+                bytes: encode(read.found.superblock, own, copy: repair))
         }
-        let superblock = found.superblock
-        let replayed = bytes.withUnsafeBytes { replay($0, superblock, layout) }
-        let bitmaps = bytes.withUnsafeBytes { readBitmaps($0, superblock, found.layout) }
+        if repairing, let newest = read.log.mend {
+            node.disk.landMetadata(
+                offset: Int(layout.logOffset(number: newest.number)), bytes: encode(newest))
+        }
         return .success(
-            LoadedMetadata(superblock: superblock, log: replayed, bitmaps: bitmaps, bootID: node.bootID))
+            LoadedMetadata(
+                superblock: read.found.superblock, log: read.log, bitmaps: read.bitmaps, bootID: node.bootID))
+    }
+
+    /// The whole metadata area by the production loaders.
+    static func read(_ bytes: [UInt8], _ layout: DiskLayout) -> Result<ReadMetadata, MetadataError> {
+        bytes.withUnsafeBytes { raw in
+            readSuperblock(raw, layout).map { found in
+                var metadata = ReadMetadata(found: found, log: replay(raw, found.superblock, layout))
+                for node in found.layout.peers {
+                    guard let offset = found.layout.bitmapOffset(of: node) else { continue }
+                    var loader = BitmapLoader(
+                        instance: found.superblock.instance, node: node, blocks: layout.dataBlocks)
+                    loader.take(slice(raw, offset, Int(layout.bitmapLength)), first: 0)
+                    metadata.damagedPages += loader.damagedPages.count
+                    metadata.bitmaps.append((node, loader.words))
+                }
+                return metadata
+            }
+        }
     }
 
     private static func readSuperblock(
@@ -111,20 +154,18 @@ enum MetadataBytes {
             logBase: superblock.logBase, slots: Int(superblock.logExtents), extents: layout.dataExtents)
     }
 
-    private static func readBitmaps(
-        _ raw: UnsafeRawBufferPointer, _ superblock: Superblock, _ layout: DiskLayout
-    ) -> [(node: NodeID, words: [UInt64])] {
-        layout.peers.compactMap { node in
-            guard let offset = layout.bitmapOffset(of: node) else { return nil }
-            var loader = BitmapLoader(instance: superblock.instance, node: node, blocks: layout.dataBlocks)
-            loader.take(slice(raw, offset, Int(layout.bitmapLength)), first: 0)
-            return loader.isNew ? nil : (node, loader.words)
-        }
-    }
-
     private static func slice(_ raw: UnsafeRawBufferPointer, _ offset: UInt64, _ count: Int) -> UnsafeRawBufferPointer {
         UnsafeRawBufferPointer(rebasing: raw[Int(offset)..<Int(offset) + count])
     }
+}
+
+/// A metadata area as it was read.
+struct ReadMetadata {
+    var found: FoundSuperblock
+    var log: LogReplay
+    var bitmaps: [(node: NodeID, words: [UInt64])] = []
+    /// Of all bitmaps: pages that count as dirty whole.
+    var damagedPages = 0
 }
 
 /// What a restart of a node would know of its copy, for the oracle: read by the production loader.
@@ -134,11 +175,17 @@ final class DurableView {
     private let damaged: Bool
     private let words: [UInt64]
 
-    init(_ metadata: LoadedMetadata) {
-        superblock = metadata.superblock
-        hot = metadata.log.table.compactMap { $0 }
-        damaged = metadata.log.damaged
-        words = metadata.bitmaps.first?.words ?? []
+    convenience init(_ metadata: LoadedMetadata) { self.init(metadata.superblock, metadata.log, metadata.bitmaps) }
+
+    convenience init(_ read: ReadMetadata) { self.init(read.found.superblock, read.log, read.bitmaps) }
+
+    private init(_ superblock: Superblock, _ log: LogReplay, _ bitmaps: [(node: NodeID, words: [UInt64])]) {
+        self.superblock = superblock
+        // A copy that says that it was left in order does not look into its log.
+        let isClean = superblock.flags.contains(.clean)
+        hot = isClean ? [] : log.table.compactMap { $0 }
+        damaged = isClean ? false : log.damaged
+        words = bitmaps.first?.words ?? []
     }
 
     func covers(block: UInt64) -> Bool {

@@ -154,7 +154,9 @@ extension ScriptedCluster {
         switch what {
         case "superblock-0": offsets = [layout.superblockOffset(copy: 0)]
         case "superblock-1": offsets = [layout.superblockOffset(copy: 1)]
-        case "log": offsets = (0..<UInt64(layout.logBlocks)).map { layout.logOffset + $0 * UInt64(MetadataBytes.block) }
+        case "log":
+            let ring = layout.logOffset..<layout.logOffset + layout.logLength
+            offsets = Array(stride(from: ring.lowerBound, to: ring.upperBound, by: MetadataBytes.block))
         case "bitmap": offsets = layout.bitmapPageOffset(of: peer, page: 0).map { [$0] } ?? []
         default: throw ScenarioError("`\(what)` is no metadata")
         }
