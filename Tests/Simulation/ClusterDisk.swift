@@ -100,6 +100,7 @@ extension Cluster {
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .metadata(let offset, let bytes, let answer):
             if !fails, options.planted != answer.plantedLoss { landMetadata(offset: offset, bytes: bytes, node) }
+            if options.planted == answer.plantedHaste { return }
             deliver(fails ? answer.failed : answer, to: node)
         }
     }
@@ -114,6 +115,12 @@ extension Cluster {
 
     // MARK: Metadata
 
+    /// A write of metadata; the planted faults of order are here.
+    private func write(_ bytes: [UInt8], at offset: UInt64, answer: Event, _ node: SimulatedNode) {
+        submit(.metadata(offset: Int(offset), bytes: bytes, answer: answer), node)
+        if options.planted == answer.plantedHaste { later(answer, to: node) }
+    }
+
     func submitMetadata(_ effect: Effect, _ node: SimulatedNode, _ live: LiveReplica) {
         let own = MetadataBytes.layout(of: node, layout)
         guard node.usesDisk else {
@@ -121,17 +128,20 @@ extension Cluster {
         }
         switch effect {
         case .writeSuperblock(let copy):
-            let bytes = MetadataBytes.encode(live.core.pointee.superblockImage, own, copy: copy)
-            submit(
-                .metadata(
-                    offset: Int(layout.superblockOffset(copy: copy)), bytes: bytes,
-                    answer: .superblockWritten(succeeded: true)), node)
+            // Planted: the first copy is answered with the second, both on their way.
+            if options.planted == .superblocksAtOnce, copy == 0 {
+                let bytes = MetadataBytes.encode(live.core.pointee.superblockImage, own, copy: 0)
+                submit(.metadata(offset: Int(layout.superblockOffset(copy: 0)), bytes: bytes, answer: .tick), node)
+                return later(.superblockWritten(succeeded: true), to: node)
+            }
+            write(
+                MetadataBytes.encode(live.core.pointee.superblockImage, own, copy: copy),
+                at: layout.superblockOffset(copy: copy), answer: .superblockWritten(succeeded: true), node)
         case .writeLog:
             let transaction = live.core.pointee.logImage
-            submit(
-                .metadata(
-                    offset: Int(layout.logOffset(number: transaction.number)), bytes: MetadataBytes.encode(transaction),
-                    answer: .logWritten(succeeded: true)), node)
+            write(
+                MetadataBytes.encode(transaction), at: layout.logOffset(number: transaction.number),
+                answer: .logWritten(succeeded: true), node)
         case .writeBitmapPage(let peer, let page):
             guard let offset = own.bitmapPageOffset(of: peer, page: page) else {
                 return oracle.fail("I7", "node \(node.side) writes page \(page) of a bitmap toward \(peer)")
@@ -141,10 +151,7 @@ extension Cluster {
                 MetadataBytes.encode(
                     words, instance: state.instance, node: peer, page: page, sequence: state.sequence)
             }
-            submit(
-                .metadata(
-                    offset: Int(offset), bytes: bytes,
-                    answer: .bitmapPageWritten(peer, page: page, succeeded: true)), node)
+            write(bytes, at: offset, answer: .bitmapPageWritten(peer, page: page, succeeded: true), node)
         default: preconditionFailure("no effect on metadata")
         }
     }
@@ -218,6 +225,15 @@ extension Event {
         case .superblockWritten: .lostSuperblock
         case .logWritten: .lostLog
         default: .lostPage
+        }
+    }
+
+    /// The planted fault that gives this answer before the write is done.
+    fileprivate var plantedHaste: PlantedFault {
+        switch self {
+        case .superblockWritten: .unawaitedSuperblock
+        case .logWritten: .unawaitedLog
+        default: .unawaitedPage
         }
     }
 

@@ -49,14 +49,17 @@ extension Cluster {
         settle(node, live)
     }
 
-    func crash(_ node: SimulatedNode, losesPower: Bool) {
+    /// - Parameter kept: of what is unstable exactly this survives; nil: chance decides.
+    func crash(_ node: SimulatedNode, losesPower: Bool, keeping kept: [UnstableSector]? = nil) {
         guard node.isUp else {
-            if losesPower { loseCache(node) }
+            if losesPower { loseCache(node, kept) }
             return
         }
         if trace.isOn { trace.add(now, node.side, "fault", losesPower ? "power lost" : "process killed") }
         if losesPower {
-            loseCache(node)
+            loseCache(node, kept)
+        } else if let kept {
+            node.disk.dies(losingPower: false, keeping: kept)
         } else {
             node.disk.losesProcess(&diskRandoms[node.side])
         }
@@ -65,9 +68,13 @@ extension Cluster {
         checkCoverage(whole: true)
     }
 
-    private func loseCache(_ node: SimulatedNode) {
-        node.disk.faults.unbreakable = onlySuperblocks(node)
-        node.disk.losesPower(&diskRandoms[node.side])
+    private func loseCache(_ node: SimulatedNode, _ kept: [UnstableSector]?) {
+        if let kept {
+            node.disk.dies(losingPower: true, keeping: kept)
+        } else {
+            node.disk.faults.unbreakable = onlySuperblocks(node)
+            node.disk.losesPower(&diskRandoms[node.side])
+        }
         node.bootID = (nodeRandoms[node.side].next(), nodeRandoms[node.side].next())
         node.lastPowerLoss = step
         oracle.lostPower(node.side)

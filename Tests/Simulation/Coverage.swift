@@ -97,7 +97,7 @@ extension Cluster {
     }
 
     /// Why marks are needed: nil when the two would copy everything, or refuse each other by name.
-    private func missing(_ one: Superblock, _ other: Superblock) -> String? {
+    func missing(_ one: Superblock, _ other: Superblock) -> String? {
         if one.isBlank || other.isBlank { return nil }
         if one.flags.contains(.inconsistent), other.flags.contains(.inconsistent) { return nil }
         if !one.isEmpty, !other.isEmpty, one.volume != other.volume { return nil }

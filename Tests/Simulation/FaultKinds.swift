@@ -126,4 +126,12 @@ package enum PlantedFault: String, Sendable, CaseIterable {
     case lostSuperblock = "lost-superblock"
     /// Reads of data see what is stable, not what is in the cache.
     case staleRead = "stale-read"
+    /// Superblocks are answered when they are submitted, and land later.
+    case unawaitedSuperblock = "unawaited-superblock"
+    /// Log transactions are answered when they are submitted, and land later: the data may be there before.
+    case unawaitedLog = "unawaited-log"
+    /// Bitmap pages are answered when they are submitted, and land later.
+    case unawaitedPage = "unawaited-page"
+    /// Both superblocks are written at once.
+    case superblocksAtOnce = "superblocks-at-once"
 }

@@ -42,7 +42,7 @@ extension Cluster {
         }
     }
 
-    private func beginLiveness() {
+    func beginLiveness() {
         phase = .liveness
         operationsLeft = 0
         if trace.isOn { trace.add(now, 2, "phase", "faults stop") }
@@ -83,7 +83,7 @@ extension Cluster {
         servePrimary()
     }
 
-    private func status(_ node: SimulatedNode) -> VolumeStatus? {
+    func status(_ node: SimulatedNode) -> VolumeStatus? {
         node.live?.core.pointee.status(at: node.localTime(now))
     }
 

@@ -5,8 +5,8 @@ import ReplicationCore
 /// Lost, misdirected and rotten blocks of metadata, at one node.
 ///
 /// Law: one fault leaves what it takes to notice it, or to do without it. Of the two superblocks one is always as new as
-/// what was answered. A block of the log is damaged only once a later transaction is on the platter: without that a lost
-/// newest one is the same as one never written, to any reader, and the promise ends there. A bitmap page is lost only when
+/// what was answered. A block of the log is damaged only once a later transaction is on the platter: a newest one that is
+/// lost with its echo is the same as one never written, to any reader, and the promise ends there. A bitmap page is lost only when
 /// the older one marks no less (each page stands alone); one that rots or is overwritten counts as dirty whole.
 extension Cluster {
     private enum Place: Equatable {

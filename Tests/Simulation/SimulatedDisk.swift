@@ -1,6 +1,21 @@
 import Model
 import ReplicationCore
 
+/// One sector of a write that is not stable yet.
+struct UnstableSector {
+    enum Place {
+        case data(sector: Int, value: UInt64)
+        /// Of the metadata area, 512 bytes.
+        case metadata(offset: Int, bytes: [UInt8])
+    }
+
+    var place: Place
+    /// Sectors of one write have the same number.
+    var write: Int
+    /// Not completed: a death of the process alone may lose it too.
+    var isInFlight: Bool
+}
+
 /// A disk with a volatile cache. The data area holds a value per sector; the metadata area holds real bytes, which the
 /// production codecs made and the production loader reads back.
 ///
@@ -43,6 +58,8 @@ final class SimulatedDisk {
     private var forgotten: [Int] = []
     private(set) var metadata: [UInt8]
     var faults = DiskFaults()
+    /// Rises with everything that changes what a crash would leave.
+    private(set) var revision = 0
     /// Rises with each metadata write that landed.
     private(set) var metadataRevision = 0
     /// Its content is not what the last process left: whoever meets it must notice, marks can not.
@@ -62,6 +79,7 @@ final class SimulatedDisk {
     // MARK: Submission and completion
 
     func submit(_ deed: Deed, fails: Bool, isRefused: Bool = false) -> Int {
+        revision += 1
         let operation = Operation(deed: deed, fails: fails, isRefused: isRefused)
         if let slot = freeSlots.popLast() {
             slots[slot] = operation
@@ -78,6 +96,7 @@ final class SimulatedDisk {
         guard let operation = slots[slot] else { preconditionFailure("a disk operation ends once") }
         slots[slot] = nil
         freeSlots.append(slot)
+        revision += 1
         return operation
     }
 
@@ -222,6 +241,61 @@ final class SimulatedDisk {
         become(image)
         wasExchanged = false
         faults = DiskFaults(image: faults.image)
+    }
+
+    // MARK: Crash points
+
+    /// What a loss of power now may leave or not, sector by sector; of one place the older first.
+    var unstable: [UnstableSector] {
+        var sectors: [UnstableSector] = []
+        var write = 0
+        func add(_ data: Volatile, inFlight: Bool) {
+            for index in 0..<data.count {
+                sectors.append(
+                    UnstableSector(
+                        place: .data(sector: data.sector + index, value: data.value(index)), write: write,
+                        isInFlight: inFlight))
+            }
+            write += 1
+        }
+        for done in volatile { add(done, inFlight: false) }
+        for started in writesInFlight { add(started, inFlight: true) }
+        for operation in slots {
+            guard case .metadata(let offset, let bytes, _)? = operation?.deed else { continue }
+            for atom in 0..<bytes.count / 512 {
+                let part = Array(bytes[atom * 512..<atom * 512 + 512])
+                sectors.append(
+                    UnstableSector(
+                        place: .metadata(offset: offset + atom * 512, bytes: part), write: write, isInFlight: true))
+            }
+            write += 1
+        }
+        return sectors
+    }
+
+    /// The machine died, or only the process, and of all that was unstable exactly `kept` is there. Without a loss of
+    /// power what had completed stays in the cache.
+    func dies(losingPower: Bool, keeping kept: [UnstableSector]) {
+        slots.removeAll()
+        freeSlots.removeAll()
+        var touched = forgotten
+        if losingPower {
+            for write in volatile { touched += write.sector..<write.sector + write.count }
+            volatile.removeAll()
+            forgotten.removeAll()
+        }
+        for unstable in kept {
+            switch unstable.place {
+            case .metadata(let offset, let bytes): landMetadata(offset: offset, bytes: bytes)
+            case .data(let sector, let value) where losingPower:
+                stable[sector] = value
+                touched.append(sector)
+            case .data(let sector, let value):
+                remember(Volatile(number: 0, sector: sector, count: 1, values: [value]))
+            }
+        }
+        if losingPower { for sector in touched { copies.set(side, sector, to: stable[sector]) } }
+        revision += 1
     }
 
     // MARK: For the oracle

@@ -20,19 +20,18 @@ import Simulation
     @Option(help: "Client requests, instead of what the seed drew.") var operations: Int?
     @Option(help: "Milliseconds of simulated time after which no more faults come.") var until: UInt64?
     @Option(help: "Seconds that a seed may take; not with --trace.") var limit = 120.0
-    @Option(
-        help:
-            "Plant a fault that must be found: lost-flush, lost-write, lost-log, lost-page, lost-superblock, stale-read."
-    )
+    @Option(help: "Plant a fault that must be found: \(PlantedFault.allCases.map(\.rawValue).joined(separator: ", ")).")
     var plant: String?
     @Option(help: "Show in the trace each change of this sector on both disks.") var sector: Int?
     @Flag(help: "Look for a simpler run that fails as well.") var shrink = false
     @Option(help: "Stop a sweep after so many failing seeds.") var failures = 20
     @Flag(help: .hidden) var worker = false
     @OptionGroup var scenarios: Scenarios
+    @OptionGroup var crashPoints: CrashPoints
 
     func run() throws {
         if scenarios.isWanted { return try scenarios.run() }
+        if crashPoints.isWanted { throw ExitCode(try crashPoints.run(from: from, planted: planted())) }
         guard let seed else {
             guard let seeds else { throw ValidationError("say --seed N or --seeds COUNT") }
             if worker { return try work(from..<from + seeds) }
@@ -49,16 +48,20 @@ import Simulation
         var options = SimulationOptions(seed: seed)
         if let only { options.faults = try kinds(only) }
         if let without { options.faults.subtract(try kinds(without)) }
-        if let plant {
-            guard let planted = PlantedFault(rawValue: plant) else {
-                throw ValidationError("nothing called `\(plant)` can be planted")
-            }
-            options.planted = planted
-        }
+        if let planted = try planted() { options.planted = planted }
         if let sector, sector < options.sectors { options.watched = sector }
         if let operations { options.operations = operations }
         if let until { options.longestSafety = until * 1_000_000 }
         return options
+    }
+
+    private func planted() throws -> PlantedFault? {
+        guard let plant else { return nil }
+        guard let planted = PlantedFault(rawValue: plant) else {
+            let known = PlantedFault.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("nothing called `\(plant)` can be planted; there are \(known)")
+        }
+        return planted
     }
 
     private func kinds(_ list: String) throws -> FaultKinds {
