@@ -202,6 +202,8 @@ extension Replica {
         case .leaveSelf: record.inStep = required.removing(me)
         case .join(let node):
             record.inStep = record.inStep.inserting(node)
+            // Promoted while it was the source of a record that nobody served under.
+            if role == .primary { record.primary = me }
             record.instances[node] = self[peer: node].theirs?.instance ?? .none
         case .found, .force:
             if change.purpose == .force { record.lineage = LineageID(rawValue: random.identity()) }

@@ -10,6 +10,25 @@ package struct Glimpse: Sendable {
     /// Its own record names it, or it has none yet, and it is whole.
     package var isInStep = false
     package var hasRecord = false
+    // Of its record.
+    package var lineage = LineageID.none
+    package var number = RecordNumber(term: .zero, index: 0)
+    package var primary: NodeID?
+
+    package init() {}
+}
+
+/// What of a replica's memory is not of a fixed size: each has its bound in `Limits`.
+package struct Footprint: Sendable {
+    package var waitingAtGate = 0
+    package var waitingForLog = 0
+    package var waitingForFlush = 0
+    package var sequences = 0
+    package var unconfirmed = 0
+    package var peerFlushes = 0
+    /// Toward the peer that has most.
+    package var pullsAsked = 0
+    package var pullsUnflushed = 0
 
     package init() {}
 }
@@ -23,7 +42,10 @@ extension Replica {
         glimpse.required = superblock.required
         glimpse.inStep = superblock.record.inStep
         glimpse.deadline = nextDeadline
-        glimpse.hasRecord = !superblock.record.lineage.isNone
+        glimpse.lineage = superblock.record.lineage
+        glimpse.hasRecord = !glimpse.lineage.isNone
+        glimpse.number = superblock.record.number
+        glimpse.primary = superblock.record.primary
         let isMember = !glimpse.hasRecord || superblock.record.inStep.contains(me)
         glimpse.isInStep = isMember && !superblock.flags.contains(.inconsistent)
         return glimpse
@@ -36,6 +58,23 @@ extension Replica {
         if block < bitmaps[bitmap].blocks, bitmaps[bitmap].contains(block) { return true }
         return log.contains(UInt32(block / Geometry.blocksPerExtent)) || unconfirmed.contains(block: block)
             || isInFlight(block: block)
+    }
+
+    package mutating func footprint() -> Footprint {
+        var footprint = Footprint()
+        footprint.waitingAtGate = gateQueue.count
+        footprint.waitingForLog = logQueue.count
+        footprint.waitingForFlush = flushQueue.count
+        footprint.sequences = slotOfSequence.count
+        footprint.unconfirmed = unconfirmed.count
+        footprint.peerFlushes = peerFlushes.count
+        for node in others {
+            let index = Int(node.rawValue)
+            footprint.pullsAsked = max(footprint.pullsAsked, peers[index].target.inFlight.count)
+            let unflushed = peers[index].target.written.count + peers[index].target.flushing.count
+            footprint.pullsUnflushed = max(footprint.pullsUnflushed, unflushed)
+        }
+        return footprint
     }
 
     package func isMarked(block: UInt64, toward node: NodeID) -> Bool {

@@ -165,11 +165,18 @@ package struct HandshakeVerdict: Equatable, Sendable {
         side.flags.contains(.inconsistent) || side.current.id.isNone
     }
 
+    /// A primary that was promoted apart acts under a record that does not name it: it makes one first. For a copy that
+    /// lost its cache takes a record without a primary as the word that all was handed over, and would be promoted alone.
+    private static func isNamed(_ side: HandshakeState) -> Bool {
+        !side.isPrimary || side.record.primary == side.node
+    }
+
     private static func canResume(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
         !mine.resumes.isNone && mine.resumes == theirs.run && theirs.resumes == mine.run
             && mine.record == theirs.record && mine.current.id == theirs.current.id
             && !mine.discardMyData && !theirs.discardMyData && !(mine.isPrimary && theirs.isPrimary)
-            && !mine.flags.contains(.inconsistent) && !theirs.flags.contains(.inconsistent)
+            && isNamed(mine) && isNamed(theirs) && !mine.flags.contains(.inconsistent)
+            && !theirs.flags.contains(.inconsistent)
             && mine.hasDisk && theirs.hasDisk
     }
 

@@ -54,9 +54,13 @@ import Testing
         let here = copyState(of: alpha) {
             $0.resumes = run(of: beta)
             $0.isPrimary = true
+            $0.record.primary = alpha
             $0.unconfirmedBlocks = 4
         }
-        let there = copyState(of: beta) { $0.resumes = run(of: alpha) }
+        let there = copyState(of: beta) {
+            $0.resumes = run(of: alpha)
+            $0.record.primary = alpha
+        }
         #expect(judge(here, there) == .init(.resume, because: .sessionResumed))
         let spoilers: [(inout HandshakeState) -> Void] = [
             { $0.run = RunID(rawValue: 999) },
@@ -74,6 +78,20 @@ import Testing
             spoil(&changed)
             #expect(judge(here, changed).outcome != .resume, "spoiler \(index)")
         }
+    }
+
+    @Test func `a primary whom the record does not name makes one that does, and resumes nothing`() {
+        let here = copyState(of: alpha) {
+            $0.resumes = run(of: beta)
+            $0.isPrimary = true
+            $0.record.primary = nil
+        }
+        let there = copyState(of: beta) {
+            $0.resumes = run(of: alpha)
+            $0.record.primary = nil
+        }
+        #expect(judge(here, there).outcome == .inSync)
+        #expect(judge(there, here).outcome == .inSync)
     }
 
     // MARK: Without a disk

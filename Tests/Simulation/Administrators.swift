@@ -190,6 +190,7 @@ extension Cluster {
             SimulatedNode.PendingCommand(
                 id: CommandID(rawValue: id), command: nil, mustEnd: now + 60_000_000_000))
         node.usesDisk = true
+        oracle.terms.forget(node.side)
         deliver(.attached(metadata, CommandID(rawValue: id)), to: node)
         return id
     }

@@ -176,6 +176,7 @@ package final class Cluster {
         eventsHandled += 1
         step += 1
         if eventsHandled % options.deepCheckEvery == 0 { checkDeeply() }
+        if eventsHandled % 16 == 0 { checkAccounts() }
         if trace.isOn { trace.add(now, node.side, "event", TraceText.of(event)) }
         trace.mix(UInt64(node.side) << 60 ^ now)
         live.core.pointee.handle(event, at: node.localTime(now), deciding: &effects)
@@ -194,6 +195,7 @@ package final class Cluster {
         let before = node.glimpse
         node.glimpse = live.core.pointee.glimpse()
         oracle.requires(node.side, node.glimpse.required, inStep: node.glimpse.inStep)
+        if node.glimpse.number != before.number { checkRecord(node) }
         if node.glimpse.isPrimary, !before.isPrimary { promoted(node, live, before) }
         node.lastPromotion = []
         if let deadline = node.glimpse.deadline { scheduleTick(node, deadline) }

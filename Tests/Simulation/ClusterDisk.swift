@@ -10,6 +10,7 @@ extension Cluster {
         switch effect {
         case .readData(let id, let range, let buffer, let detectZeroes):
             guard check(range, buffer, node) else { return }
+            checkReadForClient(node, buffer)
             submit(
                 .read(id, sector: sector(range.offset), count: sectors(range), buffer, detectZeroes: detectZeroes), node
             )

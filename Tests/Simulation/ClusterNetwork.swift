@@ -50,7 +50,9 @@ extension Cluster {
         guard to != node.side, let index = network.index(of: stamp.session) else {
             return oracle.fail("I7", "node \(node.side) sends into a session that never was")
         }
+        noteRound(message, from: node)
         guard !network[index].ended[node.side] else { return }
+        checkAssertion(message, from: node)
         var payload: [UInt8] = []
         if let (buffer, range) = message.payload {
             guard node.buffers.owner(of: buffer) != .free else {
@@ -131,6 +133,9 @@ extension Cluster {
     private func received(_ head: [UInt8], _ payload: [UInt8], _ index: Int, _ node: SimulatedNode) {
         switch decode(head, payload, node) {
         case .success(let (stamp, message)):
+            if case .flush(let round) = message {
+                oracle.assertions.isAsked(node.side, round: round, mark: node.disk.writeMark)
+            }
             deliver(.message(nodes[1 - node.side].id, stamp, message), to: node)
         case .failure(let error): oracle.fail("I7", "a frame that was sent whole does not decode: \(error)")
         }

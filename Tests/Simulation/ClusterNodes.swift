@@ -24,6 +24,8 @@ extension Cluster {
         node.run = RunID(rawValue: nodeRandoms[node.side].next() | 1)
         node.usesDisk = true
         node.durable = nil
+        oracle.terms.forget(node.side)
+        oracle.assertions.forget(node.side)
         oracle.requires(
             node.side, metadata.superblock.required, inStep: metadata.superblock.record.inStep, started: true)
         if trace.isOn {

@@ -23,6 +23,8 @@ extension Cluster {
     func watch() {
         heap.push(.watch, at: now + 250_000_000)
         checkDeeply()
+        checkStatus()
+        checkCommands()
         guard phase == .liveness else {
             let isTired = now > options.longestSafety
             if operationsLeft == 0 || isTired { beginLiveness() }
@@ -211,8 +213,25 @@ extension Cluster {
     }
 
     private func finish() {
+        checkOneLine()
         oracle.checkAtRest(primary: nodes.first { $0.isPrimary }?.side, at: step)
         isDone = true
+    }
+
+    /// I3, C12: at rest there is one volume, one generation, one record, and nobody has a stain.
+    private func checkOneLine() {
+        let states = nodes.compactMap { $0.live?.core.pointee.durableState }
+        guard states.count == 2, states[0].volume == states[1].volume, states[0].current.id == states[1].current.id,
+            states[0].record == states[1].record, states[0].required == states[0].record.inStep,
+            states[1].required == states[1].record.inStep,
+            states.allSatisfy({ $0.flags.intersection([.suspect, .inconsistent, .outdated]).isEmpty })
+        else {
+            let text = states.map {
+                "\(TraceText.of($0.record)) required \($0.required) current \(TraceText.short($0.current.id)) flags "
+                    + "\($0.flags.rawValue)"
+            }
+            return oracle.fail(.liveness, "I3", "at rest they are not one: " + text.joined(separator: " / "))
+        }
     }
 
     private func failLiveness() {

@@ -132,6 +132,14 @@ enum MetadataBytes {
         }
     }
 
+    /// Only the superblock: nil when none is to be believed.
+    static func superblock(_ node: SimulatedNode, _ layout: DiskLayout) -> Superblock? {
+        guard case .success(let found) = node.disk.metadata.withUnsafeBytes({ readSuperblock($0, layout) }) else {
+            return nil
+        }
+        return found.superblock
+    }
+
     private static func readSuperblock(
         _ raw: UnsafeRawBufferPointer, _ layout: DiskLayout
     ) -> Result<FoundSuperblock, MetadataError> {
@@ -187,6 +195,9 @@ final class DurableView {
         damaged = isClean ? false : log.damaged
         words = bitmaps.first?.words ?? []
     }
+
+    /// Blocks marked in the bitmap.
+    var marked: UInt64 { words.reduce(0) { $0 + UInt64($1.nonzeroBitCount) } }
 
     func covers(block: UInt64) -> Bool {
         if damaged || hot.contains(UInt32(block / Geometry.blocksPerExtent)) { return true }

@@ -1,4 +1,4 @@
-package import Model
+import Model
 
 /// What the simulation found.
 package struct Violation: Error, Equatable, Sendable {
@@ -28,25 +28,45 @@ package protocol DiskView: AnyObject {
 /// The ground truth: for each copy a `Shadow` of what it owes to clients. Acknowledgements bind the copies that the
 /// acknowledging primary requires (`Record`, `required`); a copy that is left behind owes only what was acknowledged
 /// before; one that comes back owes what its source does.
+///
+/// Which invariant of `3-replication` (and which cheap checker C1 to C16 of `reliability` 3.1) is looked at where:
+///
+/// | | when | where |
+/// |---|---|---|
+/// | I1, C6, C14, C16 | each answer to a read | `OracleHistory`: per sector, zeroes and trims are writes of zero |
+/// | I2, C1, C2 | each acknowledgement, each flush, each promotion, at rest | `OracleDurability` |
+/// | I3, C11, C12 | the second phase; at rest | `Liveness`: equal, unmarked, one line, or parted by a named rule |
+/// | I4, C3 | each acknowledgement, each new record | `OracleTerms`: without quorum a term counts only within a session, so: one primary a record, records of a lineage only rise, no two copies go on alone in one generation |
+/// | I5 | each read for a client or a peer, each promotion | `OracleAssertions`, `OracleDurability` |
+/// | I6, C15 | each message sent | `OracleAssertions`: against the superblock on disk and the disk's cache |
+/// | I7, C13, C16 | each request, buffer, command and disk operation; memory now and then | `OracleAccounting`, and where the cluster does what the core wants |
+/// | I8 | when a split brain is reported; each acknowledgement alone | `Liveness`, `OracleTerms` |
+/// | I9, C5 | each copy taken in | `OracleDurability` |
+/// | I11, C4, C9, C10 | after every event; every 64 to 1,024 events as if both crashed; each look at the status | `OracleEquality` |
+///
+/// Not yet, because the core has none of it: quorum, votes and leases (the rest of I4, and of I8 "with quorum never"),
+/// async (I10, C8). C7, metadata torn at every point, has a place of its own with the crash points.
 package final class Oracle {
     package private(set) var violation: Violation?
-    package private(set) var shadows: [Shadow]
-    private unowned let disks: any DiskView
-    /// Acknowledged writes that no acknowledged flush covers yet.
+    package internal(set) var shadows: [Shadow]
+    unowned let disks: any DiskView
     /// The last write that began on each sector.
-    private var newest: [UInt64]
-    private var unflushed: [(operation: ClientOperation, acknowledged: UInt64)] = []
+    var newest: [UInt64]
+    /// Acknowledged writes that no acknowledged flush covers yet.
+    var unflushed: [(operation: ClientOperation, acknowledged: UInt64)] = []
     /// For each copy: an administrator gave its data away since it last acknowledged alone.
-    private var givenAway = [false, false]
+    var givenAway = [false, false]
     /// For each copy: it left the other behind, since the two were last in step.
-    package private(set) var wentOnAlone = [false, false]
+    package internal(set) var wentOnAlone = [false, false]
     /// Some record named both copies while clients were served.
-    package private(set) var haveBeenInStep = false
-    private var required: [NodeSet] = [NodeSet(), NodeSet()]
-    private var named: [NodeSet] = [NodeSet(), NodeSet()]
-    package private(set) var acknowledgedWrites = 0
-    package private(set) var checkedReads = 0
-    package private(set) var promotions = 0
+    package internal(set) var haveBeenInStep = false
+    var required: [NodeSet] = [NodeSet(), NodeSet()]
+    var named: [NodeSet] = [NodeSet(), NodeSet()]
+    var terms = OracleTerms()
+    var assertions = OracleAssertions()
+    package internal(set) var acknowledgedWrites = 0
+    package internal(set) var checkedReads = 0
+    package internal(set) var promotions = 0
 
     package init(sectors: Int, disks: any DiskView) {
         shadows = [Shadow(sectors: sectors), Shadow(sectors: sectors)]
@@ -60,238 +80,17 @@ package final class Oracle {
 
     package func fail(_ invariant: String, _ text: String) { fail(.safety, invariant, text) }
 
-    // MARK: Clients
-
-    package func began(_ operation: ClientOperation) {
-        guard operation.changesData else { return }
-        for sector in operation.sectors {
-            let value = operation.value(of: sector)
-            shadows[0].begin(sector, value, write: operation.write, at: operation.began)
-            shadows[1].begin(sector, value, write: operation.write, at: operation.began)
-            newest[sector] = operation.write
-        }
-    }
-
-    /// A client was told that its write is done.
-    package func acknowledged(_ operation: ClientOperation, by primary: Int, required: NodeSet, at step: UInt64) {
-        acknowledgedWrites += 1
-        let members = sides(required)
-        if members.count == 2 { haveBeenInStep = true }
-        if members.isEmpty {
-            fail("I2", "\(operation.description) was acknowledged though no copy is required to have it")
-        }
-        for member in members { checkPresence(operation, at: member, primary) }
-        for member in members {
-            // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
-            let isLost = members.count == 1 && disks.lastPowerLoss(member) > operation.began
-            for sector in operation.sectors where !isLost {
-                shadows[member].acknowledge(sector, write: operation.write, at: step, durable: operation.forced)
-            }
-            if members.count == 1 {
-                shadows[member].aloneAcknowledgements += 1
-                givenAway[member] = false
-                wentOnAlone[member] = true
-            }
-        }
-        if !operation.forced { unflushed.append((operation, step)) }
-    }
-
-    /// No acknowledgement while a copy that must have it lacks the write; none of a forced write before it is stable.
-    private func checkPresence(_ operation: ClientOperation, at member: Int, _ primary: Int) {
-        guard disks.lastPowerLoss(member) <= operation.began else { return }
-        for sector in operation.sectors {
-            let value = operation.value(of: sector)
-            let found = disks.value(member, sector)
-            guard found == value else {
-                return fail(
-                    "I2",
-                    "node \(primary) acknowledged \(operation.description) while node \(member), which is in "
-                        + "step, holds \(WriteValue.describe(found)) in sector \(sector)")
-            }
-            guard !operation.forced || disks.stableValue(member, sector) == value else {
-                return fail(
-                    "I2",
-                    "node \(primary) acknowledged \(operation.description) while it is not stable on node \(member)")
-            }
-        }
-    }
-
-    package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {
-        let members = sides(required)
-        for (write, acknowledged) in unflushed where acknowledged < operation.began {
-            for member in members {
-                for sector in write.sectors
-                where newest[sector] == write.write && disks.value(member, sector) == write.value(of: sector) {
-                    guard disks.stableValue(member, sector) == write.value(of: sector) else {
-                        return fail(
-                            "I2",
-                            "node \(primary) answered a flush while \(write.description), acknowledged before it, "
-                                + "is not stable on node \(member)")
-                    }
-                }
-            }
-        }
-        unflushed.removeAll { $0.acknowledged < operation.began }
-        for member in members { shadows[member].flushed(begunAt: operation.began) }
-    }
-
-    package func read(
-        _ operation: ClientOperation, _ values: ArraySlice<UInt64>, by primary: Int, required: NodeSet, at step: UInt64
-    ) {
-        checkedReads += 1
-        let members = sides(required)
-        guard let judge = members.contains(primary) ? primary : members.first else { return }
-        for (sector, value) in zip(operation.sectors, values) {
-            guard shadows[judge].read(sector, value, began: operation.began, ended: step) else {
-                return fail(
-                    "I1",
-                    "node \(primary) read \(WriteValue.describe(value)) from sector \(sector) (\(operation.description), "
-                        + "begun at \(operation.began)); it may hold: \(shadows[judge].describe(sector))")
-            }
-            // A copy that went on alone owes nothing to what is read here.
-            for member in members
-            where member != judge && self.required[member].contains(NodeID(unchecked: UInt8(judge))) {
-                _ = shadows[member].read(sector, value, began: operation.began, ended: step)
-            }
-        }
-    }
-
-    // MARK: Copies
-
-    package func lostPower(_ copy: Int) {
-        shadows[copy].revive()
-        let other = 1 - copy
-        if shadows[other].exposed {
-            shadows[0].unacknowledge()
-            shadows[1].unacknowledge()
-            return
-        }
-        shadows[copy].exposed = true
-        if !sides(required[copy]).contains(other) || givenAway[other] {
-            shadows[copy].unacknowledge()
-            shadows[copy].exposed = true
-        }
-    }
-
-    /// An administrator said that the data of `copy` may be lost (discard, invalidate).
-    /// - Returns: whether that was said before.
-    @discardableResult package func gaveAway(_ copy: Int) -> Bool {
-        defer { givenAway[copy] = true }
-        return givenAway[copy]
-    }
-    /// The only command that said so was refused.
-    package func keeps(_ copy: Int) { givenAway[copy] = false }
-
-    /// What node `node` requires now, and whom its record names in step. A copy that it takes in by either owes from now
-    /// on what this one does.
-    package func requires(_ node: Int, _ now: NodeSet, inStep: NodeSet, started: Bool = false) {
-        let before = required[node]
-        let namedBefore = named[node]
-        guard before != now || namedBefore != inStep else { return }
-        required[node] = now
-        named[node] = inStep
-        guard !started else { return }
-        if sides(before).count == 2, sides(now) == [node] { wentOnAlone[node] = true }
-        takesIn(node, before, now)
-        takesIn(node, namedBefore, inStep)
-    }
-
-    private func takesIn(_ node: Int, _ before: NodeSet, _ now: NodeSet) {
-        let own = NodeID(unchecked: UInt8(node))
-        let other = 1 - node
-        guard before.contains(own), now.contains(own), sides(now).contains(other), !sides(before).contains(other) else {
-            return
-        }
-        if shadows[other].aloneAcknowledgements > 0, !givenAway[other] {
-            fail(
-                "I9",
-                "node \(node) takes node \(other) in though node \(other) has acknowledged "
-                    + "\(shadows[other].aloneAcknowledgements) requests alone that no administrator gave away")
-        }
-        adopt(other, from: node)
-    }
-
-    private func adopt(_ copy: Int, from source: Int) {
-        shadows[copy] = shadows[source]
-        shadows[copy].aloneAcknowledgements = 0
-        shadows[source].aloneAcknowledgements = 0
-        shadows[copy].exposed = false
-        shadows[source].exposed = false
-        givenAway = [false, false]
-        wentOnAlone = [false, false]
-    }
-
-    package struct Promotion {
-        /// By `--force`: the line ends, a new one begins.
-        package var forced: Bool
-        /// The administrator vouched that the other node is off.
-        package var peerFenced: Bool
-        /// What the copy's own metadata said: it is in step and not inconsistent.
-        package var inStep: Bool
-        /// Blocks to which a write is still on its way: what they hold is settled when it has landed.
-        package var unsettled: (Int) -> Bool
-
-        package init(
-            forced: Bool, peerFenced: Bool, inStep: Bool, unsettled: @escaping (Int) -> Bool = { _ in false }
-        ) {
-            self.unsettled = unsettled
-            self.forced = forced
-            self.peerFenced = peerFenced
-            self.inStep = inStep
-        }
-    }
-
-    /// Node `copy`, with a disk, begins to serve.
-    package func promoted(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
-        promotions += 1
-        guard !promotion.forced else { return rebase(copy, at: step) }
-        guard promotion.inStep else {
-            return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
-        }
-        if shadows[copy].exposed, promotion.peerFenced { shadows[copy].unacknowledge() }
-        for block in shadows[copy].blocks where !promotion.unsettled(Int(block)) {
-            for sector in Int(block) * 8..<Int(block) * 8 + 8 {
-                let value = disks.value(copy, sector)
-                if shadows[copy].settle(sector, value) { continue }
-                return fail(
-                    "I2",
-                    "node \(copy), promoted without force, holds \(WriteValue.describe(value)) in sector \(sector); "
-                        + "it may hold: \(shadows[copy].describe(sector))")
-            }
-        }
-    }
-
-    private func rebase(_ copy: Int, at step: UInt64) {
-        for block in shadows[0].blocks + shadows[1].blocks {
-            for sector in Int(block) * 8..<Int(block) * 8 + 8 {
-                shadows[copy].rebase(sector, disks.value(copy, sector), at: step)
-            }
-        }
-        shadows[copy].exposed = false
-    }
-
-    /// Both copies are equal and in step: each must hold what it owes.
-    package func checkAtRest(primary: Int?, at step: UInt64) {
-        for copy in 0...1 where primary == nil || primary == copy {
-            for block in shadows[copy].blocks {
-                for sector in Int(block) * 8..<Int(block) * 8 + 8 {
-                    let value = disks.value(copy, sector)
-                    if shadows[copy].read(sector, value, began: step, ended: step + 1) { continue }
-                    return fail(
-                        "I2",
-                        "at rest node \(copy) holds \(WriteValue.describe(value)) in sector \(sector); it may hold: "
-                            + shadows[copy].describe(sector))
-                }
-            }
-        }
-    }
-
-    private func sides(_ set: NodeSet) -> [Int] {
+    func sides(_ set: NodeSet) -> [Int] {
         switch set.rawValue & 3 {
-        case 1: [0]
-        case 2: [1]
-        case 3: [0, 1]
-        default: []
+        case 1: Self.first
+        case 2: Self.second
+        case 3: Self.both
+        default: Self.none
         }
     }
+
+    private static let none: [Int] = []
+    private static let first = [0]
+    private static let second = [1]
+    private static let both = [0, 1]
 }

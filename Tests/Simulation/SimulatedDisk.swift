@@ -62,6 +62,8 @@ final class SimulatedDisk {
     private(set) var revision = 0
     /// Rises with each metadata write that landed.
     private(set) var metadataRevision = 0
+    /// Rises with each of them that may have changed a superblock: they lie at both ends.
+    private(set) var superblockRevision = 0
     /// Its content is not what the last process left: whoever meets it must notice, marks can not.
     var wasExchanged = false
     /// What a scenario decides instead of chance.
@@ -152,6 +154,7 @@ final class SimulatedDisk {
     func landMetadata(offset: Int, bytes: [UInt8]) {
         metadata.replaceSubrange(offset..<offset + bytes.count, with: bytes)
         metadataRevision += 1
+        if offset < 4096 || offset >= metadata.count - 16 * 4096 { superblockRevision += 1 }
     }
 
     // MARK: Death
@@ -299,6 +302,20 @@ final class SimulatedDisk {
     }
 
     // MARK: For the oracle
+
+    var queue: OracleAccounting.DiskQueue {
+        var queue = OracleAccounting.DiskQueue()
+        for case let operation? in slots {
+            switch operation.deed {
+            case .read, .fill, .write: queue.data += 1
+            case .flush: queue.flushes += 1
+            case .metadata(_, _, .superblockWritten): queue.superblocks += 1
+            case .metadata(_, _, .logWritten): queue.logs += 1
+            case .metadata: queue.pages += 1
+            }
+        }
+        return queue
+    }
 
     /// What may land, or not, if the process died now.
     var writesInFlight: [Volatile] {

@@ -88,6 +88,9 @@ struct SimulatedNetwork {
         _modify { yield &sessions[index] }
     }
 
+    /// Nothing is on its way.
+    var isEmpty: Bool { sessions.allSatisfy { $0.lanes[0].isEmpty && $0.lanes[1].isEmpty } }
+
     func index(of id: SessionID) -> Int? { ids.lastIndex(of: id) }
 
     /// Sessions that some side has not ended.

@@ -83,6 +83,8 @@ final class SimulatedNode {
     var lastPowerLoss: UInt64 = 0
     var durable: DurableView?
     var durableRevision = -1
+    var superblockOnDisk: Superblock?
+    var superblockRevision = -1
     /// What it was after its last event.
     var glimpse = Glimpse()
     /// A promotion that was answered in the same turn in which the role changed.

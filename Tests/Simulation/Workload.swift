@@ -139,6 +139,7 @@ extension Cluster {
             return oracle.fail("I4", "node \(node.side), not primary, did \(operation.description)")
         }
         let required = glimpse.required
+        if operation.kind != .read { checkTerm(glimpse, of: node) }
         switch operation.kind {
         case .write, .zero, .trim: oracle.acknowledged(operation, by: node.side, required: required, at: step)
         case .flush: oracle.flushed(operation, by: node.side, required: required)

@@ -14,6 +14,8 @@ enum RegressionSeeds {
         Seed(seed: 4, found: "a copy that began as zeroes met a line, and blocks were marked on neither side"),
         Seed(seed: 12, found: "a promotion whose time was over asked for ticks at a time that was past, for ever"),
         Seed(seed: 40, found: "a detach that waited kept the peer's handshake waiting, and so itself"),
+        Seed(seed: 15, found: "a primary promoted while its peer was away resumed under a record that named nobody"),
+        Seed(seed: 106, found: "a source promoted apart joined its target under a record that named nobody"),
         Seed(seed: 205, found: "a stop left a promotion unanswered"),
         Seed(seed: 251, found: "a read was answered while the disk still wrote into its buffer"),
         Seed(seed: 278, found: "a restart on a disk whose flush had failed overwrote the good copy"),

@@ -69,6 +69,30 @@ extension Cluster {
         }
     }
 
+    /// C10: both say that they are in step and nothing is under way: then they are equal, whatever is marked.
+    func checkStatus() {
+        guard copies.differing.count > 0, oracle.violation == nil, !isExchanged else { return }
+        for node in nodes {
+            guard node.isUp, !node.isPaused, node.inbox.isEmpty, node.operationsInFlight == 0,
+                !node.disk.hasOperations, let status = status(node), let peer = status.peers.first,
+                status.disk == .upToDate, peer.connection == .connected, peer.replication == .established,
+                peer.disk == .upToDate, peer.outOfSyncBytes == 0
+            else { return }
+        }
+        guard network.isEmpty, let block = copies.differing.members.first else { return }
+        oracle.fail("I11", "\(describe(UInt64(block))) both nodes say that they are in step and at rest")
+    }
+
+    /// The superblock as the disk has it.
+    func durableSuperblock(_ node: SimulatedNode) -> Superblock {
+        if let view = node.durable, node.durableRevision == node.disk.metadataRevision { return view.superblock }
+        if let known = node.superblockOnDisk, node.superblockRevision == node.disk.superblockRevision { return known }
+        let superblock = MetadataBytes.superblock(node, layout) ?? durable(node).superblock
+        node.superblockOnDisk = superblock
+        node.superblockRevision = node.disk.superblockRevision
+        return superblock
+    }
+
     /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
     func checkDeeply() {
         guard oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }

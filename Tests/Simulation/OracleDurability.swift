@@ -1,0 +1,199 @@
+package import Model
+
+/// I2, I5, I9, C1, C2, C5: what an acknowledgement promises, and which copy owes it after a flush, a loss of power, a
+/// promotion and a resync.
+extension Oracle {
+    /// A client was told that its write is done.
+    package func acknowledged(_ operation: ClientOperation, by primary: Int, required: NodeSet, at step: UInt64) {
+        acknowledgedWrites += 1
+        let members = sides(required)
+        if members.count == 2 { haveBeenInStep = true }
+        if members.isEmpty {
+            fail("I2", "\(operation.description) was acknowledged though no copy is required to have it")
+        }
+        for member in members { checkPresence(operation, at: member, primary) }
+        for member in members {
+            // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
+            let isLost = members.count == 1 && disks.lastPowerLoss(member) > operation.began
+            for sector in operation.sectors where !isLost {
+                shadows[member].acknowledge(sector, write: operation.write, at: step, durable: operation.forced)
+            }
+            if members.count == 1 {
+                shadows[member].aloneAcknowledgements += 1
+                givenAway[member] = false
+                wentOnAlone[member] = true
+            }
+        }
+        if !operation.forced { unflushed.append((operation, step)) }
+    }
+
+    /// No acknowledgement while a copy that must have it lacks the write; none of a forced write before it is stable.
+    private func checkPresence(_ operation: ClientOperation, at member: Int, _ primary: Int) {
+        guard disks.lastPowerLoss(member) <= operation.began else { return }
+        for sector in operation.sectors {
+            let value = operation.value(of: sector)
+            let found = disks.value(member, sector)
+            guard found == value else {
+                return fail(
+                    "I2",
+                    "node \(primary) acknowledged \(operation.description) while node \(member), which is in "
+                        + "step, holds \(WriteValue.describe(found)) in sector \(sector)")
+            }
+            guard !operation.forced || disks.stableValue(member, sector) == value else {
+                return fail(
+                    "I2",
+                    "node \(primary) acknowledged \(operation.description) while it is not stable on node \(member)")
+            }
+        }
+    }
+
+    package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {
+        let members = sides(required)
+        for (write, acknowledged) in unflushed where acknowledged < operation.began {
+            for member in members {
+                for sector in write.sectors
+                where newest[sector] == write.write && disks.value(member, sector) == write.value(of: sector) {
+                    guard disks.stableValue(member, sector) == write.value(of: sector) else {
+                        return fail(
+                            "I2",
+                            "node \(primary) answered a flush while \(write.description), acknowledged before it, "
+                                + "is not stable on node \(member)")
+                    }
+                }
+            }
+        }
+        unflushed.removeAll { $0.acknowledged < operation.began }
+        for member in members { shadows[member].flushed(begunAt: operation.began) }
+    }
+
+    // MARK: Copies
+
+    package func lostPower(_ copy: Int) {
+        shadows[copy].revive()
+        let other = 1 - copy
+        if shadows[other].exposed {
+            shadows[0].unacknowledge()
+            shadows[1].unacknowledge()
+            return
+        }
+        shadows[copy].exposed = true
+        if !sides(required[copy]).contains(other) || givenAway[other] {
+            shadows[copy].unacknowledge()
+            shadows[copy].exposed = true
+        }
+    }
+
+    /// An administrator said that the data of `copy` may be lost (discard, invalidate).
+    /// - Returns: whether that was said before.
+    @discardableResult package func gaveAway(_ copy: Int) -> Bool {
+        defer { givenAway[copy] = true }
+        return givenAway[copy]
+    }
+    /// The only command that said so was refused.
+    package func keeps(_ copy: Int) { givenAway[copy] = false }
+
+    /// What node `node` requires now, and whom its record names in step. A copy that it takes in by either owes from now
+    /// on what this one does.
+    package func requires(_ node: Int, _ now: NodeSet, inStep: NodeSet, started: Bool = false) {
+        let before = required[node]
+        let namedBefore = named[node]
+        guard before != now || namedBefore != inStep else { return }
+        required[node] = now
+        named[node] = inStep
+        guard !started else { return }
+        if sides(before).count == 2, sides(now) == [node] { wentOnAlone[node] = true }
+        takesIn(node, before, now)
+        takesIn(node, namedBefore, inStep)
+    }
+
+    private func takesIn(_ node: Int, _ before: NodeSet, _ now: NodeSet) {
+        let own = NodeID(unchecked: UInt8(node))
+        let other = 1 - node
+        guard before.contains(own), now.contains(own), sides(now).contains(other), !sides(before).contains(other) else {
+            return
+        }
+        if shadows[other].aloneAcknowledgements > 0, !givenAway[other] {
+            fail(
+                "I9",
+                "node \(node) takes node \(other) in though node \(other) has acknowledged "
+                    + "\(shadows[other].aloneAcknowledgements) requests alone that no administrator gave away")
+        }
+        adopt(other, from: node)
+    }
+
+    private func adopt(_ copy: Int, from source: Int) {
+        terms.met()
+        shadows[copy] = shadows[source]
+        shadows[copy].aloneAcknowledgements = 0
+        shadows[source].aloneAcknowledgements = 0
+        shadows[copy].exposed = false
+        shadows[source].exposed = false
+        givenAway = [false, false]
+        wentOnAlone = [false, false]
+    }
+
+    package struct Promotion {
+        /// By `--force`: the line ends, a new one begins.
+        package var forced: Bool
+        /// The administrator vouched that the other node is off.
+        package var peerFenced: Bool
+        /// What the copy's own metadata said: it is in step and not inconsistent.
+        package var inStep: Bool
+        /// Blocks to which a write is still on its way: what they hold is settled when it has landed.
+        package var unsettled: (Int) -> Bool
+
+        package init(
+            forced: Bool, peerFenced: Bool, inStep: Bool, unsettled: @escaping (Int) -> Bool = { _ in false }
+        ) {
+            self.unsettled = unsettled
+            self.forced = forced
+            self.peerFenced = peerFenced
+            self.inStep = inStep
+        }
+    }
+
+    /// Node `copy`, with a disk, begins to serve.
+    package func promoted(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
+        promotions += 1
+        guard !promotion.forced else { return rebase(copy, at: step) }
+        guard promotion.inStep else {
+            return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
+        }
+        if shadows[copy].exposed, promotion.peerFenced { shadows[copy].unacknowledge() }
+        for block in shadows[copy].blocks where !promotion.unsettled(Int(block)) {
+            for sector in Int(block) * 8..<Int(block) * 8 + 8 {
+                let value = disks.value(copy, sector)
+                if shadows[copy].settle(sector, value) { continue }
+                return fail(
+                    "I2",
+                    "node \(copy), promoted without force, holds \(WriteValue.describe(value)) in sector \(sector); "
+                        + "it may hold: \(shadows[copy].describe(sector))")
+            }
+        }
+    }
+
+    private func rebase(_ copy: Int, at step: UInt64) {
+        for block in shadows[0].blocks + shadows[1].blocks {
+            for sector in Int(block) * 8..<Int(block) * 8 + 8 {
+                shadows[copy].rebase(sector, disks.value(copy, sector), at: step)
+            }
+        }
+        shadows[copy].exposed = false
+    }
+
+    /// Both copies are equal and in step: each must hold what it owes.
+    package func checkAtRest(primary: Int?, at step: UInt64) {
+        for copy in 0...1 where primary == nil || primary == copy {
+            for block in shadows[copy].blocks {
+                for sector in Int(block) * 8..<Int(block) * 8 + 8 {
+                    let value = disks.value(copy, sector)
+                    if shadows[copy].read(sector, value, began: step, ended: step + 1) { continue }
+                    return fail(
+                        "I2",
+                        "at rest node \(copy) holds \(WriteValue.describe(value)) in sector \(sector); it may hold: "
+                            + shadows[copy].describe(sector))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,35 @@
+package import Model
+
+/// I1, C6, C14: what a read may see, sector by sector (`Shadow`).
+extension Oracle {
+    package func began(_ operation: ClientOperation) {
+        guard operation.changesData else { return }
+        for sector in operation.sectors {
+            let value = operation.value(of: sector)
+            shadows[0].begin(sector, value, write: operation.write, at: operation.began)
+            shadows[1].begin(sector, value, write: operation.write, at: operation.began)
+            newest[sector] = operation.write
+        }
+    }
+
+    package func read(
+        _ operation: ClientOperation, _ values: ArraySlice<UInt64>, by primary: Int, required: NodeSet, at step: UInt64
+    ) {
+        checkedReads += 1
+        let members = sides(required)
+        guard let judge = members.contains(primary) ? primary : members.first else { return }
+        for (sector, value) in zip(operation.sectors, values) {
+            guard shadows[judge].read(sector, value, began: operation.began, ended: step) else {
+                return fail(
+                    "I1",
+                    "node \(primary) read \(WriteValue.describe(value)) from sector \(sector) (\(operation.description), "
+                        + "begun at \(operation.began)); it may hold: \(shadows[judge].describe(sector))")
+            }
+            // A copy that went on alone owes nothing to what is read here.
+            for member in members
+            where member != judge && self.required[member].contains(NodeID(unchecked: UInt8(judge))) {
+                _ = shadows[member].read(sector, value, began: operation.began, ended: step)
+            }
+        }
+    }
+}
