@@ -56,6 +56,9 @@ let package = Package(
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/simulate", cSettings: gnu,
             swiftSettings: strict),
+        .target(
+            name: "FuzzTargets", dependencies: ["Model", "Formats", "ReplicationCore", "Daemon"],
+            path: "Tests/Fuzz/Targets", cSettings: gnu, swiftSettings: strict),
         .testTarget(name: "ModelTests", dependencies: ["Model"], cSettings: gnu, swiftSettings: strict),
         .testTarget(name: "FormatsTests", dependencies: ["Formats", "Model"], cSettings: gnu, swiftSettings: strict),
         .testTarget(
@@ -68,8 +71,19 @@ let package = Package(
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "ReplicationCore", "Model"], cSettings: gnu,
             swiftSettings: strict),
+        .testTarget(
+            name: "FuzzTests", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Replay", cSettings: gnu,
+            swiftSettings: strict),
         .testTarget(name: "TidyTests", cSettings: gnu, swiftSettings: strict),
         .testTarget(name: "EndToEndTests", dependencies: ["hablk"], cSettings: gnu, swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )
+
+// libFuzzer brings its own `main`, and must be linked: Tools/fuzz asks for it.
+if Context.environment["HABLK_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "fuzz", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Main", cSettings: gnu,
+            swiftSettings: strict + [.unsafeFlags(["-parse-as-library"])]))
+}

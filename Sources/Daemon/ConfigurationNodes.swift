@@ -133,12 +133,32 @@ extension ConfigurationReader {
 
 /// From text to nodes of YAML.
 extension ConfigurationReader {
+    /// Aliases beyond this are refused: each may stand for a list of two of the one before it, and whoever walks over
+    /// them, as the parser does over keys, never ends.
+    private static var maximumAliases: Int { 16 }
+
     func compose(_ text: String) throws(CommandFailure) -> Node? {
+        guard Self.possibleAliases(in: text) <= Self.maximumAliases else {
+            throw failure(
+                nil, "malformed", "more than \(Self.maximumAliases) aliases (`*name`)", remedy: "write the values out")
+        }
         do {
             return try Yams.compose(yaml: text)
         } catch {
             throw failure(of: error, in: text)
         }
+    }
+
+    /// Stars right before something, outside lines of comment: every alias, and perhaps a word of a string.
+    private static func possibleAliases(in text: String) -> Int {
+        let space = Set(" \t\r\n".utf8)
+        var count = 0
+        for line in text.utf8.split(separator: UInt8(ascii: "\n")) {
+            guard line.first(where: { !space.contains($0) }) != UInt8(ascii: "#") else { continue }
+            for (byte, next) in zip(line, line.dropFirst())
+            where byte == UInt8(ascii: "*") && !space.contains(next) { count += 1 }
+        }
+        return count
     }
 
     private func failure(of error: any Error, in text: String) -> CommandFailure {

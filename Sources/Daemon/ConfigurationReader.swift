@@ -1,12 +1,17 @@
-import Model
+package import Model
 import Yams
 
 /// Reads the text of a `V.yaml`: every key known, once, and with a value that can be; else the place and the remedy.
-struct ConfigurationReader {
+package struct ConfigurationReader {
     /// For messages.
     let file: String
     /// What the file is named after; nil: not compared.
     let expectedVolume: String?
+
+    package init(file: String, expectedVolume: String?) {
+        self.file = file
+        self.expectedVolume = expectedVolume
+    }
 
     /// The keys of the top level, for suggestions.
     static let keys = [
@@ -26,7 +31,7 @@ struct ConfigurationReader {
         var values = Configuration(file: "", volume: "", nodes: [])
     }
 
-    func read(_ text: String) throws(CommandFailure) -> Configuration {
+    package func read(_ text: String) throws(CommandFailure) -> Configuration {
         guard let root = try compose(text) else {
             throw failure(nil, "empty", "the file is empty", remedy: "hablk create VOLUME … writes one")
         }

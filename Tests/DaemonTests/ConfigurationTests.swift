@@ -91,6 +91,10 @@ private let badLines = [
     BadLine("{", 1, "this is no YAML"),
 ]
 
+/// 700 bytes in which a key stands for 2^25 values.
+private let aliasesOfAliases =
+    "a0: &a0 [1]\n" + (1...25).map { "a\($0): &a\($0) [*a\($0 - 1), *a\($0 - 1)]\n" }.joined() + "? *a25\n: 1\n"
+
 private let badNodes = [
     BadLine("  bravo: {id: 0, address: \"b:1\", disk: /d}", 15, "`alpha` has the id 0 already"),
     BadLine("  bravo: {id: 8, address: \"b:1\", disk: /d}", 15, "`id` cannot be `8`"),
@@ -189,7 +193,7 @@ private let badNodes = [
         ),
         ("volume: r0\nquorum: off\n\(nodes)  carol: {id: 2, address: \"c:1\", disk: /d}\n", "more than two data nodes"),
         ("volume: r0\n\tquorum: off\n", "r0.yaml:2:1: this is no YAML"),
-        ("volume: ../r0\nquorum: off\n\(nodes)", "`../r0` is no name"),
+        ("volume: ../r0\nquorum: off\n\(nodes)", "`../r0` is no name"), (aliasesOfAliases, "more than 16 aliases"),
     ])
     func aFileThatLacksSomethingIsRefused(_ text: String, _ words: String) throws {
         let failure = try #require(try failure(of: text))

@@ -59,7 +59,7 @@ struct SourceTree: Sendable {
 
     private static func isText(_ path: String) -> Bool {
         let name = path.split(separator: "/").last.map(String.init) ?? path
-        guard !name.hasPrefix("."), !path.contains("__pycache__"), !path.contains("/corpus/") else { return false }
+        guard !name.hasPrefix("."), !path.contains("__pycache__"), !path.contains("/Corpus/") else { return false }
         return !name.contains(".")
             || [".swift", ".c", ".h", ".md", ".sh", ".modulemap"].contains { name.hasSuffix($0) }
     }

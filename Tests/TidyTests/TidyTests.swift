@@ -57,6 +57,8 @@ import Testing
             "hablk": ["Daemon", "Formats", "Model", "ArgumentParser"],
             "Simulation": ["Model", "Formats", "ReplicationCore"],
             "simulate": ["Simulation", "ArgumentParser"],
+            "FuzzTargets": ["Model", "Formats", "ReplicationCore", "Daemon"],
+            "fuzz": ["FuzzTargets"],
         ]
         for (target, dependencies) in expected {
             #expect(graph[target] == dependencies, "\(target) depends on other things than the README says")
@@ -99,7 +101,8 @@ import Testing
     }
 
     @Test func `the commands can be run`() {
-        for name in ["Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", ".ci/run"] {
+        for name in ["Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", "Tools/fuzz", ".ci/run"]
+        {
             let path = tree.top.appendingPathComponent(name).path
             #expect(FileManager.default.isExecutableFile(atPath: path), "\(name) is missing or has no run bit")
         }
