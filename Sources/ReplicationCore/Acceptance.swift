@@ -31,6 +31,8 @@ extension Replica {
         let number = proposal.record.number
         if let reason = objection(to: proposal, by: node) {
             send(.rejected(number, reason), to: node)
+            // Whatever the number lacks, it gets at the next handshake.
+            if change?.purpose == .promote, proposal.record.primary == node, node < me { yieldPromotion(to: node) }
             return
         }
         abortChange()

@@ -82,7 +82,13 @@ extension Replica {
                 return
             }
         }
-        guard hasDisk, required.contains(me), replyWaits else { return }
+        guard hasDisk, required.contains(me) else { return }
+        if isLeaveUndecided, role == .primary {
+            abortChange()
+            begin(.exclude, losing: required.removing(me), offeringTo: NodeSet())
+            return
+        }
+        guard replyWaits else { return }
         let lost = lostMembers
         if !lost.isEmpty {
             abortChange()
@@ -117,6 +123,7 @@ extension Replica {
     /// The session to a node ended: nothing is offered there any more.
     mutating func changeLost(_ node: NodeID) {
         guard let change, change.pending.contains(node) else { return }
+        if change.purpose == .leaveSelf, change.phase == .offering, hasDisk { isLeaveUndecided = true }
         abortChange()
     }
 
@@ -156,10 +163,12 @@ extension Replica {
         }
     }
 
-    /// The number of the next record: this node's term goes on, or a higher one begins.
+    /// The number of the next record: this run's term goes on, or a higher one begins. A term belongs to one run and a
+    /// number to one record, also to one that was offered and never heard of again: else two different records could bear
+    /// one number, and `HandshakeVerdict` could not tell which of a term's records took the other's place.
     private func nextNumber(above other: RecordNumber) -> RecordNumber {
-        let number = superblock.record.number
-        if number.term.node == me, superblock.promised == number.term, other < number, number.term.counter > 0 {
+        let number = max(superblock.record.number, proposed)
+        if number == proposed, number.term.node == me, superblock.promised == number.term, other < number {
             return RecordNumber(term: number.term, index: number.index + 1)
         }
         let counter = max(superblock.promised.counter, number.term.counter, other.term.counter) + 1
@@ -174,6 +183,7 @@ extension Replica {
             if let theirs = self[peer: node].theirs { highest = max(highest, theirs.record.number) }
         }
         record.number = nextNumber(above: highest)
+        proposed = record.number
         if record.isEmpty {
             record.lineage = LineageID(rawValue: random.identity())
             record.size = superblock.size
@@ -369,7 +379,7 @@ extension Replica {
         case .promote, .found, .force: becomePrimary()
         case .handOver: handedOver()
         case .leaveSelf: selfLeft()
-        case .exclude: break
+        case .exclude: isLeaveUndecided = false
         }
         doubts = doubts.intersection(required)
         recheckHeld()

@@ -41,7 +41,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
     case bothZero, bothBlank, blankCopy, zeroMeetsLine
     case bothInconsistent, inconsistentCopy, equalGenerations, oneSuspect, primaryLeads, newerRecord, lowerNode
     case containsGeneration, crossedLines, splitBrain, discardedData, unrelatedLines, wouldOverwritePrimary
-    case servedPrimary, oneOutdated
+    case servedPrimary, oneOutdated, supersededRecord
 
     /// The `reason` that `status` and refusals show.
     package var reason: String {
@@ -86,6 +86,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .oneOutdated: "one-outdated"
         case .primaryLeads: "primary-leads"
         case .newerRecord: "newer-record"
+        case .supersededRecord: "superseded-record"
         case .lowerNode: "lower-node"
         case .containsGeneration: "line-contains-generation"
         case .crossedLines: "each line contains the other's generation"
@@ -206,6 +207,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
             return .init(mine.hasDisk ? .carrier : .carried, because: .disklessPrimary)
         }
         if isBroken(holder) || holder.isEmpty { return .init(.nothing, because: .oneDiskless) }
+        // This run wrote under a line that the copy lacks: were it served from there, it would forget what it acknowledged.
+        let knowsMore = !bare.record.isEmpty && bare.record.lineage == holder.record.lineage
+        if knowsMore, !holder.lineContains(bare.current.id) { return .init(.refused, because: .lostLine) }
         return .init(mine.hasDisk ? .carrier : .carried, because: .oneDiskless)
     }
 
@@ -272,10 +276,21 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if isForced, !mine.discardMyData, !theirs.discardMyData { return .init(.parted, because: .splitBrain) }
         if mineContains { return source(mine, theirs, because: .containsGeneration) }
         if theirsContains { return target(mine, theirs, because: .containsGeneration) }
+        if tookBack(mine, theirs) { return source(mine, theirs, because: .supersededRecord) }
+        if tookBack(theirs, mine) { return target(mine, theirs, because: .supersededRecord) }
         let related = commonGeneration(mine, theirs) != nil
         if mine.discardMyData { return target(mine, theirs, because: .discardedData) }
         if theirs.discardMyData { return source(mine, theirs, because: .discardedData) }
         return .init(.parted, because: related ? .splitBrain : .unrelatedLines)
+    }
+
+    /// One run made all records of a term, one after the other. Had anything been acknowledged under the older one that the
+    /// other side holds, its generation were in the line of its maker, who holds the newer: it was an offer whose fate the
+    /// maker did not hear of.
+    private static func tookBack(_ maker: HandshakeState, _ other: HandshakeState) -> Bool {
+        let (newer, older) = (maker.record, other.record)
+        return !newer.isEmpty && newer.lineage == older.lineage && newer.number.term == older.number.term
+            && newer.number.term.node == maker.node && older.number < newer.number
     }
 
     // MARK: How much

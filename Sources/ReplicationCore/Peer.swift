@@ -51,6 +51,8 @@ struct Peer {
     var toldAt = MonotonicTime(nanoseconds: 0)
     var lastHeard = MonotonicTime(nanoseconds: 0)
     var lastPing = MonotonicTime(nanoseconds: 0)
+    /// The last session was ended to begin a new one at once: until then, or until a dial fails, the other side is there.
+    var expectedBack: MonotonicTime?
     var pings: UInt64 = 0
     var pongs: UInt64 = 0
 

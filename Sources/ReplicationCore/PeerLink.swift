@@ -36,6 +36,8 @@ extension Replica {
 
     mutating func dialFailed(_ node: NodeID, _ why: String) {
         self[peer: node].isDialing = false
+        self[peer: node].expectedBack = nil
+        attention = true
         if !self[peer: node].hasSession { redial(node) }
     }
 
@@ -82,6 +84,7 @@ extension Replica {
         emit(.cancelDial(node))
         self[peer: node].isDialing = false
         self[peer: node].nextDial = nil
+        self[peer: node].expectedBack = nil
         self[peer: node].pings = 0
         self[peer: node].pongs = 0
         self[peer: node].session = session
@@ -116,8 +119,20 @@ extension Replica {
         send(.goodbye(.again), to: node)
         emit(.closeSession(node, self[peer: node].session, why))
         sessionEnded(node, why, isOrderly: true)
+        expectBack(node)
         self[peer: node].backoff = 0
         redial(node)
+    }
+
+    private mutating func expectBack(_ node: NodeID) {
+        let timing = configuration.timing
+        self[peer: node].expectedBack = now + timing.pingInterval + timing.pingTimeout
+    }
+
+    /// The other side is alive and about to meet this one anew.
+    func isExpectedBack(_ node: NodeID) -> Bool {
+        guard !self[peer: node].hasSession, !self[peer: node].isStandalone else { return false }
+        return self[peer: node].expectedBack.map { now < $0 } ?? false
     }
 
     mutating func becomeStandalone(_ node: NodeID) {
@@ -226,6 +241,7 @@ extension Replica {
             consider(peers[index].lastHeard + (timing.pingInterval + timing.pingTimeout))
         } else if stopping == nil, !peers[index].isDialing, !peers[index].isStandalone {
             consider(peers[index].nextDial)
+            if promotion != nil { consider(peers[index].expectedBack) }
         }
         if let lostAt = peers[index].lostAt, !peers[index].isCutOff { consider(lostAt + timing.cutOff) }
         if peers[index].target.bytesInFlight == 0, now < peers[index].target.notBefore,
@@ -252,6 +268,7 @@ extension Replica {
     private mutating func tick(_ node: NodeID) {
         let timing = configuration.timing
         let peer = self[peer: node]
+        if let expected = peer.expectedBack, now >= expected { self[peer: node].expectedBack = nil }
         if !peer.hasSession, !peer.isDialing, !peer.isStandalone, stopping == nil, let due = peer.nextDial, now >= due {
             self[peer: node].nextDial = nil
             self[peer: node].isDialing = true
@@ -425,7 +442,9 @@ extension Replica {
             sessionEnded(node, "goodbye", isOrderly: true)
             self[peer: node].isCutOff = true
             self[peer: node].resumableRun = .none
-        case .parted, .again: sessionEnded(node, "to begin anew", isOrderly: true)
+        case .parted, .again:
+            sessionEnded(node, "to begin anew", isOrderly: true)
+            if reason == .again { expectBack(node) }
         }
         redial(node)
     }

@@ -90,6 +90,11 @@ package struct Replica {
     /// `required ∖ me` and the record are in the superblock; without a disk it lives in memory only.
     var change: Change?
     var acceptance: Acceptance?
+    /// The newest record that this run formed, whether or not anybody accepted it: its number is not used again.
+    var proposed = RecordNumber(term: .zero, index: 0)
+    /// A peer may have accepted a record without this copy, and its answer is lost: a newer one takes its place before
+    /// anything else is said.
+    var isLeaveUndecided = false
     /// Blocks may differ from an in-step copy that is away, and nobody knows which value counts.
     var isUnsettled = false
     /// This process stood still: a required peer must be heard before anything is answered.

@@ -114,6 +114,13 @@ extension Replica {
         restartSession(node, "it refused the record")
     }
 
+    /// Both nodes are being promoted at once: the lower one's offer ends this one's attempt.
+    mutating func yieldPromotion(to node: NodeID) {
+        abortChange()
+        promotion?.isUnderWay = false
+        endPromotion(.refused(peerIsPrimary(node)))
+    }
+
     private mutating func endPromotion(_ outcome: CommandOutcome) {
         guard let promotion else { return }
         self.promotion = nil
@@ -140,7 +147,11 @@ extension Replica {
             return .passing(
                 Refusal(reason: "busy", message: "the disk is being let go", remedy: "wait for it, then attach"))
         }
-        for node in others where self[peer: node].handshake == .exchanging || self[peer: node].handshake == .preparing {
+        // A session that ends to begin anew is no lost peer: alone is promoted only who knows of nobody to ask.
+        for node in others
+        where self[peer: node].handshake == .exchanging || self[peer: node].handshake == .preparing
+            || (isExpectedBack(node) && peerFenced != node)
+        {
             return .passing(
                 Refusal(
                     reason: "handshake", message: "the handshake with \(name(node)) is not finished",
@@ -360,6 +371,7 @@ extension Replica {
         rounds.current = nil
         rounds.isWanted = false
         isUnsettled = false
+        isLeaveUndecided = false
         doubts = NodeSet()
         note(.info, "role", "secondary")
         // The order of writes is made elsewhere from now on: what was locked here is asked for anew.

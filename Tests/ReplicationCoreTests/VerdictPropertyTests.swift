@@ -107,6 +107,10 @@ import Testing
             default: return true
             }
             if target.discardMyData || !isWhole(target) { return true }
+            // Nobody ever acted under a record that its own term took back.
+            if verdict.rule == .supersededRecord {
+                return target.record.number < source.record.number && source.record.number.term.node == source.node
+            }
             return source.lineContains(target.current.id) || target.isEmpty
         }
     }

@@ -172,6 +172,12 @@ extension Oracle {
         }
     }
 
+    /// An administrator put another disk, or an older state of it, in the place of that copy.
+    package func exchanged(_ copy: Int, at step: UInt64) {
+        gaveAway(copy)
+        rebase(copy, at: step)
+    }
+
     private func rebase(_ copy: Int, at step: UInt64) {
         for block in shadows[0].blocks + shadows[1].blocks {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {

@@ -1,3 +1,5 @@
+package import ReplicationCore
+
 /// A story as a text: commands at the beginning of a line, what happened indented beneath them, and comments that begin
 /// with `#`. Running it gives the same text with what happens now; the lines that begin with `expect` are its point, and
 /// say so whatever the text says.
@@ -18,6 +20,9 @@ package struct Scenario {
         /// How many times the file says `expect`.
         package var expectations = 0
     }
+
+    /// The word that `expect verdict` has for a rule.
+    package static func name(of rule: HandshakeRule) -> String { Transcript.dashed(rule) }
 
     /// Spaces before what happened.
     private static let indent = "    "

@@ -103,6 +103,10 @@ extension ScriptedCluster {
         case "disk":
             guard words.count >= 3 else { throw ScenarioError("disk NODE keeps|holds|releases|fails …") }
             try perform(onDiskOf: try node(words, 1), Array(words.dropFirst(2)))
+        case "forge":
+            // The disk forgets a block that it had: what no disk may do, for whoever doubts that the oracle looks on.
+            guard words.count == 3 else { throw ScenarioError("forge NODE BLOCK") }
+            for block in try blocks(words[2]) { try node(words, 1).disk.forget(Int(block)) }
         case "snapshot": takeSnapshot(of: try node(words, 1))
         case "restore":
             guard restore(try node(words, 1)) else { throw ScenarioError("it runs, or has no snapshot") }
@@ -136,7 +140,7 @@ extension ScriptedCluster {
             let kinds = Set(words.dropFirst())
             guard kinds.isSubset(of: SimulatedDisk.Deed.scriptKinds) else { throw ScenarioError("a kind is unknown") }
             node.disk.script?.holds = kinds
-        case "releases": releaseDisk(node)
+        case "releases": releaseDisk(node, words.count > 1 ? Set(words.dropFirst()) : SimulatedDisk.Deed.scriptKinds)
         case "fails":
             guard words.count >= 2, SimulatedDisk.Deed.scriptKinds.contains(words[1]) else {
                 throw ScenarioError("disk NODE fails KIND [TIMES]")

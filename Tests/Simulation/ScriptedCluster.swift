@@ -107,7 +107,8 @@ final class ScriptedCluster {
     /// A volume's worth of new metadata, on a disk of zeroes, or on one of which nothing is known.
     func create(_ node: SimulatedNode, blocks: UInt64, isBlank: Bool) {
         let old = node.disk.image
-        node.disk.become(
+        exchange(
+            node,
             DiskImage(
                 values: Array(repeating: 0, count: old.values.count),
                 metadata: Array(repeating: 0, count: old.metadata.count)))
@@ -118,18 +119,23 @@ final class ScriptedCluster {
             on: node, layout: MetadataBytes.layout(options), options: options, instance: instance, isBlank: isBlank)
     }
 
+    private func exchange(_ node: SimulatedNode, _ image: DiskImage) {
+        node.disk.become(image)
+        cluster.oracle.exchanged(node.side, at: cluster.step)
+    }
+
     func takeSnapshot(of node: SimulatedNode) { snapshots[node.side] = node.disk.image }
 
     func restore(_ node: SimulatedNode) -> Bool {
         guard !node.isUp, let image = snapshots[node.side] else { return false }
-        node.disk.become(image)
+        exchange(node, image)
         return true
     }
 
     /// Node `to` gets a copy of the other's disk, made beneath both daemons, and calls it its own.
     func clone(to node: SimulatedNode) {
         let other = nodes[1 - node.side]
-        node.disk.become(other.disk.image)
+        exchange(node, other.disk.image)
         guard case .success(let metadata) = MetadataBytes.load(other, layout: cluster.layout, repairing: false) else {
             return
         }
@@ -142,11 +148,10 @@ final class ScriptedCluster {
         }
     }
 
-    func releaseDisk(_ node: SimulatedNode) {
-        let held = node.disk.script?.held ?? []
-        node.disk.script?.holds.removeAll()
-        node.disk.script?.held.removeAll()
-        for slot in held {
+    /// Operations of these kinds end that were held, and are held no more.
+    func releaseDisk(_ node: SimulatedNode, _ kinds: Set<String>) {
+        node.disk.script?.holds.subtract(kinds)
+        for slot in node.disk.releaseHeld(kinds) {
             cluster.heap.push(
                 .diskDone(node: node.side, incarnation: node.incarnation, slot: slot), at: cluster.now + 1000)
         }

@@ -224,6 +224,20 @@ final class SimulatedDisk {
         return true
     }
 
+    func forget(_ block: Int) {
+        for sector in block * 8..<block * 8 + 8 {
+            stable[sector] = 0
+            copies.set(side, sector, to: 0)
+        }
+    }
+
+    func releaseHeld(_ kinds: Set<String>) -> [Int] {
+        let held = script?.held ?? []
+        let released = held.filter { slots[$0].map { kinds.contains($0.deed.scriptKind) } ?? false }
+        script?.held.removeAll { released.contains($0) }
+        return released
+    }
+
     /// What a copy of the disk, or an array's snapshot, would hold.
     var image: DiskImage { DiskImage(values: Array(copies.values(side, 0..<copies.sectors)), metadata: metadata) }
 

@@ -109,7 +109,7 @@ final class Transcript: ClusterWitness {
     func label(_ value: UInt64) -> String { value == 0 ? "0" : labels[value >> 20] ?? "?" }
 
     func text(of operation: ClientOperation) -> String {
-        let blocks = Self.text(of: operation.range)
+        let blocks = operation.range.isEmpty ? "" : Self.text(of: operation.range)
         let forced = operation.forced ? "fua-" : ""
         switch operation.kind {
         case .read: return "read \(blocks)"

@@ -91,8 +91,10 @@ extension Transcript {
     }
 
     func line(_ current: Generation, _ history: [Generation]) -> String {
-        let older = history.map { names.of($0.id) }.joined(separator: " ")
-        return names.of(current.id) + (older.isEmpty ? "" : " after \(older)")
+        let newest = names.of(current.id)
+        guard !history.isEmpty else { return newest }
+        let older = history.prefix(4).map { names.of($0.id) }.joined(separator: " ")
+        return "\(newest) after \(older)" + (history.count > 4 ? " and \(history.count - 4) more" : "")
     }
 
     func text(of base: BitmapBase) -> String {
