@@ -178,7 +178,7 @@ struct CrashJudge {
                 let sectors = place * 8..<place * 8 + 8
                 guard values[sectors] != peer.values[sectors] else { continue }
                 if view.covers(block: UInt64(block)) || peer.covers(UInt64(block)) { continue }
-                guard let reason = cluster.missing(view.superblock, peer.superblock) else { break }
+                guard let reason = OracleEquality.objection(view.superblock, peer.superblock) else { break }
                 return CrashFinding(
                     rule: "covered",
                     text: "block \(block) differs from the peer's (\(peer.name)) and is marked nowhere, \(reason)")

@@ -1,5 +1,5 @@
 import Formats
-import Model
+package import Model
 import ReplicationCore
 
 /// I11: each block in which the two copies differ is known to one of them, or a handshake would copy everything or
@@ -18,7 +18,7 @@ extension Cluster {
             coverageCursor = coverageCursor + 1 < count ? coverageCursor + 1 : 0
             let block = UInt64(copies.differing.members[coverageCursor])
             if knows(first, block) || knows(second, block) { continue }
-            guard let reason = missing(state(nodes[0]), state(nodes[1])) else { return }
+            guard let reason = OracleEquality.objection(state(nodes[0]), state(nodes[1])) else { return }
             return oracle.fail("I11", "\(describe(block)) is marked nowhere, \(reason)")
         }
     }
@@ -101,7 +101,9 @@ extension Cluster {
         for member in copies.differing.members {
             let block = UInt64(member)
             if durable(first).covers(block: block) || durable(second).covers(block: block) { continue }
-            guard let reason = missing(durable(first).superblock, durable(second).superblock) else { break }
+            guard let reason = OracleEquality.objection(durable(first).superblock, durable(second).superblock) else {
+                break
+            }
             return oracle.fail("I11", "\(describe(block)) would be marked nowhere after both crash now, \(reason)")
         }
         for node in nodes {
@@ -111,7 +113,8 @@ extension Cluster {
                     let block = (write.sector + index) / 8
                     if durable(node).covers(block: UInt64(block)) { continue }
                     if durable(nodes[1 - node.side]).covers(block: UInt64(block)) { continue }
-                    guard let reason = missing(durable(first).superblock, durable(second).superblock) else { return }
+                    guard let reason = OracleEquality.objection(durable(first).superblock, durable(second).superblock)
+                    else { return }
                     return oracle.fail(
                         "I11",
                         "node \(node.side) writes block \(block), which no durable log or bitmap would name, \(reason)")
@@ -119,9 +122,12 @@ extension Cluster {
             }
         }
     }
+}
 
+/// What two superblocks say of a difference that nobody marked.
+package enum OracleEquality {
     /// Why marks are needed: nil when the two would copy everything, or refuse each other by name.
-    func missing(_ one: Superblock, _ other: Superblock) -> String? {
+    package static func objection(_ one: Superblock, _ other: Superblock) -> String? {
         if one.isBlank || other.isBlank { return nil }
         if one.flags.contains(.inconsistent), other.flags.contains(.inconsistent) { return nil }
         if !one.isEmpty, !other.isEmpty, one.volume != other.volume { return nil }
@@ -133,7 +139,7 @@ extension Cluster {
             + "\(one.peers[other.node].base) and \(other.peers[one.node].base)"
     }
 
-    private func onlyBits(_ one: Superblock, _ other: Superblock) -> String? {
+    private static func onlyBits(_ one: Superblock, _ other: Superblock) -> String? {
         guard case .everything(let instance) = one.peers[other.node].base, instance == other.instance else {
             return nil
         }
@@ -141,7 +147,7 @@ extension Cluster {
     }
 
     /// Whether the marks of `one` go back to where the two lines part.
-    private func reaches(_ one: Superblock, _ other: Superblock) -> Bool {
+    private static func reaches(_ one: Superblock, _ other: Superblock) -> Bool {
         let line = [one.current.id] + one.history.map(\.id)
         guard let common = line.firstIndex(where: { other.lineContains($0) }) else { return false }
         switch one.peers[other.node].base {

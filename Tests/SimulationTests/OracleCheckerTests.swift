@@ -161,6 +161,30 @@ struct OracleCheckerTests {
         #expect(assertions.confirms(0) == nil)
     }
 
+    // MARK: Equality
+
+    @Test func `a difference that nobody marked is found, unless everything is copied or both refuse by name`() {
+        let one = superblock()
+        var other = one
+        other.node = Self.beta
+        #expect(OracleEquality.objection(one, other) != nil)
+        let excuses: [(inout Superblock) -> Void] = [
+            { $0.volume = VolumeID(rawValue: 10) },
+            { $0.current = Generation(id: .none, node: Self.beta, began: 0) },
+            { $0.current = Generation(id: GenerationID(rawValue: 78), node: Self.beta, began: 0) },
+        ]
+        for (index, excuse) in excuses.enumerated() {
+            var parted = other
+            excuse(&parted)
+            #expect(OracleEquality.objection(one, parted) == nil, "excuse \(index)")
+        }
+        var descendant = other
+        descendant.history = [one.current]
+        descendant.current = Generation(id: GenerationID(rawValue: 78), node: Self.beta, began: 0)
+        descendant.peers[Self.alpha].base = .since(one.current.id)
+        #expect(OracleEquality.objection(one, descendant) != nil)
+    }
+
     // MARK: Accounts
 
     @Test func `memory beyond the limits is found`() {
