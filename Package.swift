@@ -39,11 +39,14 @@ let package = Package(
         .target(
             name: "ReplicationCore", dependencies: ["Model"], exclude: ["Invariants.md"], cSettings: gnu,
             swiftSettings: strict),
+        .target(
+            name: "Recording", dependencies: ["Model", "Formats", "ReplicationCore"], cSettings: gnu,
+            swiftSettings: strict),
         .target(name: "LinuxIO", dependencies: ["CLinuxURing"], cSettings: gnu, swiftSettings: strict),
         .target(
             name: "Daemon",
             dependencies: [
-                "Model", "Formats", "ReplicationCore", "LinuxIO", "COpenSSL",
+                "Model", "Formats", "ReplicationCore", "Recording", "LinuxIO", "COpenSSL",
                 .product(name: "Logging", package: "swift-log"), .product(name: "Yams", package: "Yams"),
             ],
             cSettings: gnu, swiftSettings: strict),
@@ -51,10 +54,12 @@ let package = Package(
             name: "hablk", dependencies: ["Daemon", "Formats", "Model", argumentParser], cSettings: gnu,
             swiftSettings: strict),
         .target(
-            name: "Simulation", dependencies: ["Model", "Formats", "ReplicationCore"], path: "Tests/Simulation",
+            name: "Simulation", dependencies: ["Model", "Formats", "ReplicationCore", "Recording"],
+            path: "Tests/Simulation",
             cSettings: gnu, swiftSettings: strict + unguarded),
         .executableTarget(
-            name: "simulate", dependencies: ["Simulation", argumentParser], path: "Tests/simulate", cSettings: gnu,
+            name: "simulate", dependencies: ["Simulation", "Recording", argumentParser], path: "Tests/simulate",
+            cSettings: gnu,
             swiftSettings: strict),
         .target(
             name: "FuzzTargets", dependencies: ["Model", "Formats", "ReplicationCore", "Daemon"],
@@ -64,18 +69,23 @@ let package = Package(
         .testTarget(
             name: "ReplicationCoreTests", dependencies: ["ReplicationCore", "Model"], cSettings: gnu,
             swiftSettings: strict),
+        .testTarget(
+            name: "RecordingTests", dependencies: ["Recording", "ReplicationCore", "Model"], cSettings: gnu,
+            swiftSettings: strict),
         .testTarget(name: "LinuxIOTests", dependencies: ["LinuxIO"], cSettings: gnu, swiftSettings: strict),
         .testTarget(
-            name: "DaemonTests", dependencies: ["Daemon", "Formats", "LinuxIO", "Model", "ReplicationCore"],
+            name: "DaemonTests",
+            dependencies: ["Daemon", "Formats", "LinuxIO", "Model", "Recording", "ReplicationCore"],
             cSettings: gnu, swiftSettings: strict),
         .testTarget(
-            name: "SimulationTests", dependencies: ["Simulation", "ReplicationCore", "Model"], cSettings: gnu,
+            name: "SimulationTests", dependencies: ["Simulation", "Recording", "ReplicationCore", "Model"],
+            cSettings: gnu,
             swiftSettings: strict),
         .testTarget(
             name: "FuzzTests", dependencies: ["FuzzTargets"], path: "Tests/Fuzz/Replay", cSettings: gnu,
             swiftSettings: strict),
         .testTarget(name: "TidyTests", cSettings: gnu, swiftSettings: strict),
-        .testTarget(name: "EndToEndTests", dependencies: ["hablk"], cSettings: gnu, swiftSettings: strict),
+        .testTarget(name: "EndToEndTests", dependencies: ["hablk", "simulate"], cSettings: gnu, swiftSettings: strict),
     ],
     swiftLanguageModes: [.v6]
 )

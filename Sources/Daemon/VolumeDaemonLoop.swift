@@ -1,6 +1,8 @@
 import Formats
+import Glibc
 import LinuxIO
 import Model
+import Recording
 import ReplicationCore
 
 /// The turn of the daemon: one system call and one reading of the clock; completions become events, the core decides,
@@ -24,6 +26,7 @@ final class VolumeLoop {
     /// The core said `.stopped`.
     var isStopped = false
     var superblockWrites = 0
+    private let blackBox: BlackBox?
     private let signals: Signals
     private var now: UInt64
     private var toldRevision: UInt64 = 0
@@ -55,10 +58,41 @@ final class VolumeLoop {
             log.note($0)
         }
         now = monotonicNow()
-        replica = Replica(
+        let start = RecordedStart(
             configuration: core, run: run, seed: ProcessControls.randomWord(),
             wallClock: wallClockNow() / 1_000_000_000, metadata: copy.metadata,
-            at: MonotonicTime(nanoseconds: now), deciding: &effects)
+            time: MonotonicTime(nanoseconds: now))
+        blackBox = Self.record(start, paths.blackBox(configuration.volume), log)
+        replica = Replica(
+            configuration: core, run: run, seed: start.seed, wallClock: start.wallClock, metadata: start.metadata,
+            at: start.time, deciding: &effects)
+        recordDecisions()
+    }
+
+    /// Nobody waits for a black box: without one a daemon says so, and runs.
+    private static func record(_ start: RecordedStart, _ path: String, _ log: DaemonLog) -> BlackBox? {
+        let node = start.configuration.node
+        let head = RecordingHead(
+            volume: start.configuration.volume, nodeName: start.configuration.name(of: node), node: node,
+            processID: UInt32(getpid()), startedAt: wallClockNow(), startedAtMonotonic: start.time)
+        do throws(SystemError) {
+            let blackBox = try BlackBox(path, head)
+            blackBox.record(start)
+            log.info("process: black box: \(path)")
+            if blackBox.hasKeptFormer {
+                log.warning(
+                    "process: the daemon before did not end in order: its black box is kept: \(path)"
+                        + "\(BlackBox.formerSuffix)")
+            }
+            return blackBox
+        } catch {
+            log.warning("process: no black box: \(error)")
+            return nil
+        }
+    }
+
+    private func recordDecisions() {
+        blackBox?.record(effects) { [unowned self] in self.replica.imageChecksum(of: $0) }
     }
 
     // MARK: Start
@@ -79,6 +113,7 @@ final class VolumeLoop {
             self.control = control
         } catch {
             nbd.stop(&events)
+            blackBox?.end()
             throw error
         }
         ProcessIDFile.write(paths.processID(configuration.volume))
@@ -111,6 +146,7 @@ final class VolumeLoop {
             turn(latest: latest)
         }
         disk.release()
+        blackBox?.end()
         ProcessIDFile.remove(paths.processID(configuration.volume))
         log.info("process: stopped")
         log.flush()
@@ -196,7 +232,10 @@ final class VolumeLoop {
             case .commandWithdrawn(let id): attaches.removeAll { $0.id == id }
             default: break
             }
-            replica.handle(event, at: MonotonicTime(nanoseconds: now), deciding: &effects)
+            let time = MonotonicTime(nanoseconds: now)
+            blackBox?.record(event, at: time)
+            replica.handle(event, at: time, deciding: &effects)
+            recordDecisions()
             performAll()
         }
     }

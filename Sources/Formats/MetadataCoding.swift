@@ -155,7 +155,8 @@ package enum SuperblockCoding {
             guard layout.placement == placement, layout.deviceEnd == deviceEnd,
                 place == layout.superblockOffset(copy: copy)
             else { throw .value(.copy) }
-            let superblock = try reader.readSuperblock(instance: instance, sequence: sequence, layout: layout)
+            let superblock = try reader.readSuperblock(
+                instance: instance, sequence: sequence, logExtents: layout.logExtents, room: layout.dataSize)
             return StoredSuperblock(superblock: superblock, layout: layout)
         } catch {
             throw error == .value(.copy) ? .wrongPlace : BlockFault(error)
@@ -178,7 +179,8 @@ extension FieldWriter {
         u64(layout.bitmapOffset)
     }
 
-    fileprivate mutating func write(_ superblock: Superblock) {
+    /// All of it but instance, sequence and log extents, which lie before.
+    package mutating func write(_ superblock: Superblock) {
         node(superblock.node)
         u8(superblock.flags.rawValue)
         nodes(superblock.required)
@@ -241,21 +243,22 @@ extension FieldReader {
         return layout
     }
 
-    fileprivate mutating func readSuperblock(
-        instance: InstanceID, sequence: UInt64, layout: DiskLayout
+    /// - Parameter room: bytes of data that its disk can hold.
+    package mutating func readSuperblock(
+        instance: InstanceID, sequence: UInt64, logExtents: UInt32, room: UInt64
     ) throws(FieldError) -> Superblock {
         let node = try node()
         let flags = Superblock.Flags(rawValue: try u8())
         let required = try nodes()
         try skip(5)
         var superblock = Superblock(
-            node: node, instance: instance, size: 0, logExtents: layout.logExtents, zeroes: false)
+            node: node, instance: instance, size: 0, logExtents: logExtents, zeroes: false)
         superblock.sequence = sequence
         superblock.flags = flags
         superblock.required = required
         superblock.volume = try identity()
         superblock.size = try size()
-        guard superblock.size <= layout.dataSize else { throw .value(.size) }
+        guard superblock.size <= room else { throw .value(.size) }
         superblock.startNumber = try counter()
         superblock.bootID = (try u64(), try u64())
         superblock.logBase = try counter()

@@ -13,7 +13,7 @@ package struct SystemError: Error, Equatable, Sendable, CustomStringConvertible 
     }
 
     /// The error of the system call that just failed in this thread.
-    static func last(_ attempt: String) -> SystemError { SystemError(attempt, code: errno) }
+    package static func last(_ attempt: String) -> SystemError { SystemError(attempt, code: errno) }
 
     package var description: String { "cannot \(attempt): \(errorText(code))" }
 }

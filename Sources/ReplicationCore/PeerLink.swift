@@ -106,10 +106,10 @@ extension Replica {
     }
 
     /// Ends a session from this side.
-    mutating func dropSession(_ node: NodeID, _ why: String) {
+    mutating func dropSession(_ node: NodeID, _ why: String, isOrderly: Bool = false) {
         guard self[peer: node].hasSession else { return }
         emit(.closeSession(node, self[peer: node].session, why))
-        sessionEnded(node, why)
+        sessionEnded(node, why, isOrderly: isOrderly)
         redial(node)
     }
 

@@ -74,7 +74,7 @@ extension Replica {
             stopping = current
             for node in others where self[peer: node].hasSession {
                 send(.goodbye(.stopping), to: node)
-                dropSession(node, "stopping")
+                dropSession(node, "stopping", isOrderly: true)
             }
             for node in others {
                 self[peer: node].nextDial = nil

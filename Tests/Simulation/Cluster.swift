@@ -1,5 +1,6 @@
 import Formats
 import Model
+package import Recording
 import ReplicationCore
 
 /// Two nodes, their disks, the link between them, clients and administrators, in one deterministic process.
@@ -16,7 +17,7 @@ package final class Cluster {
     var payloads = Payloads()
     let copies: Copies
     var oracle: Oracle!
-    var trace: Trace
+    package internal(set) var trace: Trace
 
     var heap = EventHeap()
     /// Nanoseconds.
@@ -52,6 +53,9 @@ package final class Cluster {
     var liveness = LivenessState()
     var coverageCursor = 0
     var eventsHandled = 0
+    /// Each process is recorded so, when it is not nil, into `recordings`.
+    package var recordingLayout: RecordingLayout?
+    package var recordings: [NodeRecording] = []
     var isDone = false
     /// A script sits where clients, administrators and faults would be drawn.
     var witness: (any ClusterWitness)?
@@ -179,7 +183,9 @@ package final class Cluster {
         if eventsHandled % 16 == 0 { checkAccounts() }
         if trace.isOn { trace.add(now, node.side, "event", TraceText.of(event)) }
         trace.mix(UInt64(node.side) << 60 ^ now)
+        node.recording?.recorder.record(event, at: node.localTime(now))
         live.core.pointee.handle(event, at: node.localTime(now), deciding: &effects)
+        node.recording?.recorder.record(effects) { live.core.pointee.imageChecksum(of: $0) }
         settle(node, live)
     }
 

@@ -1,5 +1,6 @@
 import Formats
 import Model
+import Recording
 import ReplicationCore
 
 /// Birth and death of processes and machines.
@@ -41,11 +42,12 @@ extension Cluster {
         let configuration = ReplicaConfiguration(
             volume: "r0", node: node.id, members: members, limits: limits, timing: options.timing,
             resyncRate: options.resyncRate)
-        let core = Replica(
+        let start = RecordedStart(
             configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
-            wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, at: node.localTime(now),
-            deciding: &effects)
+            wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, time: node.localTime(now))
+        let core = Replica(start, deciding: &effects)
         let live = LiveReplica(core)
+        if let recordingLayout { record(start, in: recordingLayout, node, live) }
         node.live = live
         breakSilence(of: node.side)
         settle(node, live)

@@ -27,6 +27,7 @@ final class SimulatedNode {
     let drift: Int64
 
     var live: LiveReplica?
+    var recording: NodeRecording?
     /// Counts processes.
     var incarnation = 0
     var run = RunID.none
@@ -130,6 +131,7 @@ final class SimulatedNode {
     /// What a dead process takes with it.
     func forgetProcess() {
         live = nil
+        recording = nil
         incarnation += 1
         isPaused = false
         inbox.removeAll()

@@ -23,7 +23,7 @@ package struct Trace {
     mutating func add(_ now: UInt64, _ node: Int, _ kind: String, _ text: @autoclosure () -> String) {
         guard isOn else { return }
         let place = node == 2 ? "world " : node == 0 ? "node 0" : "             node 1"
-        let line = "\(TraceText.time(now))  \(place)  \(TraceText.padded(kind, 7))\(text())"
+        let line = TraceText.line(now, place, kind, text())
         if let sink { return sink(line) }
         lines.append(line)
         if lines.count > keeps * 2 { lines.removeFirst(lines.count - keeps) }
@@ -33,6 +33,11 @@ package struct Trace {
 enum TraceText {
     static func padded(_ text: String, _ width: Int) -> String {
         text.count >= width ? text : text + String(repeating: " ", count: width - text.count)
+    }
+
+    /// The fixed columns: when, where, what, and then in words.
+    static func line(_ now: UInt64, _ place: String, _ kind: String, _ text: String) -> String {
+        "\(time(now))  \(place)  \(padded(kind, 7))\(text)"
     }
 
     /// Seconds with six digits behind the point.

@@ -30,6 +30,7 @@ import Testing
             ("Sources/Model", []),
             ("Sources/ReplicationCore", ["Model"]),
             ("Sources/Formats", ["Model", "CChecksum"]),
+            ("Sources/Recording", ["Model", "Formats", "ReplicationCore"]),
             ("Sources/LinuxIO", ["CLinuxURing", "Glibc", "Synchronization"]),
         ] as [(String, Set<String>)])
     func `each target imports only what its place allows`(folder: String, allowed: Set<String>) {
@@ -52,11 +53,12 @@ import Testing
             "CLinuxURing": [], "COpenSSL": [], "CChecksum": [], "Model": [],
             "Formats": ["Model", "CChecksum"],
             "ReplicationCore": ["Model"],
+            "Recording": ["Model", "Formats", "ReplicationCore"],
             "LinuxIO": ["CLinuxURing"],
-            "Daemon": ["Model", "Formats", "ReplicationCore", "LinuxIO", "COpenSSL", "Logging", "Yams"],
+            "Daemon": ["Model", "Formats", "ReplicationCore", "Recording", "LinuxIO", "COpenSSL", "Logging", "Yams"],
             "hablk": ["Daemon", "Formats", "Model", "ArgumentParser"],
-            "Simulation": ["Model", "Formats", "ReplicationCore"],
-            "simulate": ["Simulation", "ArgumentParser"],
+            "Simulation": ["Model", "Formats", "ReplicationCore", "Recording"],
+            "simulate": ["Simulation", "Recording", "ArgumentParser"],
             "FuzzTargets": ["Model", "Formats", "ReplicationCore", "Daemon"],
             "fuzz": ["FuzzTargets"],
         ]

@@ -28,9 +28,11 @@ import Simulation
     @Flag(help: .hidden) var worker = false
     @OptionGroup var scenarios: Scenarios
     @OptionGroup var crashPoints: CrashPoints
+    @OptionGroup var blackBox: BlackBox
 
     func run() throws {
         if scenarios.isWanted { return try scenarios.run() }
+        if blackBox.isWanted { throw ExitCode(blackBox.run(last: last)) }
         if crashPoints.isWanted { throw ExitCode(try crashPoints.run(from: from, planted: planted())) }
         guard let seed else {
             guard let seeds else { throw ValidationError("say --seed N or --seeds COUNT") }
