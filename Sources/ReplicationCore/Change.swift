@@ -209,7 +209,10 @@ extension Replica {
             record.inStep = (hasDisk ? required : required.removing(me)).subtracting(change.loses)
             newGeneration = newGeneration || (required.contains(me) && !hasDisk)
         case .handOver: record.primary = nil
-        case .leaveSelf: record.inStep = required.removing(me)
+        case .leaveSelf:
+            record.inStep = required.removing(me)
+            // Promoted apart, and no reply has waited yet: the record does not name this primary.
+            if role == .primary { record.primary = me }
         case .join(let node):
             record.inStep = record.inStep.inserting(node)
             // Promoted while it was the source of a record that nobody served under.

@@ -326,6 +326,8 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// common generation is at or after the base of each side's bitmap.
     private static func coversDifference(_ source: HandshakeState, _ target: HandshakeState) -> Bool {
         if case .everything(let instance) = source.base { return instance == target.instance }
+        // Marks say what one copy lacks: those that a former disk of that node took are gone, and a new one lacks them.
+        if !source.seenInstance.isNone, source.seenInstance != target.instance { return false }
         if target.current.id.isNone { return false }
         guard let common = commonGeneration(source, target) else { return false }
         return reaches(back: source, to: common) && reaches(back: target, to: common)

@@ -89,6 +89,10 @@ extension Replica {
     private mutating func remember(_ theirs: HandshakeState, of node: NodeID) {
         guard theirs.hasDisk else { return }
         if superblock.peers[node].seenInstance != theirs.instance {
+            // The marks were another copy's: whatever becomes of this handshake, the next one must not believe them.
+            if !superblock.peers[node].seenInstance.isNone, superblock.peers[node].base != .inStep {
+                superblock.peers[node].base = .everything(.none)
+            }
             superblock.peers[node].seenInstance = theirs.instance
             superblock.peers[node].seen = theirs.mark
         } else {

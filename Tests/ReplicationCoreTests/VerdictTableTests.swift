@@ -223,6 +223,20 @@ import Testing
         #expect(judge(alone, zero) == .init(.sourceOfMarked, because: .zeroMeetsLine))
     }
 
+    @Test func `zeroes that replace a copy whose resync had begun are filled whole`() {
+        // What the former disk took is marked no more.
+        let half = copyState(of: alpha) {
+            $0.history = [generation(1)]
+            $0.base = .since(.zero)
+            $0.record.inStep = NodeSet(alpha)
+            $0.required = NodeSet(alpha)
+            $0.dirtyBlocks = 2
+            $0.seenInstance = instance(of: beta)
+        }
+        #expect(
+            judge(half, emptyState(of: beta, zeroes: true)) == .init(.sourceOfEverything, because: .zeroMeetsLine))
+    }
+
     @Test func `zeroes that replace a copy that was in step are filled whole`() {
         // Both wrote together from generation 8 on; then beta's disk was replaced by one of zeroes.
         let zero = emptyState(of: beta, zeroes: true)

@@ -150,6 +150,9 @@ package enum OracleEquality {
     private static func reaches(_ one: Superblock, _ other: Superblock) -> Bool {
         let line = [one.current.id] + one.history.map(\.id)
         guard let common = line.firstIndex(where: { other.lineContains($0) }) else { return false }
+        // A copy made anew lacks what the former one took: it gets everything.
+        let seen = one.peers[other.node].seenInstance
+        guard seen.isNone || seen == other.instance else { return false }
         switch one.peers[other.node].base {
         case .inStep: return common == 0
         case .since(let base): return line.firstIndex(of: base).map { common <= $0 } ?? false

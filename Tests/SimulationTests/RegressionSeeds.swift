@@ -38,5 +38,11 @@ enum RegressionSeeds {
         Seed(seed: 578, found: "a rolled-back copy was refused, and passed for equal at the next try", kinds: .all),
         Seed(
             seed: 896, found: "a copy heard from a diskless peer that it was left behind, and forgot it", kinds: .all),
+        Seed(
+            seed: 1_000_693, found: "a primary promoted apart left its disk under a record that named nobody",
+            kinds: .all),
+        Seed(
+            seed: 1_004_470, found: "a disk of zeroes got only what its predecessor's resync had not copied yet",
+            kinds: .all),
     ]
 }
