@@ -40,8 +40,15 @@ extension Replica {
         attention = true
     }
 
+    /// Whole blocks, and not more of them than the disk has: behind the data may lie its metadata. The handshake compares
+    /// sizes too, but a record can come that names another one than the state did.
+    private func hasRoom(for record: Record) -> Bool {
+        record.size > 0 && record.size % Geometry.blockSize == 0 && (!hasDisk || record.size <= superblock.size)
+    }
+
     private func objection(to proposal: Proposal, by node: NodeID) -> RejectReason? {
         let record = proposal.record
+        guard hasRoom(for: record) else { return .notNow }
         let relation = self[peer: node].relation
         guard relation == .establishing || relation == .established || relation == .carrier || relation == .carried,
             acceptance == nil
@@ -65,7 +72,7 @@ extension Replica {
 
     mutating func resyncBegun(_ proposal: Proposal, everything: Bool, by node: NodeID) {
         guard self[peer: node].relation == .targetWaiting, acceptance == nil, change == nil, hasDisk,
-            role != .primary || !required.contains(me)
+            role != .primary || !required.contains(me), hasRoom(for: proposal.record)
         else {
             restartSession(node, "a resync cannot begin now")
             return
@@ -77,7 +84,7 @@ extension Replica {
 
     mutating func joinOffered(_ offer: JoinOffer, by node: NodeID) {
         guard self[peer: node].relation == .target, acceptance == nil, change == nil, hasDisk,
-            offer.record.inStep.contains(me), self[peer: node].target.completeSent
+            offer.record.inStep.contains(me), self[peer: node].target.completeSent, hasRoom(for: offer.record)
         else {
             restartSession(node, "it offers to join too early")
             return

@@ -240,7 +240,9 @@ extension Replica {
 
     private mutating func establish(_ node: NodeID, _ record: inout Record) {
         guard let theirs = self[peer: node].theirs else { return }
-        if superblock.record.isEmpty { record.size = min(superblock.size, theirs.capacity) }
+        if superblock.record.isEmpty {
+            record.size = min(superblock.size, theirs.capacity / Geometry.blockSize * Geometry.blockSize)
+        }
         record.inStep = NodeSet(me, node)
         record.instances[node] = theirs.instance
         record.primary = role == .primary ? me : nil

@@ -118,7 +118,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         }
         if canResume(mine, theirs) { return .init(.resume, because: .sessionResumed) }
         if !mine.hasDisk || !theirs.hasDisk { return judgeDiskless(mine, theirs) }
-        let size = max(mine.record.size, theirs.record.size)
+        let size = max(mine.record.size, theirs.record.size, Geometry.minimumVolumeSize)
         if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
         let mineOlder = isRolledBack(mine, rememberedBy: theirs)
         let theirsOlder = isRolledBack(theirs, rememberedBy: mine)

@@ -242,4 +242,19 @@ import Testing
         bench.command(.resumeResync)
         #expect(pulls(bench).map(\.range) == [ByteRange(blocks: 10..<14)])
     }
+
+    @Test func `a source of more than the disk has room for is left`() {
+        let bench = Bench.secondary()
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        var theirs = bench.peerState { $0.goesOnAlone(in: 40) }
+        #expect(bench.meet(theirs) == .targetOfMarked)
+        theirs.record.size = Bench.size + 4096
+        bench.hear(
+            .resyncBegin(
+                Proposal(volume: theirs.volume, record: theirs.record, current: theirs.current), everything: false))
+        #expect(!bench.messages().contains(.resyncReady))
+        #expect(bench.session.isNone)
+        #expect(bench.core.volumeSize == Bench.size)
+    }
 }

@@ -236,4 +236,18 @@ import Testing
         bench.hear(.ping)
         #expect(bench.messages().last == .pong)
     }
+
+    @Test(arguments: [Bench.size + 4096, 0, 1000]) func `a record of a size that the disk cannot have is refused`(
+        size: UInt64
+    ) {
+        let bench = Bench.secondary()
+        let before = bench.core.durableState
+        var record = before.record
+        record.number.index += 1
+        record.size = size
+        bench.hear(.propose(Proposal(volume: before.volume, record: record, current: before.current)))
+        #expect(bench.messages().last == .rejected(record.number, .notNow))
+        #expect(bench.core.durableState.record == before.record)
+        #expect(bench.core.volumeSize == Bench.size)
+    }
 }

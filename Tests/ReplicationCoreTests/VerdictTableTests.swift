@@ -38,6 +38,8 @@ import Testing
         var empty = emptyState(of: beta, zeroes: true)
         empty.capacity = 16 << 20
         #expect(judge(copyState(of: alpha), empty) == .init(.parted, because: .tooSmall))
+        empty.capacity = 1000
+        #expect(judge(emptyState(of: alpha, zeroes: true), empty) == .init(.parted, because: .tooSmall))
     }
 
     @Test func `no common generation is unrelated data`() {

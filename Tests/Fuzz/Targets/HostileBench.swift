@@ -205,6 +205,8 @@ final class HostileBench {
     private func sent(_ message: PeerMessage, _ stamp: FrameStamp, to node: NodeID) {
         requireCoding(message, stamp)
         if let buffer = message.payload?.buffer, !lent.contains(buffer) { fail("a buffer is sent that was given back") }
+        if case .pull(_, let range) = message, range.end > layout.dataSize { fail("\(range) is pulled") }
+        if case .read(_, let range) = message, range.end > layout.dataSize { fail("\(range) is read") }
         guard node == peer, stamp.session == session else { return }
         lastSent = message
         switch message {

@@ -81,7 +81,7 @@ extension HostileBench {
         case 17: hear(input.flag() ? .resyncReady : .resyncComplete, &input)
         case 18:
             let runs = (0..<input.below(8)).map { _ in
-                BlockRun(first: UInt64(input.integer(UInt16.self)), count: UInt64(input.u8()) + 1)
+                run(&input)
             }
             hear(.bitmapRuns(runs), &input)
         case 19: hear(.bitmapEnd, &input)
@@ -181,6 +181,16 @@ extension HostileBench {
         let place = first % all
         let rest = min(all - place, extent ? Geometry.blocksPerExtent - place % Geometry.blocksPerExtent : 256)
         return ByteRange(blocks: place..<place + min(UInt64(input.u8() & 15) + 1, rest))
+    }
+
+    /// Within the volume, across its end, or as long as a run can be.
+    private func run(_ input: inout InputBytes) -> BlockRun {
+        let byte = input.u8()
+        let blocks = max(core.durableState.size / Geometry.blockSize, 1)
+        let all = Geometry.maximumVolumeSize / Geometry.blockSize
+        let first = byte < 0xc0 ? UInt64(byte) % blocks : blocks - min(blocks, UInt64(byte - 0xc0))
+        let count = input.u8()
+        return BlockRun(first: first, count: count < 0xf0 ? UInt64(count) + 1 : all >> UInt64(count - 0xef))
     }
 
     private func record(_ input: inout InputBytes) -> Record {

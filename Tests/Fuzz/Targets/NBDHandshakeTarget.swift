@@ -7,18 +7,21 @@ private struct Conversation: Equatable {
     var state = NBDHandshakeStep.State.wantsInput
 }
 
-/// Input: what is offered, how the stream is split, the stream.
+/// Input: what is offered, zeroes that make the stream long, how it is split, the stream.
 ///
 /// Holds: split in any way it is the same conversation; what is answered is bounded and well formed.
 func fuzzNBDHandshake(_ input: inout InputBytes) throws(BrokenProperty) {
     let shape = input.u8()
+    let filler = [UInt8](repeating: 0, count: Int(input.u8()) << 8)
+    let place = Int(input.integer(UInt16.self))
     let lengths = input.take(Int(shape >> 4))
     let offer = NBDExportOffer(
         name: shape & 1 == 0 ? "r0" : String(repeating: "n", count: NBDLimits.exportName), size: 10 << 30,
         flags: shape & 2 == 0 ? .hablk : .hablk.union(.readOnly),
         description: shape & 4 == 0 ? "" : String(repeating: "ü", count: 3000),
         state: shape & 8 == 0 ? .available : .unavailable("this node is secondary"))
-    let stream = input.rest()
+    var stream = input.rest()
+    stream.insert(contentsOf: filler, at: min(place, stream.count))
     let whole = try converse([stream[...]], offer, room: 64 << 10)
     let pieces = try converse(split(stream, by: lengths), offer, room: NBDHandshake.maximumReplyLength)
     try require(whole == pieces, "split otherwise it goes otherwise: \(whole.state) and \(pieces.state)")
