@@ -26,6 +26,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 // The ring.
@@ -66,6 +67,12 @@ static inline int hablk_open(const char *path, int flags, unsigned mode) { retur
 static inline int hablk_lock_exclusively(int file) { return flock(file, LOCK_EX | LOCK_NB); }
 static inline int hablk_device_sector_size(int file, int *bytes) { return ioctl(file, BLKSSZGET, bytes); }
 static inline int hablk_device_size(int file, uint64_t *bytes) { return ioctl(file, BLKGETSIZE64, bytes); }
+
+/// Whether the file lies in a user's file system (FUSE_SUPER_MAGIC).
+static inline bool hablk_is_fuse(int file) {
+    struct statfs facts;
+    return fstatfs(file, &facts) == 0 && facts.f_type == 0x65735546;
+}
 
 /// The alignment that O_DIRECT needs on this regular file: 0 when it cannot, -1 when the kernel does not say.
 static inline int hablk_direct_alignment(int file) {

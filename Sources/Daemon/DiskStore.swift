@@ -214,11 +214,23 @@ package final class DiskStore {
         case .flush: finish(slot, succeeded: completion.result >= 0, &events)
         case .edges: completeEdge(slot, part: Int(completion.token.serial), completion.result, &events)
         case .zero: completeZero(slot, completion.result, &events)
-        case .read, .write, .superblock, .log, .page:
+        case .read, .write:
             let isWhole = advance(slot, completion.result)
             guard let isWhole else { return submitTransfer(slot) }
             finish(slot, succeeded: isWhole, &events)
+        case .superblock, .log, .page: completeMetadata(slot, completion.result, &events)
         }
+    }
+
+    private func completeMetadata(_ slot: Int, _ result: Int32, _ events: inout EventQueue) {
+        if jobs[slot].isFlushing { return finish(slot, succeeded: result >= 0, &events) }
+        let isWhole = advance(slot, result)
+        guard let isWhole else { return submitTransfer(slot) }
+        guard isWhole, let file = copy?.files.metadata, file.forgetsDurableWrites else {
+            return finish(slot, succeeded: isWhole, &events)
+        }
+        jobs[slot].isFlushing = true
+        machine.ring.fdatasync(file.descriptor, token: Token(.disk, slot: slot))
     }
 
     /// Nil: ask again for the rest.

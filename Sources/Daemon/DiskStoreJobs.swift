@@ -14,6 +14,8 @@ struct DiskJob {
     var trims = false
     var attempt = Attempt.write
     var hasFailed = false
+    /// All is written, and only a flush makes it durable.
+    var isFlushing = false
     /// Parts of an edge job that are out.
     var pending: Int32 = 0
     /// Of scratch memory, or of a page's block.

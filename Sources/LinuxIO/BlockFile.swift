@@ -22,6 +22,9 @@ package final class BlockFile {
     package let logicalBlockSize: Int
     /// Why it is opened through the page cache; nil when O_DIRECT took. Durability is the same, memory use is not.
     package let notDirectBecause: String?
+    /// The kernel forgets RWF_DSYNC of direct writes that are not waited for in a user's file system (seen with Linux
+    /// 6.18): such a write needs an `fdatasync` behind it before it counts as durable.
+    package let forgetsDurableWrites: Bool
     /// Bytes; as of the opening or the last `refreshSize()`.
     package private(set) var size: UInt64
 
@@ -38,6 +41,7 @@ package final class BlockFile {
         self.logicalBlockSize = logicalBlockSize
         self.notDirectBecause = notDirectBecause
         self.size = size
+        forgetsDurableWrites = !isBlockDevice && hablk_is_fuse(descriptor)
     }
 
     deinit { close() }

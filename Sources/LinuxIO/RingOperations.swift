@@ -29,7 +29,7 @@ extension Ring {
     }
 
     /// - Parameter durable: the completion says that the data, and what is needed to find them, are on stable storage
-    ///   (RWF_DSYNC: FUA on devices that have it).
+    ///   (RWF_DSYNC: FUA on devices that have it). Not so where `BlockFile.forgetsDurableWrites`.
     package func write(
         _ file: Int32, from memory: UnsafeRawPointer, count: Int, offset: UInt64, durable: Bool = false, token: Token
     ) {

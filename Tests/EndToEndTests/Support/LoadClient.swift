@@ -12,10 +12,17 @@ final class LoadClient: @unchecked Sendable {
         var mismatches: [String] = []
     }
 
-    private enum Operation { case write(block: Int, number: UInt64), read(block: Int), flush }
+    private enum Operation {
+        case write(block: Int, number: UInt64, forced: Bool)
+        case read(block: Int)
+        /// `covers`: the last acknowledged write of each block when it was sent.
+        case flush(covers: [UInt64])
+    }
 
     private let depth: Int
     private let firstByte: UInt64
+    private let spacing: UInt64
+    private let timeline: PowerTimeline?
     private let lock = NSLock()
     private let finished = DispatchSemaphore(value: 0)
     // Under `lock`.
@@ -33,11 +40,16 @@ final class LoadClient: @unchecked Sendable {
     private var random: SeededGenerator
     private var isRunning = false
 
-    /// `blocks` blocks of 4 KiB from `firstByte` on.
-    init(_ node: TestNode, blocks: Int = 1024, firstByte: UInt64 = 0, depth: Int = 16, seed: UInt64 = 1) {
+    /// `blocks` blocks of 4 KiB from `firstByte` on, one each `spacing` bytes. `timeline` gets what is sent and heard.
+    init(
+        _ node: TestNode, blocks: Int = 1024, firstByte: UInt64 = 0, spacing: UInt64 = 4096, depth: Int = 16,
+        seed: UInt64 = 1, timeline: PowerTimeline? = nil
+    ) {
         target = node
         self.depth = depth
         self.firstByte = firstByte
+        self.spacing = spacing
+        self.timeline = timeline
         histories = Array(repeating: BlockHistory(), count: blocks)
         random = SeededGenerator(seed: seed)
     }
@@ -86,6 +98,11 @@ final class LoadClient: @unchecked Sendable {
     /// Reads every block from `node`: each holds its last acknowledged write or a later one that was open.
     func verify(on node: TestNode) throws {
         precondition(!isRunning, "verify when the load has stopped")
+        try verify(&histories, on: node)
+    }
+
+    /// The same for what held at another moment; what is found is remembered in `histories`.
+    func verify(_ histories: inout [BlockHistory], on node: TestNode) throws {
         let connection = try NBDConnection(node: node)
         var wrong = report.mismatches
         for block in histories.indices {
@@ -96,6 +113,22 @@ final class LoadClient: @unchecked Sendable {
         guard wrong.isEmpty else {
             throw Trouble("\(wrong.count) wrong blocks on \(node.name):\n" + wrong.prefix(10).joined(separator: "\n"))
         }
+    }
+
+    /// What each block holds, as far as the client knows; when the load has stopped.
+    var presentHistories: [BlockHistory] {
+        precondition(!isRunning, "ask when the load has stopped")
+        return histories
+    }
+
+    /// How many blocks of a plain image are not as `histories` say.
+    func wrongBlocks(_ histories: [BlockHistory], inImage path: String) throws -> Int {
+        guard let image = FileHandle(forReadingAtPath: path) else { throw Trouble("no image at \(path)") }
+        return try histories.indices.count(where: { block in
+            try image.seek(toOffset: offset(of: block))
+            var history = histories[block]
+            return history.judge(Array(try image.read(upToCount: NumberedBlock.bytes) ?? Data()), block: block) != nil
+        })
     }
 
     // MARK: the worker
@@ -109,7 +142,9 @@ final class LoadClient: @unchecked Sendable {
                 try drive(connection, on: node)
                 connection.disconnect()
             } catch {
-                leaveOpen()
+                // What was in flight may or may not have been applied.
+                inFlight = [:]
+                busyBlocks = []
                 pause(0.02)
             }
         }
@@ -130,7 +165,7 @@ final class LoadClient: @unchecked Sendable {
         nextCookie += 1
         let chance = random.next() % 100
         if chance < 1 {
-            inFlight[cookie] = .flush
+            inFlight[cookie] = .flush(covers: histories.map(\.acknowledged))
             return try connection.sendRequest(.flush, cookie: cookie)
         }
         var block = Int.random(in: histories.indices, using: &random)
@@ -143,10 +178,12 @@ final class LoadClient: @unchecked Sendable {
         } else {
             let number = nextNumber
             nextNumber += 1
-            inFlight[cookie] = .write(block: block, number: number)
+            let forced = chance < 25
+            inFlight[cookie] = .write(block: block, number: number, forced: forced)
+            note(.sent(block: block, write: number))
             let payload = NumberedBlock.content(write: number, block: block)
             try connection.sendRequest(
-                .write, flags: chance < 25 ? 1 : 0, cookie: cookie, offset: offset(of: block), length: length,
+                .write, flags: forced ? 1 : 0, cookie: cookie, offset: offset(of: block), length: length,
                 payload: payload)
         }
     }
@@ -162,9 +199,12 @@ final class LoadClient: @unchecked Sendable {
             busyBlocks.remove(block)
         }
         inFlight[reply.cookie] = nil
-        if case .write(let block, let number) = operation {
-            histories[block].acknowledge(number)
+        switch operation {
+        case .write(let block, let number, let forced):
+            note(.acknowledged(block: block, write: number, forced: forced))
             busyBlocks.remove(block)
+        case .flush(let covers): note(.flushed(covers: covers))
+        case .read: break
         }
         let time = now()
         locked {
@@ -176,14 +216,12 @@ final class LoadClient: @unchecked Sendable {
         lastAnswer = time
     }
 
-    /// The connection is gone: what was in flight may or may not have been applied.
-    private func leaveOpen() {
-        for case .write(let block, let number) in inFlight.values { histories[block].leaveOpen(number) }
-        inFlight = [:]
-        busyBlocks = []
+    private func note(_ event: ClientEvent) {
+        event.apply(to: &histories)
+        timeline?.note(event)
     }
 
-    private func offset(of block: Int) -> UInt64 { firstByte + UInt64(block) * UInt64(NumberedBlock.bytes) }
+    private func offset(of block: Int) -> UInt64 { firstByte + UInt64(block) * spacing }
 
     private func locked<Result>(_ body: () -> Result) -> Result {
         lock.lock()

@@ -36,13 +36,34 @@ enum NumberedBlock {
 struct BlockHistory {
     private(set) var acknowledged: UInt64 = 0
     private(set) var possible: [UInt64] = []
+    /// The last write that a flush covers, and all that were sent since.
+    private var flushed: UInt64 = 0
+    private var sinceFlush: [UInt64] = []
 
     mutating func acknowledge(_ write: UInt64) {
         acknowledged = write
         possible = []
     }
 
-    mutating func leaveOpen(_ write: UInt64) { possible.append(write) }
+    /// It was sent, and no answer has come.
+    mutating func leaveOpen(_ write: UInt64) {
+        possible.append(write)
+        sinceFlush.append(write)
+    }
+
+    /// A flush, or FUA, covers that write and all before it.
+    mutating func flush(upTo write: UInt64) {
+        guard write > flushed else { return }
+        flushed = write
+        sinceFlush.removeAll { $0 <= write }
+    }
+
+    /// What the block may hold after every copy lost its power: in each sector what was flushed, or anything later.
+    var afterPowerLoss: BlockHistory {
+        var left = self
+        (left.acknowledged, left.possible) = (flushed, sinceFlush)
+        return left
+    }
 
     /// Nil when `content` is right; otherwise what is wrong. A right answer settles which write it was.
     mutating func judge(_ content: [UInt8], block: Int) -> String? {

@@ -96,7 +96,7 @@ final class TestCluster {
         }
         for node in nodes { try node.down() }
         let difference = try firstDifference(alpha.diskPath, bravo.diskPath, bytes: options.size)
-        #expect(difference == nil, "the copies differ", sourceLocation: sourceLocation)
+        try #require(difference == nil, "the copies differ", sourceLocation: sourceLocation)
     }
 
     func tearDown() {

@@ -11,6 +11,8 @@ final class TestNode {
     var metadataPath: String?
     private(set) var daemon: ChildProcess?
     private var starts = 0
+    /// Which start of the machine its daemon believes it runs in; 0: the real one.
+    private var boot = 0
 
     init(name: String, volume: String, folder: String) throws {
         self.name = name
@@ -62,15 +64,35 @@ final class TestNode {
     func launch() throws {
         starts += 1
         daemon = try ChildProcess(
-            ["hablk", "run", volume], environment: environment, outputPath: "\(folder)/out-\(starts)",
-            errorsPath: "\(folder)/log-\(starts)")
+            rebooted() + [Program.hablk(), "run", volume], environment: environment,
+            outputPath: "\(folder)/out-\(starts)", errorsPath: "\(folder)/log-\(starts)")
+    }
+
+    /// From its next start on the daemon finds another boot id, as after a power cut of its machine.
+    func reboot() { boot += 1 }
+
+    /// Words that put a file of ours over the kernel's boot id, for one process alone, and become that process.
+    private func rebooted() throws -> [String] {
+        guard boot > 0 else { return [] }
+        let path = "\(folder)/boot-\(boot)"
+        try "b007b007-0000-4000-8000-\(String(format: "%012d", boot))\n".write(
+            toFile: path, atomically: true, encoding: .utf8)
+        let script = "mount --bind \"$0\" /proc/sys/kernel/random/boot_id && exec \"$@\""
+        return ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, path]
     }
 
     /// All that its daemons wrote to standard error.
     var log: String { starts == 0 ? "" : (1...starts).map { readText("\(folder)/log-\($0)") }.joined() }
 
+    /// The same of its last one.
+    var lastLog: String { starts == 0 ? "" : readText("\(folder)/log-\(starts)") }
+
     func killDaemon() { daemon?.end() }
     func freeze() { daemon?.signal(SIGSTOP) }
+    var isFrozen: Bool {
+        guard let daemon, daemon.isRunning else { return true }
+        return readText("/proc/\(daemon.pid)/status").contains("State:\tT")
+    }
     func thaw() { daemon?.signal(SIGCONT) }
 
     /// `down`, and the process is gone with exit code 0.
