@@ -257,7 +257,7 @@ extension Replica {
         superblock.promised = change.record.number.term
         let keepsLost = change.purpose == .exclude && role != .primary
         superblock.required = keepsLost ? required.union(change.record.inStep) : change.record.inStep
-        if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated]) }
+        if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack]) }
         // Alone in step: what this copy holds is what counts from now on.
         if change.record.inStep == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
         change.isApplied = true
