@@ -109,6 +109,8 @@ extension Replica {
                 adoptOffered(current)
             case .persisting(let version):
                 guard isDurable(version) else { return }
+                // The writes that a primary sends again began without this disk, and its source takes them for written here.
+                if case .begin = current.kind, role == .primary, hasDisk, !writeBackPages() { return }
                 acceptance = nil
                 attention = true
                 answer(current)

@@ -194,11 +194,15 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if !mine.hasDisk, !theirs.hasDisk { return .init(.nothing, because: .bothDiskless) }
         let (bare, holder) = mine.hasDisk ? (theirs, mine) : (mine, theirs)
         if bare.isPrimary {
-            // The very record this primary acts under, or the next one of its own, whose acceptance it did not hear of.
-            let isSame = holder.record.number == bare.record.number && holder.current.id == bare.current.id
+            // The very record this primary acts under, or the next one that names it: of its own, whose acceptance it did
+            // not hear of, or of the holder that was filling its disk. By the record's generation: a disk that was here
+            // for a moment left a line of its own in memory.
+            let line = bare.record.generation
+            let isSame = holder.record.number == bare.record.number && holder.current.id == line
             let isNext =
                 bare.record.number < holder.record.number && holder.record.primary == bare.node
-                && holder.record.number.term.node == bare.node && holder.lineContains(bare.current.id)
+                && (holder.current.id == line
+                    || (holder.record.number.term.node == bare.node && holder.lineContains(line)))
             let holds =
                 !isBroken(holder) && (isSame || isNext) && !holder.isPrimary
                 && holder.record.lineage == bare.record.lineage && holder.record.inStep.contains(holder.node)
@@ -299,7 +303,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
     ) -> HandshakeVerdict {
         if theirs.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
-        if !isSourceInStep(mine) { return .init(.nothing, because: .bothInconsistent) }
+        if !isSourceInStep(mine, because: rule) { return .init(.nothing, because: .bothInconsistent) }
         return .init(coversDifference(mine, theirs) ? .sourceOfMarked : .sourceOfEverything, because: rule)
     }
 
@@ -307,13 +311,14 @@ package struct HandshakeVerdict: Equatable, Sendable {
         _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
     ) -> HandshakeVerdict {
         if mine.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
-        if !isSourceInStep(theirs) { return .init(.nothing, because: .bothInconsistent) }
+        if !isSourceInStep(theirs, because: rule) { return .init(.nothing, because: .bothInconsistent) }
         return .init(coversDifference(theirs, mine) ? .targetOfMarked : .targetOfEverything, because: rule)
     }
 
-    /// A copy that others went on without is no source: what it lacks would be forgotten (I5).
-    private static func isSourceInStep(_ side: HandshakeState) -> Bool {
-        if side.flags.contains(.outdated) { return false }
+    /// A copy that others went on without is no source: what it lacks would be forgotten (I5). Unless it is just that which
+    /// an administrator gave away: the lines parted, and the other's goes.
+    private static func isSourceInStep(_ side: HandshakeState, because rule: HandshakeRule? = nil) -> Bool {
+        if side.flags.contains(.outdated), rule != .discardedData { return false }
         return side.record.isEmpty
             || (side.record.inStep.contains(side.node) && side.record.instances[side.node] == side.instance)
     }

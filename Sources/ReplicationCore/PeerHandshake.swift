@@ -162,6 +162,23 @@ extension Replica {
         if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
     }
 
+    /// Everything unanswered goes (again) to the peer on whose disk this primary lives: what an earlier session of it took
+    /// may be lost with its cache, and what a record held back is looked at again when it has it.
+    mutating func resendUnanswered(to node: NodeID) {
+        for slot in table.slots(where: { $0.isClientWrite && !$0.isGivenUp }) {
+            if table[slot].phase == .waitingFlush {
+                flushQueue.remove(slot)
+                table[slot].phase = .running
+            }
+            if table[slot].phase == .running { table[slot].legs.insert(node) }
+        }
+        if rounds.current != nil {
+            rounds.current = nil
+            wantRound()
+        }
+        resend(to: node)
+    }
+
     mutating func setConnected(_ node: NodeID) {
         self[peer: node].isCutOff = false
         self[peer: node].lostAt = nil
@@ -221,10 +238,12 @@ extension Replica {
 
     // MARK: Served by the peer
 
-    /// Without a disk this node takes the peer's line; a primary's unanswered writes are sent again.
+    /// Without a disk this node takes the peer's line (a disk that was here for a moment left its own in memory); a
+    /// primary's unanswered writes are sent again.
     private mutating func beginCarried(_ node: NodeID, _ theirs: HandshakeState) {
         self[peer: node].relation = .carried
-        if role != .primary || superblock.record.number < theirs.record.number {
+        let isBehind = superblock.record.number < theirs.record.number || superblock.current.id != theirs.current.id
+        if role != .primary || isBehind {
             superblock.volume = theirs.volume
             superblock.record = theirs.record
             superblock.required = theirs.required
@@ -233,7 +252,7 @@ extension Replica {
             superblock.promised = max(superblock.promised, theirs.record.number.term)
         }
         setConnected(node)
-        resend(to: node)
+        resendUnanswered(to: node)
     }
 
     // MARK: Apart
@@ -272,7 +291,6 @@ extension Replica {
         }
         setReason(node, verdict.rule.reason, words)
         note(.error, "handshake", "\(verdict.rule.reason): \(words)", peer: node)
-        offerToDiscard(node, false)
         becomeStandalone(node)
     }
 

@@ -141,6 +141,8 @@ extension Replica {
             sessionEnded(node, "standalone", isOrderly: true)
         }
         if !self[peer: node].isStandalone { note(.warning, "connection", "standalone", peer: node) }
+        // The command that offered is answered as refused: a later `connect` must not carry it out.
+        offerToDiscard(node, false)
         self[peer: node].isStandalone = true
         self[peer: node].isCutOff = true
         self[peer: node].nextDial = nil

@@ -141,7 +141,9 @@ extension Replica {
             }
             // A resync's source keeps the marks of what it sends until this copy has flushed it.
             let relation = self[peer: operation.peer].relation
-            if relation != .target {
+            // Alone in step there is nobody to hear from: the marks toward the others say it all.
+            let isAlone = relation == .carrier && required == NodeSet(me)
+            if relation != .target, !isAlone {
                 let holder = relation == .source ? NodeSet(operation.peer) : NodeSet()
                 addUnconfirmed(operation.sequence, operation.range, sentTo: holder)
             }

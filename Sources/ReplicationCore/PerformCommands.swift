@@ -5,6 +5,8 @@ struct Detaching {
     var command: CommandID
     /// A primary's record without this copy is to be made.
     var wantsToLeave: Bool
+    /// By force at a primary that nobody could take over from: only what is on its way to the superblock ends first.
+    var isForced = false
     var cleaning = Cleaning()
 }
 
@@ -64,6 +66,7 @@ extension Replica {
     /// A promotion that still waits is dropped; what is under way ends, and its answer goes nowhere.
     mutating func withdraw(_ id: CommandID) {
         if promotion?.command == id, promotion?.isUnderWay == false { promotion = nil }
+        for pending in connects where pending.command == id && pending.discards { offerToDiscard(pending.peer, false) }
         connects.removeAll { $0.command == id }
     }
 
@@ -202,8 +205,7 @@ extension Replica {
             refuse(id, "last-copy", "this primary has no other copy in step", "wait for the resync to end")
             return
         }
-        detaching = Detaching(command: id, wantsToLeave: leaves)
-        if role == .primary, !leaves { failDisk("detached by force") }
+        detaching = Detaching(command: id, wantsToLeave: leaves, isForced: role == .primary && !leaves)
     }
 
     mutating func attach(_ metadata: LoadedMetadata, _ id: CommandID) {
@@ -217,6 +219,13 @@ extension Replica {
             refuse(
                 id, "no-peer", "no connected peer serves this primary, and none could fill the disk",
                 "connect the peer first: hablk connect \(configuration.volume)")
+            emit(.releaseDisk)
+            return
+        }
+        guard !isServed || isBehind(metadata.superblock) else {
+            refuse(
+                id, "split-brain", "the disk holds writes that the data served here lacks",
+                "hablk demote \(configuration.volume), attach again, then choose with hablk connect --discard-my-data")
             emit(.releaseDisk)
             return
         }
@@ -255,6 +264,13 @@ extension Replica {
             superblock.flags.insert(.outdated)
         }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))
+    }
+
+    /// The line that this run knows goes on from the disk's: filling it loses nothing. A disk of another line may hold all
+    /// that was acknowledged in it, though this node serves the peer's by now.
+    private func isBehind(_ found: Superblock) -> Bool {
+        if found.isEmpty || found.isBlank || found.flags.contains(.inconsistent) { return true }
+        return found.record.lineage == superblock.record.lineage && superblock.lineContains(found.current.id)
     }
 
     private mutating func dropAllUnconfirmedInMemory() {

@@ -38,8 +38,15 @@ extension Replica {
         let isOut =
             !record.isEmpty && !record.inStep.contains(node)
             && theirs.record.number < record.number && record.inStep.contains(me)
-        guard isOut else {
+        // An outdated source is one by an administrator's word: a record of itself alone ends that.
+        let isOutdated = superblock.flags.contains(.outdated) && record.inStep == NodeSet(me)
+        guard isOut, !isOutdated else {
             begin(.exclude, losing: NodeSet(node), offeringTo: NodeSet())
+            return
+        }
+        // A mark goes when this instance has the block: whose marks they are is durable first.
+        guard metadata.stable.peers[node].seenInstance == theirs.instance else {
+            if metadata.wanted == metadata.durable { persistSuperblock() }
             return
         }
         if everything {
@@ -176,7 +183,7 @@ extension Replica {
         send(.resyncReady, to: node)
         if role == .primary {
             setConnected(node)
-            resend(to: node)
+            resendUnanswered(to: node)
         }
         concludeConnects(node)
     }

@@ -22,6 +22,11 @@ extension Replica {
             return
         }
         guard disk == .good, !current.wantsToLeave else { return }
+        if current.isForced {
+            // Half a superblock written would be found at the next attach: a line that nobody was told of.
+            if metadata.phase == .idle, metadata.durable == metadata.wanted { failDisk("detached by force") }
+            return
+        }
         guard role != .primary else {
             giveUpDetach(current, "this node became primary meanwhile")
             return
@@ -82,7 +87,8 @@ extension Replica {
             }
         }
         guard disk == .good else {
-            if disk == .none { stopped(current) }
+            // A buffer that was asked for a peer's read before the disk went is still to come, and to be given back.
+            if disk == .none, !table.contains(where: { $0.phase == .waitingBuffer }) { stopped(current) }
             return
         }
         stepCleaning(&current.cleaning)

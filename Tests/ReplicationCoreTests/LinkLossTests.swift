@@ -208,4 +208,26 @@ import Testing
         bench.ask(1, .write, block: 6)
         #expect(bench.reply(to: 1) == .done)
     }
+
+    @Test func `an offer to throw data away ends with the command that was refused`() {
+        let bench = Bench.established(alpha)
+        bench.breakLink()
+        let deadline = bench.now + 60_000_000_000
+        let offer = bench.command(.connect(peer: nil, discardMyData: true, dryRun: false, deadline: deadline))
+        bench.command(.disconnect(peer: nil, force: false))
+        #expect(bench.end(of: offer) == "parted")
+        bench.command(.connect(peer: nil, discardMyData: false, dryRun: false, deadline: deadline))
+        bench.open()
+        #expect(bench.told?.discardMyData == false)
+    }
+
+    @Test func `an offer to throw data away ends with whoever made it`() {
+        let bench = Bench.established(alpha)
+        bench.breakLink()
+        let deadline = bench.now + 60_000_000_000
+        let offer = bench.command(.connect(peer: nil, discardMyData: true, dryRun: false, deadline: deadline))
+        bench.handle(.commandWithdrawn(offer))
+        bench.open()
+        #expect(bench.told?.discardMyData == false)
+    }
 }

@@ -56,6 +56,31 @@ import Testing
         #expect(bench.core.isMarked(block: 5, toward: beta))
     }
 
+    @Test func `which disk is filled is durable before any of its marks can go`() throws {
+        let bench = Bench.created(alpha)
+        _ = bench.promote()
+        bench.ask(0, .write, block: 5)
+        let zero = emptyState(of: beta, zeroes: true)
+        bench.held = [.superblock]
+        #expect(bench.meet(zero) == .sourceOfMarked)
+        #expect(!bench.messages().contains { if case .resyncBegin = $0 { true } else { false } })
+        bench.letGo(.superblock)
+        #expect(bench.stable.peers[beta].seenInstance == zero.instance)
+        #expect(bench.messages().contains { if case .resyncBegin = $0 { true } else { false } })
+        // Another disk of zeroes in its place lacks what that one was given, also when the first try breaks off.
+        var other = zero
+        other.instance = InstanceID(rawValue: 0x999)
+        bench.held = [.page]
+        for _ in 0..<2 {
+            bench.breakLink()
+            #expect(bench.meet(other) == .sourceOfEverything)
+            #expect(bench.stable.peers[beta].base == .everything(.none))
+        }
+        bench.letGo(.page)
+        #expect(bench.stable.peers[beta].base == .everything(other.instance))
+        #expect(bench.core.isMarked(block: 6, toward: beta))
+    }
+
     @Test func `for a copy of everything, all marks and the base are durable before the target is told`() throws {
         let bench = ahead()
         let blank = emptyState(of: beta, zeroes: false)

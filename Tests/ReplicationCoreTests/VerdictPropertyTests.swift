@@ -46,7 +46,7 @@ import Testing
         }
     }
 
-    @Test func `a source is whole, not outdated, and named by its own record`() {
+    @Test func `a source is whole, named by its own record, and outdated only where the other's data is given away`() {
         forRandomPairs(5) { one, other, verdict in
             let source: HandshakeState
             switch verdict.outcome {
@@ -58,7 +58,9 @@ import Testing
             let isNamed =
                 source.record.isEmpty
                 || source.record.inStep.contains(source.node) && source.record.instances[source.node] == source.instance
-            return source.hasDisk && isWhole(source) && !source.flags.contains(.outdated) && isNamed
+            let mayBeOutdated = verdict.rule == .discardedData
+            return source.hasDisk && isWhole(source) && isNamed
+                && (mayBeOutdated || !source.flags.contains(.outdated))
         }
     }
 

@@ -239,6 +239,17 @@ import Testing
             judge(half, emptyState(of: beta, zeroes: true)) == .init(.sourceOfEverything, because: .zeroMeetsLine))
     }
 
+    @Test func `an outdated copy is a source only where the other's data is given away`() {
+        let outdated = copyState(of: alpha) {
+            $0.goesOnAlone(in: 10)
+            $0.flags.insert(.outdated)
+        }
+        var other = copyState(of: beta) { $0.goesOnAlone(in: 11) }
+        #expect(judge(outdated, other) == .init(.parted, because: .splitBrain))
+        other.discardMyData = true
+        #expect(judge(outdated, other) == .init(.sourceOfMarked, because: .discardedData))
+    }
+
     @Test func `zeroes that replace a copy that was in step are filled whole`() {
         // Both wrote together from generation 8 on; then beta's disk was replaced by one of zeroes.
         let zero = emptyState(of: beta, zeroes: true)

@@ -63,11 +63,11 @@ extension Cluster {
         if trace.isOn { trace.add(now, 2, "fault", reason) }
     }
 
-    /// The other copy is whole and within reach.
+    /// The other copy is whole and within reach, and this one did not go on without it.
     func isSpared(_ node: SimulatedNode) -> Bool {
         let other = nodes[1 - node.side]
         return other.isUp && !other.isPaused && other.usesDisk && other.glimpse.isInStep && node.glimpse.isInStep
-            && network.isWhole
+            && (!node.glimpse.hasRecord || node.glimpse.inStep.contains(other.id)) && network.isWhole
     }
 
     /// EIO, at one node only, and only while the other is whole.

@@ -23,6 +23,8 @@ package protocol DiskView: AnyObject {
     func stableValue(_ copy: Int, _ sector: Int) -> UInt64
     /// The step at which the copy last lost its cache.
     func lastPowerLoss(_ copy: Int) -> UInt64
+    /// The copy is whole, and a generation that the other does not know goes on from the other's.
+    func wentOn(_ copy: Int, from other: Int) -> Bool
 }
 
 /// The ground truth: for each copy a `Shadow` of what it owes to clients. Acknowledgements bind the copies that the

@@ -112,6 +112,8 @@ extension Oracle {
         guard before.contains(own), now.contains(own), sides(now).contains(other), !sides(before).contains(other) else {
             return
         }
+        // It hears late that the other took a join, and the other has gone on from there: nothing of it is overwritten.
+        if disks.wentOn(other, from: node) { return }
         if shadows[other].aloneAcknowledgements > 0, !givenAway[other] {
             fail(
                 "I9",

@@ -42,6 +42,12 @@ extension Cluster {
         return live.core.pointee.knows(block: block, toward: other)
     }
 
+    package func wentOn(_ copy: Int, from other: Int) -> Bool {
+        let (one, two) = (state(nodes[copy]), state(nodes[other]))
+        return !one.flags.contains(.inconsistent) && one.current.id != two.current.id
+            && one.lineContains(two.current.id)
+    }
+
     private func state(_ node: SimulatedNode) -> Superblock {
         guard let live = node.live, node.usesDisk else { return durable(node).superblock }
         return live.core.pointee.durableState

@@ -18,6 +18,8 @@ extension Oracle {
         checkedReads += 1
         let members = sides(required)
         guard let judge = members.contains(primary) ? primary : members.first else { return }
+        // Asked of a lone copy that lost its cache after it had answered: what was read is gone with the cache.
+        if members == [judge], judge != primary, disks.lastPowerLoss(judge) > operation.began { return }
         for (sector, value) in zip(operation.sectors, values) {
             guard shadows[judge].read(sector, value, began: operation.began, ended: step) else {
                 return fail(

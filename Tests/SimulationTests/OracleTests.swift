@@ -12,6 +12,7 @@ private final class PaperDisks: DiskView {
     func value(_ copy: Int, _ sector: Int) -> UInt64 { values[copy][sector] }
     func stableValue(_ copy: Int, _ sector: Int) -> UInt64 { stable[copy][sector] }
     func lastPowerLoss(_ copy: Int) -> UInt64 { powerLosses[copy] }
+    func wentOn(_ copy: Int, from other: Int) -> Bool { false }
 
     func land(_ operation: ClientOperation, on copies: [Int], stable isStable: Bool = false) {
         for copy in copies {

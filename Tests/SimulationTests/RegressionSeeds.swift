@@ -44,5 +44,25 @@ enum RegressionSeeds {
         Seed(
             seed: 1_004_470, found: "a disk of zeroes got only what its predecessor's resync had not copied yet",
             kinds: .all),
+        Seed(
+            seed: 3275, found: "a record without a peer failed on its way to the disk, and its consequences stayed",
+            kinds: .all),
+        Seed(
+            seed: 51630, found: "a primary took back the disk on which it had acknowledged alone, and had it filled",
+            kinds: .all),
+        Seed(
+            seed: 51832, found: "writes waited for a record whose acceptance came only with the next handshake",
+            kinds: .all),
+        Seed(seed: 51862, found: "the same, and the pulls of the new disk waited for the writes", kinds: .all),
+        Seed(seed: 53145, found: "the only copy that was not given away was outdated, and filled nobody"),
+        Seed(
+            seed: 54081, found: "a disk of zeroes took the place of one half filled, and was given the other half only",
+            kinds: .all),
+        Seed(seed: 54509, found: "an offer to throw data away outlived the command, which was answered as refused"),
+        Seed(seed: 55276, found: "a primary heard late that a join was taken by a copy that had gone on since"),
+        Seed(seed: 60098, found: "a node stopped before the buffer came that it had asked for", kinds: .all),
+        Seed(
+            seed: 66807, found: "a primary that no record named resumed, and after a power loss was not suspect",
+            kinds: .all),
     ]
 }
