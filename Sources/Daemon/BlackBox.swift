@@ -40,13 +40,17 @@ package final class BlackBox {
             unlink(path)
             throw error
         }
-        let flags = MAP_SHARED | MAP_POPULATE
-        guard let base = mmap(nil, layout.length, PROT_READ | PROT_WRITE, flags, file, 0), base != MAP_FAILED else {
+        guard let base = mmap(nil, layout.length, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0), base != MAP_FAILED
+        else {
             let error = SystemError.last("map \(path)")
             unlink(path)
             throw error
         }
         memory = UnsafeMutableRawBufferPointer(start: base, count: layout.length)
+        // Each page is had now, not by a request's event. (MAP_POPULATE does nothing for memory locked when touched.)
+        for page in stride(from: 0, to: memory.count, by: 4096) {
+            memory.storeBytes(of: 0, toByteOffset: page, as: UInt8.self)
+        }
         recorder = Recorder(head, layout, into: memory)
         hasKeptFormer = keeps
     }
@@ -55,11 +59,10 @@ package final class BlackBox {
 
     package func record(_ start: RecordedStart) { recorder.record(start) }
 
-    @inline(__always) package func record(_ event: Event, at now: MonotonicTime) { recorder.record(event, at: now) }
+    package func record(_ event: Event, at now: MonotonicTime) { recorder.record(event, at: now) }
 
-    @inline(__always) package func record(_ effects: borrowing EffectQueue, image: (Effect) -> UInt32) {
-        recorder.record(effects, image: image)
-    }
+    /// - Parameter image: as `Recorder` says it.
+    package func record(_ effect: Effect, image: () -> UInt32) { recorder.record(effect, image: image) }
 
     /// The daemon stops because it was asked to, or says why it did not start: the next one need not keep this.
     package func end() { recorder.end() }

@@ -1,5 +1,6 @@
 import LinuxIO
 import Model
+import Recording
 import ReplicationCore
 
 /// The core's wishes for buffers that could not be granted at once, in order.
@@ -30,7 +31,10 @@ struct PendingAttach {
 /// The interpreter: performs each effect as `Effect` says it. It decides nothing.
 extension VolumeLoop {
     func performAll() {
-        while let effect = effects.popFirst() { perform(effect) }
+        while let effect = effects.popFirst() {
+            blackBox?.record(effect) { replica.imageChecksum(of: effect) }
+            perform(effect)
+        }
     }
 
     private func perform(_ effect: Effect) {

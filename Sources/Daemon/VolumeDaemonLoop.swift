@@ -26,7 +26,7 @@ final class VolumeLoop {
     /// The core said `.stopped`.
     var isStopped = false
     var superblockWrites = 0
-    private let blackBox: BlackBox?
+    let blackBox: BlackBox?
     private let signals: Signals
     private var now: UInt64
     private var toldRevision: UInt64 = 0
@@ -66,7 +66,6 @@ final class VolumeLoop {
         replica = Replica(
             configuration: core, run: run, seed: start.seed, wallClock: start.wallClock, metadata: start.metadata,
             at: start.time, deciding: &effects)
-        recordDecisions()
     }
 
     /// Nobody waits for a black box: without one a daemon says so, and runs.
@@ -89,10 +88,6 @@ final class VolumeLoop {
             log.warning("process: no black box: \(error)")
             return nil
         }
-    }
-
-    private func recordDecisions() {
-        blackBox?.record(effects) { [unowned self] in self.replica.imageChecksum(of: $0) }
     }
 
     // MARK: Start
@@ -235,7 +230,6 @@ final class VolumeLoop {
             let time = MonotonicTime(nanoseconds: now)
             blackBox?.record(event, at: time)
             replica.handle(event, at: time, deciding: &effects)
-            recordDecisions()
             performAll()
         }
     }

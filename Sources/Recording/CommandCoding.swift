@@ -3,13 +3,13 @@ import Model
 
 // What administrators ask and hear. The numbers are the format.
 
-extension FieldWriter {
+extension RecordWriter {
     mutating func command(_ command: Command) {
         switch command {
         case .promote(let force, let fenced, let deadline, let dryRun):
             u8(1)
             truth(force)
-            node(fenced)
+            optionalNode(fenced)
             u64(deadline.nanoseconds)
             truth(dryRun)
         case .demote(let force, let deadline):
@@ -18,13 +18,13 @@ extension FieldWriter {
             u64(deadline.nanoseconds)
         case .connect(let peer, let discards, let dryRun, let deadline):
             u8(3)
-            node(peer)
+            optionalNode(peer)
             truth(discards)
             truth(dryRun)
             u64(deadline.nanoseconds)
         case .disconnect(let peer, let force):
             u8(4)
-            node(peer)
+            optionalNode(peer)
             truth(force)
         case .detach(let force):
             u8(5)
@@ -34,7 +34,7 @@ extension FieldWriter {
             truth(force)
         case .invalidate(let peer, let force, let deadline):
             u8(7)
-            node(peer)
+            optionalNode(peer)
             truth(force)
             u64(deadline.nanoseconds)
         case .pauseResync: u8(8)

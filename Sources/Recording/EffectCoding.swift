@@ -7,15 +7,15 @@ private let noteLevels: [Note.Level] = [.info, .warning, .error]
 
 // The numbers are the format.
 
-extension FieldWriter {
-    /// - Parameter image: the checksum of what a metadata write writes; zero for all others.
-    mutating func effect(_ effect: Effect, image: UInt32, _ recollection: inout Recollection) {
+extension RecordWriter {
+    /// - Parameter image: the checksum of what a metadata write writes; asked for nothing else.
+    mutating func effect(_ effect: Effect, image: () -> UInt32, _ recollection: inout Recollection) {
         switch effect {
         case .send(let node, let stamp, let message):
             u8(1)
             self.node(node)
             self.stamp(stamp, &recollection)
-            recorded(message)
+            self.message(message)
         case .reply(let ticket, let result):
             u8(2)
             u32(ticket)
@@ -26,15 +26,15 @@ extension FieldWriter {
         case .writeSuperblock(let copy):
             u8(4)
             u8(UInt8(copy))
-            u32(image)
+            u32(image())
         case .writeLog:
             u8(5)
-            u32(image)
+            u32(image())
         case .writeBitmapPage(let node, let page):
             u8(6)
             self.node(node)
             u32(page)
-            u32(image)
+            u32(image())
         case .commandDone(let id, let outcome):
             u8(7)
             u32(id.rawValue)
@@ -42,7 +42,7 @@ extension FieldWriter {
         case .note(let note):
             u8(8)
             u8(note.level == .info ? 0 : note.level == .warning ? 1 : 2)
-            node(note.peer)
+            optionalNode(note.peer)
             text(note.subject)
             text(note.text)
         case .releaseDisk: u8(9)

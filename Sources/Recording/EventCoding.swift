@@ -2,12 +2,6 @@ import Formats
 import Model
 import ReplicationCore
 
-/// What is left out of a record because the one before said it; forgotten where a chunk begins.
-struct Recollection {
-    var time: UInt64
-    var stamp: FrameStamp?
-}
-
 /// Where the metadata are that an event or a start brings.
 enum MetadataPlace: UInt8 {
     case none = 0
@@ -22,7 +16,7 @@ private let diskResults: [DiskResult] = [.succeeded, .zeroes, .failed]
 
 // The numbers are the format.
 
-extension FieldWriter {
+extension RecordWriter {
     mutating func event(_ event: Event, _ metadata: MetadataPlace, _ recollection: inout Recollection) {
         switch event {
         case .tick: u8(1)
@@ -37,7 +31,7 @@ extension FieldWriter {
             u8(4)
             self.node(node)
             self.stamp(stamp, &recollection)
-            recorded(message)
+            self.message(message)
         case .bufferTaken(let operation, let buffer):
             u8(5)
             u32(operation.rawValue)
@@ -116,16 +110,6 @@ extension FieldWriter {
         range(request.range)
         if let buffer = request.buffer { self.buffer(buffer) }
     }
-
-    /// Nearly always that of the last frame, sent or received.
-    mutating func stamp(_ stamp: FrameStamp, _ recollection: inout Recollection) {
-        truth(recollection.stamp != stamp)
-        guard recollection.stamp != stamp else { return }
-        identity(stamp.session)
-        identity(stamp.lineage)
-        recordNumber(stamp.number)
-        recollection.stamp = stamp
-    }
 }
 
 extension FieldReader {
@@ -181,8 +165,9 @@ extension FieldReader {
         if try truth() {
             recollection.stamp = FrameStamp(
                 session: try identity(), lineage: try identity(), number: try recordNumber())
+            recollection.hasStamp = true
         }
-        guard let stamp = recollection.stamp else { throw .value(.flags) }
-        return stamp
+        guard recollection.hasStamp else { throw .value(.flags) }
+        return recollection.stamp
     }
 }

@@ -1,4 +1,3 @@
-import Formats
 package import Model
 package import ReplicationCore
 
@@ -29,11 +28,11 @@ package struct RecordedDecision: Sendable {
 
     /// The bytes that stand for it: equal decisions have equal ones.
     package var code: [UInt8] {
-        withUnsafeTemporaryAllocation(byteCount: 128 << 10, alignment: 16) { bytes in
-            var writer = FieldWriter(bytes, compact: true)
-            var recollection = Recollection(time: 0, stamp: nil)
-            writer.effect(effect, image: image, &recollection)
-            return Array(writer.written)
+        withUnsafeTemporaryAllocation(byteCount: Recorder.scratchLength, alignment: 16) { bytes in
+            var writer = RecordWriter(bytes, from: 0)
+            var recollection = Recollection(time: 0)
+            writer.effect(effect, image: { image }, &recollection)
+            return Array(bytes[..<writer.count])
         }
     }
 }
@@ -43,7 +42,7 @@ package enum RecordedItem: Sendable {
     /// `isWhole`: its metadata are there; else it cannot be executed again.
     case start(RecordedStart, isWhole: Bool, decisions: [RecordedDecision])
     case event(RecordedEvent)
-    /// Events that the ring has lost.
+    /// Events that the ring has lost, and maybe decisions of the one before.
     case missing(events: UInt64)
     /// A chunk that does not verify; what it held is missing.
     case damaged(String)

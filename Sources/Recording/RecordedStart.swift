@@ -26,7 +26,7 @@ package struct RecordedStart: Sendable {
     }
 }
 
-extension FieldWriter {
+extension RecordWriter {
     mutating func start(_ start: RecordedStart, _ metadata: MetadataPlace) {
         configuration(start.configuration)
         identity(start.run)
@@ -65,7 +65,9 @@ extension FieldWriter {
         u64(value.resyncFlushBytes)
         u64(UInt64(value.logRingBlocks))
     }
+}
 
+extension FieldWriter {
     /// A copy as it was found.
     /// - Returns: false when there is no room for all of it.
     mutating func metadata(_ value: LoadedMetadata) -> Bool {

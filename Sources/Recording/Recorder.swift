@@ -5,13 +5,11 @@ package import ReplicationCore
 /// Writes all that happens to a replica, and what it decides, into memory that somebody else owns: a mapped file that
 /// outlives the process, or an array. No system call, and after the start no allocation, but for an `attach`.
 ///
-/// An event is recorded before it is handled, its decisions before they are performed: the last record of a process that
+/// An event is recorded before it is handled, each decision before it is performed: the last record of a process that
 /// trapped says in what.
 package struct Recorder: ~Copyable {
-    /// Decisions of one event go to another record beyond so many bytes.
-    static let decisionBytes = 16 << 10
-    /// More than the longest record: `decisionBytes` and the longest effect or event, 2,000 runs of blocks.
-    private static let scratchLength = 128 << 10
+    /// More than twice the longest record, 2,000 runs of blocks.
+    static let scratchLength = 128 << 10
     /// Bytes of metadata in one record.
     private static let partLength = 32 << 10
 
@@ -30,7 +28,7 @@ package struct Recorder: ~Copyable {
         self.memory = memory
         self.layout = layout
         scratch = .allocate(byteCount: Self.scratchLength, alignment: 16)
-        recollection = Recollection(time: head.startedAtMonotonic.nanoseconds, stamp: nil)
+        recollection = Recollection(time: head.startedAtMonotonic.nanoseconds)
         head.encode(layout, into: UnsafeMutableRawBufferPointer(rebasing: memory[..<RecordingLayout.headLength]))
         chunk = UnsafeMutableRawBufferPointer(start: nil, count: 0)
         openChunk(serial: 0)
@@ -62,72 +60,55 @@ package struct Recorder: ~Copyable {
         events += 1
     }
 
-    /// What was decided on the last event; all of it, before any of it is performed.
+    /// One of the decisions on the last event, before it is performed.
     ///
-    /// - Parameter image: the checksum of what a metadata write would write (`imageChecksum`).
-    package mutating func record(_ effects: borrowing EffectQueue, image: (Effect) -> UInt32) {
-        var index = 0
-        while index < effects.count {
-            var next = index
-            append(.decisions, at: recollection.time) { writer, recollection in
-                next = index
-                while next < effects.count, writer.count < Self.decisionBytes {
-                    let effect = effects[next]
-                    writer.effect(effect, image: Self.isImage(effect) ? image(effect) : 0, &recollection)
-                    next += 1
-                }
-            }
-            index = next
-        }
-    }
-
-    private static func isImage(_ effect: Effect) -> Bool {
-        switch effect {
-        case .writeSuperblock, .writeLog, .writeBitmapPage: true
-        default: false
+    /// - Parameter image: the checksum of what a metadata write would write (`imageChecksum`); asked for nothing else.
+    package mutating func record(_ effect: Effect, image: () -> UInt32) {
+        append(.decision, at: recollection.time) { writer, recollection in
+            writer.effect(effect, image: image, &recollection)
         }
     }
 
     // MARK: Records
 
+    /// In scratch before a body: the chunk's serial, then the record's head.
+    private static let bodyOffset = 12
+
     @inline(__always) private mutating func append(
-        _ kind: RecordKind, at now: UInt64, _ write: (inout FieldWriter, inout Recollection) -> Void
+        _ kind: RecordKind, at now: UInt64, _ write: (inout RecordWriter, inout Recollection) -> Void
     ) {
         while true {
-            var writer = FieldWriter(
-                UnsafeMutableRawBufferPointer(rebasing: scratch[Self.bodyOffset...]), compact: true)
+            var writer = RecordWriter(scratch, from: Self.bodyOffset)
             var mentioned = recollection
             write(&writer, &mentioned)
-            if writer.count <= layout.chunkLength - used - RecordingLayout.recordHeadLength {
+            let length = writer.count &- Self.bodyOffset
+            if length <= layout.chunkLength &- used &- RecordingLayout.recordHeadLength {
                 recollection = mentioned
-                return put(kind, writer.count)
+                return put(kind, length)
             }
             precondition(used > RecordingLayout.chunkHeadLength, "a record is longer than a chunk")
             sealChunk()
-            recollection = Recollection(time: now, stamp: nil)
+            recollection = Recollection(time: now)
             openChunk(serial: serial + 1)
         }
     }
 
-    /// In scratch before a body: the chunk's serial, then length and kind.
-    private static let bodyOffset = 12
-
     @inline(__always) private mutating func put(_ kind: RecordKind, _ length: Int) {
+        let source = scratch.baseAddress.unsafelyUnwrapped
+        let target = chunk.baseAddress.unsafelyUnwrapped + used
         let head = RecordHead(length: length, kind: kind).rawValue
-        scratch.storeBytes(of: serial.littleEndian, as: UInt64.self)
-        scratch.storeBytes(of: head.littleEndian, toByteOffset: 8, as: UInt32.self)
-        let checksum = CRC32C.checksum(UnsafeRawBufferPointer(rebasing: scratch[..<(Self.bodyOffset + length)]))
-        let bodyPlace = used + RecordingLayout.recordHeadLength
+        source.storeBytes(of: head.littleEndian, toByteOffset: 8, as: UInt32.self)
+        let checksum = CRC32C.checksum(UnsafeRawBufferPointer(start: source, count: Self.bodyOffset &+ length))
         // The head first (`RecordHead`).
-        chunk.storeBytes(of: head.littleEndian, toByteOffset: used, as: UInt32.self)
-        chunk.storeBytes(of: checksum.littleEndian, toByteOffset: used + 4, as: UInt32.self)
-        UnsafeMutableRawBufferPointer(rebasing: chunk[bodyPlace..<bodyPlace + length])
-            .copyMemory(from: UnsafeRawBufferPointer(rebasing: scratch[Self.bodyOffset..<Self.bodyOffset + length]))
-        used = bodyPlace + length
+        target.storeBytes(of: head.littleEndian, as: UInt32.self)
+        target.storeBytes(of: checksum.littleEndian, toByteOffset: 4, as: UInt32.self)
+        (target + RecordingLayout.recordHeadLength).copyMemory(from: source + Self.bodyOffset, byteCount: length)
+        used &+= RecordingLayout.recordHeadLength &+ length
     }
 
     private mutating func openChunk(serial: UInt64) {
         self.serial = serial
+        scratch.storeBytes(of: serial.littleEndian, as: UInt64.self)
         let offset = layout.offset(ofSlot: layout.slot(of: serial))
         chunk = UnsafeMutableRawBufferPointer(rebasing: memory[offset..<offset + layout.chunkLength])
         chunk.initializeMemory(as: UInt8.self, repeating: 0)
@@ -167,7 +148,7 @@ package struct Recorder: ~Copyable {
             append(.part, at: now) { writer, _ in
                 // The first one begins anew.
                 writer.truth(first == 0)
-                writer.bytes(part)
+                writer.fields { $0.bytes(part) }
             }
         }
         return .before

@@ -49,7 +49,7 @@ package struct RecordingLayout: Equatable, Sendable {
     static let chunkHeadLength = 36
     static let recordHeadLength = 8
     static let longestName = 255
-    /// A chunk holds the longest record: one event's decisions up to `Recorder.decisionBytes`, and one more.
+    /// A chunk holds the longest record, 2,000 runs of blocks.
     static let shortestChunk = 64 << 10
     static let longestChunk = 1 << 20
     static let mostChunks = 1 << 16
@@ -102,8 +102,8 @@ enum RecordKind: UInt8 {
     case part = 1
     case start = 2
     case event = 3
-    /// Of the start or event before; several when there are many, none when nothing was decided.
-    case decisions = 4
+    /// One of those on the start or event before.
+    case decision = 4
 }
 
 /// Whose recording it is.

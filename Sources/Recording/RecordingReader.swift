@@ -28,7 +28,7 @@ package struct RecordingReader {
     private var current = 0
     private var offset = RecordingLayout.chunkHeadLength
     private var hasEntered = false
-    private var recollection = Recollection(time: 0, stamp: nil)
+    private var recollection = Recollection(time: 0)
     private var eventsSeen: UInt64 = 0
     private var parts: [UInt8] = []
     private var pending: Pending?
@@ -100,8 +100,10 @@ package struct RecordingReader {
     private mutating func enter(_ chunk: Chunk) {
         hasEntered = true
         offset = RecordingLayout.chunkHeadLength
-        recollection = Recollection(time: chunk.time, stamp: nil)
-        guard chunk.firstEvent != eventsSeen else { return }
+        recollection = Recollection(time: chunk.time)
+        // Chunks may be lost that held nothing but decisions.
+        let isNext = current == 0 ? chunk.serial == 0 : chunk.serial == chunks[current - 1].serial + 1
+        guard chunk.firstEvent != eventsSeen || !isNext else { return }
         flush()
         parts = []
         ready.append(.missing(events: chunk.firstEvent > eventsSeen ? chunk.firstEvent - eventsSeen : 0))
@@ -188,12 +190,12 @@ package struct RecordingReader {
     // MARK: What records say
 
     private mutating func take(_ kind: RecordKind, _ body: [UInt8]) throws(FieldError) {
-        if kind != .decisions { flush() }
+        if kind != .decision { flush() }
         switch kind {
         case .part: try takePart(body)
         case .start: try takeStart(body)
         case .event: try takeEvent(body)
-        case .decisions: try takeDecisions(body)
+        case .decision: try takeDecision(body)
         }
     }
 
@@ -227,16 +229,12 @@ package struct RecordingReader {
                 number: eventsSeen, time: MonotonicTime(nanoseconds: recollection.time), kind: kind, decisions: []))
     }
 
-    private mutating func takeDecisions(_ body: [UInt8]) throws(FieldError) {
+    private mutating func takeDecision(_ body: [UInt8]) throws(FieldError) {
         var recollection = recollection
-        let more = try read(body) { reader throws(FieldError) in
-            var more: [RecordedDecision] = []
-            while !reader.isAtEnd { more.append(try reader.decision(&recollection)) }
-            return more
-        }
+        let decision = try read(body) { reader throws(FieldError) in try reader.decision(&recollection) }
         self.recollection = recollection
-        // Of an event that the ring has lost, they are nobody's.
-        if pending != nil { decisions += more }
+        // Of an event that the ring has lost, it is nobody's.
+        if pending != nil { decisions.append(decision) }
     }
 
     private static func metadata(_ parts: [UInt8]) -> LoadedMetadata? {

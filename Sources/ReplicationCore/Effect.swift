@@ -102,14 +102,6 @@ package struct EffectQueue {
         count += 1
     }
 
-    /// The effect that `index` others are popped before.
-    package subscript(index: Int) -> Effect {
-        guard index < count, let effect = slots[(head + index) & (slots.count - 1)] else {
-            preconditionFailure("no effect waits there")
-        }
-        return effect
-    }
-
     package mutating func popFirst() -> Effect? {
         guard count > 0 else { return nil }
         let effect = slots[head].take()

@@ -20,12 +20,6 @@ private func recorded(
     return Array(memory)
 }
 
-private func queue(_ effects: [Effect]) -> EffectQueue {
-    var queue = EffectQueue()
-    for effect in effects { queue.append(effect) }
-    return queue
-}
-
 /// What was read, in words that say everything of it.
 private func read(_ bytes: [UInt8]) throws -> [String] {
     var reader = try RecordingReader(bytes)
@@ -45,7 +39,7 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
         recorder.record(RecordedSamples.start)
         for (index, event) in RecordedSamples.events.prefix(16).enumerated() {
             recorder.record(event, at: MonotonicTime(nanoseconds: 2000 + UInt64(index)))
-            recorder.record(queue([.dial(RecordedSamples.peer)])) { _ in 0 }
+            recorder.record(.dial(RecordedSamples.peer)) { 0 }
         }
     }
 
@@ -74,8 +68,8 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
         let effects = RecordedSamples.effects
         let bytes = recorded { recorder in
             recorder.record(.tick, at: MonotonicTime(nanoseconds: 2000))
-            recorder.record(queue(effects)) { effect in
-                if case .writeLog = effect { 0xffff_fffe } else { 7 }
+            for effect in effects {
+                recorder.record(effect) { if case .writeLog = effect { 0xffff_fffe } else { 7 } }
             }
         }
         var reader = try RecordingReader(bytes)

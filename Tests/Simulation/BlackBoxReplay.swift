@@ -64,16 +64,25 @@ package struct BlackBoxReplay {
         var upcoming = reader.next()
         while let item = upcoming {
             upcoming = reader.next()
-            show(item, isLast: upcoming == nil)
+            show(item, isCut: isCut(before: upcoming))
             if itemsToSkip > 0 { itemsToSkip -= 1 }
         }
         return outcome
     }
 
-    private mutating func show(_ item: RecordedItem, isLast: Bool) {
+    /// Decisions of what came before may be missing: of a process that was killed in the middle of them, or lost.
+    private func isCut(before upcoming: RecordedItem?) -> Bool {
+        switch upcoming {
+        case .missing, .damaged: true
+        case .start, .event: false
+        case nil: !reader.endedInOrder
+        }
+    }
+
+    private mutating func show(_ item: RecordedItem, isCut: Bool) {
         switch item {
-        case .start(let start, let isWhole, let decisions): begin(start, isWhole, decisions, isLast)
-        case .event(let event): happened(event, isLast)
+        case .start(let start, let isWhole, let decisions): begin(start, isWhole, decisions, isCut)
+        case .event(let event): happened(event, isCut)
         case .missing(let events):
             outcome.missing += events
             line(nil, "gap", "\(events) events are not in the recording any more")
@@ -86,7 +95,7 @@ package struct BlackBoxReplay {
     }
 
     private mutating func begin(
-        _ start: RecordedStart, _ isWhole: Bool, _ decisions: [RecordedDecision], _ isLast: Bool
+        _ start: RecordedStart, _ isWhole: Bool, _ decisions: [RecordedDecision], _ isCut: Bool
     ) {
         let found = start.metadata.map {
             "\(TraceText.of($0.superblock.record)) required \($0.superblock.required) current "
@@ -99,10 +108,10 @@ package struct BlackBoxReplay {
             return told(decisions, start.time.nanoseconds)
         }
         replica = Replica(start, deciding: &effects)
-        compare(decisions, at: start.time.nanoseconds, number: 0, isLast)
+        compare(decisions, at: start.time.nanoseconds, number: 0, isCut)
     }
 
-    private mutating func happened(_ event: RecordedEvent, _ isLast: Bool) {
+    private mutating func happened(_ event: RecordedEvent, _ isCut: Bool) {
         outcome.events += 1
         let time = event.time.nanoseconds
         firstTime = firstTime ?? time
@@ -117,29 +126,27 @@ package struct BlackBoxReplay {
             line(time, "event", TraceText.of(what))
             guard replica != nil else { return told(event.decisions, time) }
             replica?.handle(what, at: event.time, deciding: &effects)
-            compare(event.decisions, at: time, number: event.number, isLast)
+            compare(event.decisions, at: time, number: event.number, isCut)
         }
     }
 
     /// Decisions of now beside those of then.
     private mutating func compare(
-        _ recorded: [RecordedDecision], at time: UInt64, number: UInt64, _ isLast: Bool
+        _ recorded: [RecordedDecision], at time: UInt64, number: UInt64, _ isCut: Bool
     ) {
         var present: [RecordedDecision] = []
         while let effect = effects.popFirst() {
             present.append(RecordedDecision(effect: effect, image: replica?.imageChecksum(of: effect) ?? 0))
         }
-        // A process that was killed between an event and its decisions has none recorded.
-        let isCut = isLast && recorded.isEmpty && !reader.endedInOrder
         var index = 0
         while index < recorded.count, index < present.count, recorded[index].code == present[index].code {
             index += 1
         }
         told(Array(recorded[..<index]), time)
         if index == recorded.count, index == present.count || isCut {
-            if isCut, !present.isEmpty {
-                line(time, "cut", "the recording ends before what was decided on this; the core of this build decides")
-                told(present, time, "replay")
+            if index < present.count {
+                line(time, "cut", "the recording ends here within what was decided; the core of this build decides:")
+                told(Array(present[index...]), time, "replay")
             }
             outcome.replayed += number > 0 ? 1 : 0
             return

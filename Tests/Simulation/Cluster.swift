@@ -185,7 +185,6 @@ package final class Cluster {
         trace.mix(UInt64(node.side) << 60 ^ now)
         node.recording?.recorder.record(event, at: node.localTime(now))
         live.core.pointee.handle(event, at: node.localTime(now), deciding: &effects)
-        node.recording?.recorder.record(effects) { live.core.pointee.imageChecksum(of: $0) }
         settle(node, live)
     }
 
@@ -194,6 +193,7 @@ package final class Cluster {
         while let effect = effects.popFirst() {
             if trace.isOn { trace.add(now, node.side, "effect", TraceText.of(effect)) }
             witness?.saw(effect, of: node)
+            node.recording?.recorder.record(effect) { live.core.pointee.imageChecksum(of: effect) }
             perform(effect, node, live)
         }
         guard node.live === live else { return }

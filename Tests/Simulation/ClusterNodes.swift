@@ -47,7 +47,7 @@ extension Cluster {
             wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, time: node.localTime(now))
         let core = Replica(start, deciding: &effects)
         let live = LiveReplica(core)
-        if let recordingLayout { record(start, in: recordingLayout, node, live) }
+        if let recordingLayout { record(start, in: recordingLayout, node) }
         node.live = live
         breakSilence(of: node.side)
         settle(node, live)

@@ -19,15 +19,14 @@ package final class NodeRecording {
 }
 
 extension Cluster {
-    /// A replica's beginning, and what it decided then.
-    func record(_ start: RecordedStart, in layout: RecordingLayout, _ node: SimulatedNode, _ live: LiveReplica) {
+    /// A replica's beginning.
+    func record(_ start: RecordedStart, in layout: RecordingLayout, _ node: SimulatedNode) {
         let head = RecordingHead(
             volume: start.configuration.volume, nodeName: start.configuration.name(of: node.id), node: node.id,
             processID: UInt32(node.incarnation), startedAt: start.wallClock * 1_000_000_000,
             startedAtMonotonic: start.time)
         let recording = NodeRecording(head, layout)
         recording.recorder.record(start)
-        recording.recorder.record(effects) { live.core.pointee.imageChecksum(of: $0) }
         recordings.append(recording)
         node.recording = recording
     }

@@ -93,10 +93,7 @@ import Testing
     }
 
     private func copy(_ decisions: [RecordedDecision], to recorder: inout Recorder) {
-        var queue = EffectQueue()
-        for decision in decisions { queue.append(decision.effect) }
-        var images = decisions.map(\.image).filter { $0 != 0 }
-        recorder.record(queue) { _ in images.removeFirst() }
+        for decision in decisions { recorder.record(decision.effect) { decision.image } }
     }
 
     @Test func `only the newest items are shown when asked so`() throws {

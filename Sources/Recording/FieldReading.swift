@@ -1,30 +1,6 @@
 import Formats
 import Model
 
-/// The longest text that is recorded, in bytes; what is longer is cut, and a replay that hears the rest missing says so.
-let longestText = 4096
-
-extension FieldWriter {
-    mutating func text(_ text: String) {
-        let bytes = text.utf8
-        let length = min(bytes.count, longestText)
-        u64(UInt64(length))
-        self.bytes(bytes.prefix(length))
-    }
-
-    mutating func optional(_ value: UInt64?) {
-        truth(value != nil)
-        if let value { u64(value) }
-    }
-
-    mutating func buffer(_ value: BufferID) { u32(UInt32(bitPattern: value.index)) }
-
-    mutating func range(_ value: ByteRange) {
-        u64(value.offset)
-        u64(value.length)
-    }
-}
-
 extension FieldReader {
     mutating func text() throws(FieldError) -> String {
         let length = try u64()
