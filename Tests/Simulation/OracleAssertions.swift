@@ -145,7 +145,11 @@ extension Cluster {
             // Durable at all whom it names: a primary whose disk leaves is not among them.
             guard let live = node.live else { return }
             let inStep = live.core.pointee.glimpse().inStep
-            for member in nodes where inStep.contains(member.id) { checkSaid(message, by: node, member) }
+            for member in nodes where inStep.contains(member.id) {
+                // Another disk lies there since it said so: the next meeting must tell.
+                if member !== node, member.isRestored || member.isMadeAnew { continue }
+                checkSaid(message, by: node, member)
+            }
             return
         default: break
         }
