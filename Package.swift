@@ -31,6 +31,7 @@ let package = Package(
     targets: [
         .systemLibrary(
             name: "CLinuxURing", path: "Kernel/CLinuxURing", pkgConfig: "liburing", providers: [.apt(["liburing-dev"])]),
+        .systemLibrary(name: "CLinuxNBD", path: "Kernel/CLinuxNBD"),
         .systemLibrary(
             name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
         .target(name: "CChecksum", cSettings: gnu),
@@ -42,7 +43,7 @@ let package = Package(
         .target(
             name: "Recording", dependencies: ["Model", "Formats", "ReplicationCore"], cSettings: gnu,
             swiftSettings: strict),
-        .target(name: "LinuxIO", dependencies: ["CLinuxURing"], cSettings: gnu, swiftSettings: strict),
+        .target(name: "LinuxIO", dependencies: ["CLinuxURing", "CLinuxNBD"], cSettings: gnu, swiftSettings: strict),
         .target(
             name: "Daemon",
             dependencies: [

@@ -27,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 // The ring.
@@ -67,6 +68,20 @@ static inline int hablk_open(const char *path, int flags, unsigned mode) { retur
 static inline int hablk_lock_exclusively(int file) { return flock(file, LOCK_EX | LOCK_NB); }
 static inline int hablk_device_sector_size(int file, int *bytes) { return ioctl(file, BLKSSZGET, bytes); }
 static inline int hablk_device_size(int file, uint64_t *bytes) { return ioctl(file, BLKGETSIZE64, bytes); }
+/// An ioctl that takes a number.
+static inline int hablk_ioctl(int file, unsigned long request, unsigned long value) {
+    return ioctl(file, request, value);
+}
+/// Takes the claim that a mount takes: EBUSY while somebody has it.
+static inline int hablk_open_exclusively(const char *path) { return open(path, O_RDONLY | O_EXCL | O_CLOEXEC); }
+/// Whether a path is a block device, and which.
+static inline bool hablk_is_block_device(const char *path, unsigned *major_number, unsigned *minor_number) {
+    struct stat facts;
+    if (stat(path, &facts) != 0 || !S_ISBLK(facts.st_mode)) return false;
+    *major_number = major(facts.st_rdev);
+    *minor_number = minor(facts.st_rdev);
+    return true;
+}
 
 /// Whether the file lies in a user's file system (FUSE_SUPER_MAGIC).
 static inline bool hablk_is_fuse(int file) {
@@ -92,6 +107,15 @@ static inline int hablk_direct_alignment(int file) {
 
 static inline int hablk_socket_stream(int family) { return socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0); }
 static inline int hablk_socket_datagram(int family) { return socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0); }
+static inline int hablk_socket_netlink(int protocol) { return socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol); }
+/// Two Unix stream sockets that are connected to each other.
+static inline int hablk_socket_pair(int *one, int *other) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return -1;
+    *one = pair[0];
+    *other = pair[1];
+    return 0;
+}
 static inline int hablk_set_option(int socket, int level, int option, int value) {
     return setsockopt(socket, level, option, &value, sizeof value);
 }

@@ -31,14 +31,14 @@ import Testing
             ("Sources/ReplicationCore", ["Model"]),
             ("Sources/Formats", ["Model", "CChecksum"]),
             ("Sources/Recording", ["Model", "Formats", "ReplicationCore"]),
-            ("Sources/LinuxIO", ["CLinuxURing", "Glibc", "Synchronization"]),
+            ("Sources/LinuxIO", ["CLinuxNBD", "CLinuxURing", "Glibc", "Synchronization"]),
         ] as [(String, Set<String>)])
     func `each target imports only what its place allows`(folder: String, allowed: Set<String>) {
         expectNone(tree.swift(under: folder).flatMap { importsOutside(allowed, $0) })
     }
 
     @Test func `the simulator never meets the machine`() {
-        let machine: Set<String> = ["LinuxIO", "Daemon", "CLinuxURing", "COpenSSL", "Foundation"]
+        let machine: Set<String> = ["LinuxIO", "Daemon", "CLinuxNBD", "CLinuxURing", "COpenSSL", "Foundation"]
         let found = tree.swift(under: "Tests/Simulation").flatMap { file in
             imports(file).filter { machine.contains($0.module) }.map {
                 Finding(path: file.path, line: $0.line, rule: "must not import \($0.module)")
@@ -50,11 +50,11 @@ import Testing
     @Test func `the target graph is the one of the README`() {
         let graph = targetGraph(tree.manifest)
         let expected: [String: Set<String>] = [
-            "CLinuxURing": [], "COpenSSL": [], "CChecksum": [], "Model": [],
+            "CLinuxURing": [], "CLinuxNBD": [], "COpenSSL": [], "CChecksum": [], "Model": [],
             "Formats": ["Model", "CChecksum"],
             "ReplicationCore": ["Model"],
             "Recording": ["Model", "Formats", "ReplicationCore"],
-            "LinuxIO": ["CLinuxURing"],
+            "LinuxIO": ["CLinuxNBD", "CLinuxURing"],
             "Daemon": ["Model", "Formats", "ReplicationCore", "Recording", "LinuxIO", "COpenSSL", "Logging", "Yams"],
             "hablk": ["Daemon", "Formats", "Model", "ArgumentParser"],
             "Simulation": ["Model", "Formats", "ReplicationCore", "Recording"],
@@ -103,8 +103,10 @@ import Testing
     }
 
     @Test func `the commands can be run`() {
-        for name in ["Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", "Tools/fuzz", ".ci/run"]
-        {
+        for name in [
+            "Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", "Tools/fuzz", "Tools/vm/run",
+            "Tools/vm/pair", ".ci/run",
+        ] {
             let path = tree.top.appendingPathComponent(name).path
             #expect(FileManager.default.isExecutableFile(atPath: path), "\(name) is missing or has no run bit")
         }
