@@ -123,7 +123,7 @@ extension Replica {
         switch current.kind {
         case .record(let proposal):
             let lost = superblock.record.inStep.subtracting(proposal.record.inStep)
-            if proposal.record.primary != superblock.record.primary { unconfirmed.beginLine() }
+            if proposal.record.primary != superblock.record.primary { beginLine() }
             superblock.volume = proposal.volume
             adoptRecord(proposal.record, proposal.current, losing: lost)
             superblock.promised = max(superblock.promised, proposal.record.number.term)
@@ -142,7 +142,7 @@ extension Replica {
             self[bitmap: current.from].clearAll()
             superblock.flags.subtract([.inconsistent, .suspect, .outdated])
             dropAllUnconfirmed()
-            unconfirmed.beginLine()
+            beginLine()
         }
         let version = persistSuperblock()
         acceptance?.phase = .persisting(version)
@@ -157,7 +157,7 @@ extension Replica {
         superblock.promised = proposal.record.number.term
         for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
         dropAllUnconfirmed()
-        unconfirmed.beginLine()
+        beginLine()
         // A primary's writes that went to the source alone, or may have not reached this disk.
         for slot in table.slots(where: { $0.isClientWrite && $0.phase == .running }) {
             self[bitmap: node].mark(table[slot].range.blocks)

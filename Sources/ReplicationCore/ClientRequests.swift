@@ -172,7 +172,6 @@ extension Replica {
         for node in receivers { sendWrite(slot, to: node) }
         rounds.bytes += table[slot].range.length
         rounds.lastWrite = now
-        if rounds.bytes >= configuration.limits.epochBytes { wantRound() }
     }
 
     private mutating func writeLocally(_ slot: Int) {
@@ -240,12 +239,12 @@ extension Replica {
 
     mutating func endClient(_ slot: Int) {
         if !table[slot].isReplied { emit(.reply(UInt32(slot), .notPrimary)) }
-        if table[slot].isClientWrite {
-            if let buffer = table[slot].buffer, table[slot].kind == .clientWrite { emit(.releaseBuffer(buffer)) }
-            if table[slot].sequence > 0 { slotOfSequence[table[slot].sequence] = nil }
-        }
+        let isNumbered = table[slot].isClientWrite && table[slot].sequence > 0
+        if let buffer = table[slot].buffer, table[slot].kind == .clientWrite { emit(.releaseBuffer(buffer)) }
+        if isNumbered { slotOfSequence[table[slot].sequence] = nil }
         releaseExtent(slot)
         remove(slot)
+        if isNumbered { clientWriteEnded() }
     }
 
     mutating func remove(_ slot: Int) {

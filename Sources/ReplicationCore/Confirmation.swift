@@ -18,8 +18,13 @@ struct Rounds {
     var lastID: UInt64 = 0
     var completed: UInt64 = 0
     var isWanted = false
+    /// Every write up to here was complete everywhere when the newest round began.
+    var boundary: UInt64 = 0
+    /// Writes have ended since then (or the list was numbered anew): only that can give another round more to confirm.
+    var hasNews = false
     /// Written since the last round began.
     var bytes: UInt64 = 0
+    /// When a client's write last began or ended.
     var lastWrite = MonotonicTime(nanoseconds: 0)
 }
 
@@ -27,6 +32,32 @@ extension Replica {
     mutating func wantRound() {
         rounds.isWanted = true
         attention = true
+    }
+
+    /// CONFIRM: an epoch is closed, if the flushes can confirm anything that none before them did. A write that hangs at a
+    /// disk holds all that came after it: to flush again before it ends would confirm nothing, and nothing would keep the
+    /// next from following at once, at the speed of the network, for as long as it hangs.
+    mutating func closeEpoch() {
+        guard rounds.hasNews, !rounds.isWanted else { return }
+        let through = completeThrough()
+        let isWorthIt =
+            rounds.current == nil && !unconfirmed.isEmpty
+            ? unconfirmed.isFirstCovered(by: through) : through > rounds.boundary
+        if isWorthIt { wantRound() } else { rounds.hasNews = false }
+    }
+
+    /// Epochs end by bytes and by entries when a write does, and not when it begins: it is no part of what it would close.
+    mutating func clientWriteEnded() {
+        rounds.hasNews = true
+        rounds.lastWrite = now
+        let limits = configuration.limits
+        if rounds.bytes >= limits.epochBytes || unconfirmed.count > limits.unconfirmedEntries / 2 { closeEpoch() }
+    }
+
+    /// What is in the list is numbered as complete, and the first round of this node's covers it.
+    mutating func beginLine() {
+        unconfirmed.beginLine()
+        rounds.hasNews = true
     }
 
     /// The operation is answered by the first round that begins from now on.
@@ -48,12 +79,14 @@ extension Replica {
 
     private mutating func startRound() {
         rounds.isWanted = false
+        rounds.hasNews = false
         rounds.bytes = 0
+        rounds.boundary = completeThrough()
         rounds.lastID += 1
         var peers = NodeSet()
         for node in others where self[peer: node].receivesWrites { peers.insert(node) }
         rounds.current = Rounds.Round(
-            id: rounds.lastID, boundary: completeThrough(), localFlush: hasDisk ? requestFlush() : 0, pending: peers,
+            id: rounds.lastID, boundary: rounds.boundary, localFlush: hasDisk ? requestFlush() : 0, pending: peers,
             began: now, peers: peers)
         for node in peers { send(.flush(round: rounds.lastID), to: node) }
     }

@@ -95,6 +95,8 @@ extension Replica {
                 .warning, "disk",
                 "this copy may have lost its cache at the last power loss: suspect until a peer vouches")
         }
+        // A flush failed before any record named this copy: nobody was served from it, and no copy could vouch for it.
+        if superblock.record.isEmpty { superblock.flags.remove(.suspect) }
         // What an earlier run wrote may be in a cache still: its extents stay in the log until a flush of this run.
         replayFlush = isClean || isLogEmpty ? 0 : requestFlush()
         superblock.flags.remove(.clean)

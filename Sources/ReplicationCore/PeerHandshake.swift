@@ -219,11 +219,11 @@ extension Replica {
             let target = self[peer: node].target
             recordResync(node, bytes: target.pulledBytes, since: target.began, because: target.because)
             endResync(node, relation)
-            unconfirmed.beginLine()
+            beginLine()
         } else {
             recordResync(
                 node, bytes: 0, since: now, because: self[peer: node].verdict.map { $0.rule.words } ?? "equal")
-            if unconfirmed.isEmpty { unconfirmed.beginLine() }
+            if unconfirmed.isEmpty { beginLine() }
         }
         clearOutdated()
         note(.info, "replication", "established: in sync", peer: node)

@@ -225,11 +225,12 @@ extension Replica {
                 if deadline.map({ time < $0 }) ?? true { deadline = time }
             }
             for node in others { considerPeer(Int(node.rawValue), consider) }
-            if role == .primary, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
+            if role == .primary, rounds.hasNews, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
                 consider(rounds.lastWrite + configuration.limits.epochIdle)
             }
             if hasDisk, log.extents > 0 { consider(nextCooling) }
             if let promotion, !promotion.isUnderWay { consider(promotion.deadline) }
+            if let promotion, isPromotionStuck { consider(promotion.patience) }
             if let demotion, demotion.phase != .handingOver { consider(demotion.deadline) }
             for pending in connects { consider(pending.deadline) }
             return deadline
@@ -262,7 +263,7 @@ extension Replica {
         if role == .primary, !unconfirmed.isEmpty, rounds.current == nil,
             now >= rounds.lastWrite + configuration.limits.epochIdle
         {
-            wantRound()
+            closeEpoch()
         }
         attention = true
     }

@@ -166,7 +166,7 @@ extension Replica {
             return
         }
         dropAllUnconfirmed()
-        if role != .primary { unconfirmed.beginLine() }
+        if role != .primary { beginLine() }
         self[peer: node].relation = .established
         self[peer: node].isCutOff = false
         self[peer: node].lostAt = nil

@@ -9,6 +9,8 @@ struct Promotion {
     var dryRun: Bool
     /// The record that makes this node primary is under way.
     var isUnderWay = false
+    /// When an attempt whose record is not formed by then is given up: who said "try once" has a disk that takes a while.
+    var patience = MonotonicTime(nanoseconds: 0)
     /// Why it still waits.
     var obstacle = Refusal(reason: "", message: "", remedy: "")
 }
@@ -40,7 +42,11 @@ extension Replica {
     // MARK: Promotion
 
     private mutating func advancePromotion() {
-        guard let promotion, !promotion.isUnderWay else { return }
+        guard let promotion else { return }
+        guard !promotion.isUnderWay else {
+            withdrawStuckPromotion(promotion)
+            return
+        }
         guard change == nil, acceptance == nil, demotion == nil else {
             let busy = Refusal(
                 reason: "busy", message: "a record or a demotion is under way", remedy: "try again in a moment")
@@ -62,8 +68,30 @@ extension Replica {
                 return
             }
             self.promotion?.isUnderWay = true
+            self.promotion?.patience = max(promotion.deadline, now + configuration.timing.cutOff)
             promote(purpose, members)
         }
+    }
+
+    /// The promotion's record is not formed yet: this disk does not finish what comes before it.
+    var isPromotionStuck: Bool {
+        guard promotion?.isUnderWay == true, let change else { return false }
+        guard change.purpose == .promote || change.purpose == .found || change.purpose == .force else { return false }
+        switch change.phase {
+        case .draining, .flushing: return true
+        case .persistingRequired, .offering, .persisting: return false
+        }
+    }
+
+    /// A disk that hangs keeps nobody waiting who set a time, as long as nothing of the record can have gone anywhere.
+    private mutating func withdrawStuckPromotion(_ promotion: Promotion) {
+        guard now >= promotion.patience, isPromotionStuck else { return }
+        abortChange()
+        endPromotion(
+            .timedOut(
+                Refusal(
+                    reason: "busy", message: "this node's disk did not answer in time",
+                    remedy: "look at the disk: hablk status \(configuration.volume)")))
     }
 
     private mutating func promote(_ purpose: Change.Purpose?, _ members: NodeSet) {
@@ -96,7 +124,7 @@ extension Replica {
             superblock.flags.remove(.suspect)
             persistSuperblock()
         }
-        unconfirmed.beginLine()
+        beginLine()
         for node in others { offerToDiscard(node, false) }
         for node in others where required.contains(node) && !self[peer: node].receivesWrites {
             self[peer: node].isCutOff = true

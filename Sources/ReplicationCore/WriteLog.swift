@@ -116,10 +116,7 @@ extension Replica {
             return false
         }
         if isSource {
-            if !unconfirmed.isEmpty, !rounds.isWanted {
-                rounds.isWanted = true
-                attention = true
-            }
+            if !unconfirmed.isEmpty { closeEpoch() }
             return false
         }
         if let extent = log.candidate(spilling: true, where: { _ in true }) {
@@ -181,7 +178,6 @@ extension Replica {
     mutating func addUnconfirmed(_ sequence: UInt64, _ range: ByteRange, sentTo: NodeSet) {
         unconfirmed.append(sequence: sequence, range: range, sentTo: sentTo)
         log.addUnconfirmed(range.extent)
-        if unconfirmed.count > configuration.limits.unconfirmedEntries / 2 { wantRound() }
     }
 
     /// Everything up to `sequence` is durable on all of `required` (CONFIRM).

@@ -74,6 +74,32 @@ import Testing
         #expect(bench.end(of: bench.promote(fenced: beta)) == "done")
     }
 
+    @Test func `a copy that no record names is not suspect, though a flush of it failed`() {
+        let superblock = superblock {
+            $0.record = .empty
+            $0.required = NodeSet()
+            $0.flags.insert(.suspect)
+        }
+        #expect(!Bench(alpha, superblock: superblock).stable.flags.contains(.suspect))
+    }
+
+    @Test func `a promotion is answered in its time, whatever its disk does, and may be asked for again`() {
+        let bench = Bench.created(alpha)
+        bench.held = [.flush]
+        let first = bench.promote(within: 1000)
+        bench.pass(milliseconds: 5900)
+        #expect(bench.end(of: first) == nil)
+        bench.pass(milliseconds: 200)
+        #expect(bench.end(of: first) == "busy")
+        bench.letGo(.flush)
+        bench.pass(milliseconds: 5000)
+        #expect(!bench.core.isPrimary)
+        #expect(bench.stable.record.isEmpty)
+        let second = bench.promote()
+        #expect(bench.end(of: second) == "done")
+        #expect(bench.core.isPrimary)
+    }
+
     @Test func `a restart without a power loss makes nobody suspect`() {
         let crashed = superblock {
             $0.flags = []

@@ -145,6 +145,76 @@ import Testing
         #expect(!bench.core.isUnconfirmed(block: 5))
     }
 
+    /// Time goes by, and the peer answers each flush at once.
+    /// - Returns: how many it was asked for, those between `start` and now included.
+    private func flushesAsked(of bench: Bench, since start: Int? = nil, milliseconds: UInt64) -> Int {
+        var asked = 0
+        var seen = start ?? bench.moments.count
+        for _ in 0..<milliseconds {
+            bench.pass(milliseconds: 1)
+            let messages = bench.messages(since: seen)
+            seen = bench.moments.count
+            for case .flush(let round) in messages {
+                asked += 1
+                bench.hear(.flushed(round: round, succeeded: true, mark: .none))
+            }
+        }
+        return asked
+    }
+
+    @Test func `while a write hangs at the peer, flushes that could confirm nothing are not asked for`() {
+        let bench = Bench.primary()
+        bench.ask(0, .write, block: 5)
+        #expect(flushesAsked(of: bench, milliseconds: 2000) == 0)
+        bench.ask(1, .write, block: 6)
+        bench.hear(.written(sequence: 2, succeeded: true))
+        #expect(flushesAsked(of: bench, milliseconds: 2000) == 0)
+        bench.hear(.written(sequence: 1, succeeded: true))
+        #expect(flushesAsked(of: bench, milliseconds: 2000) == 1)
+        #expect(!bench.core.isUnconfirmed(block: 5) && !bench.core.isUnconfirmed(block: 6))
+    }
+
+    @Test func `while a write hangs here, what came before it is confirmed once, and nothing again`() {
+        let bench = Bench.primary()
+        bench.completeWrite(0, block: 5)
+        bench.held = [.write]
+        bench.ask(1, .write, block: 6)
+        bench.hear(.written(sequence: 2, succeeded: true))
+        #expect(flushesAsked(of: bench, milliseconds: 2000) == 1)
+        #expect(!bench.core.isUnconfirmed(block: 5) && bench.core.isUnconfirmed(block: 6))
+        bench.letGo(.write)
+        #expect(flushesAsked(of: bench, milliseconds: 2000) == 1)
+        #expect(!bench.core.isUnconfirmed(block: 6))
+    }
+
+    @Test func `a write that waits for room in the log asks for no flush while a hanging one holds all extents`() {
+        let bench = Bench.primary()
+        for ticket in 0..<4 { bench.ask(UInt32(ticket), .write, block: UInt64(ticket) * 1024) }
+        bench.ask(4, .write, block: 5 * 1024)
+        #expect(bench.frames() == [1, 2, 3, 4])
+        for sequence in 2...4 { bench.hear(.written(sequence: UInt64(sequence), succeeded: true)) }
+        #expect(flushesAsked(of: bench, milliseconds: 2000) == 0)
+        let start = bench.moments.count
+        bench.hear(.written(sequence: 1, succeeded: true))
+        #expect(flushesAsked(of: bench, since: start, milliseconds: 10) == 1)
+        #expect(bench.frames() == [1, 2, 3, 4, 5])
+    }
+
+    @Test func `beyond half of the list an epoch is closed without idle time, once what held it has ended`() {
+        let bench = Bench.primary()
+        bench.ask(0, .write, block: 5)
+        for index in 0..<40 {
+            bench.ask(1, .write, block: 100 + UInt64(index))
+            bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        }
+        #expect(bench.openTickets == [0])
+        #expect(flushesAsked(of: bench, milliseconds: 10) == 0)
+        let start = bench.moments.count
+        bench.hear(.written(sequence: 1, succeeded: true))
+        #expect(flushesAsked(of: bench, since: start, milliseconds: 10) == 1)
+        #expect(!bench.core.isUnconfirmed(block: 139))
+    }
+
     private func flushRound(_ bench: Bench) -> UInt64 {
         for case .flush(let round) in bench.messages().reversed() { return round }
         Issue.record("no flush was sent")

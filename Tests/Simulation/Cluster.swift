@@ -53,6 +53,7 @@ package final class Cluster {
     var liveness = LivenessState()
     var coverageCursor = 0
     var eventsHandled = 0
+    var nextBustleCheck: UInt64 = 0
     /// Each process is recorded so, when it is not nil, into `recordings`.
     package var recordingLayout: RecordingLayout?
     package var recordings: [NodeRecording] = []
@@ -178,6 +179,7 @@ package final class Cluster {
         }
         witness?.heard(event, at: node)
         eventsHandled += 1
+        node.bustle.heard(event)
         step += 1
         if eventsHandled % options.deepCheckEvery == 0 { checkDeeply() }
         if eventsHandled % 16 == 0 { checkAccounts() }
@@ -193,6 +195,7 @@ package final class Cluster {
         while let effect = effects.popFirst() {
             if trace.isOn { trace.add(now, node.side, "effect", TraceText.of(effect)) }
             witness?.saw(effect, of: node)
+            node.bustle.saw(effect)
             node.recording?.recorder.record(effect) { live.core.pointee.imageChecksum(of: effect) }
             perform(effect, node, live)
         }

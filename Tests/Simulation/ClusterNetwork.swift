@@ -124,6 +124,7 @@ extension Cluster {
             node.dialing = nil
         }
         network[index].opened[node.side] = true
+        oracle.assertions.begins(node.side)
         deliver(
             .sessionOpened(
                 peer.id, session.id, run: session.runs[peer.side], dialedHere: session.dialer == node.side,
@@ -133,7 +134,8 @@ extension Cluster {
     private func received(_ head: [UInt8], _ payload: [UInt8], _ index: Int, _ node: SimulatedNode) {
         switch decode(head, payload, node) {
         case .success(let (stamp, message)):
-            if case .flush(let round) = message {
+            // Late bytes of a session that is over ask for nothing.
+            if case .flush(let round) = message, !network[index].ended[node.side] {
                 oracle.assertions.isAsked(node.side, round: round, mark: node.disk.writeMark)
             }
             deliver(.message(nodes[1 - node.side].id, stamp, message), to: node)

@@ -25,6 +25,7 @@ extension Cluster {
         checkDeeply()
         checkStatus()
         checkCommands()
+        checkBustle()
         guard phase == .liveness else {
             let isTired = now > options.longestSafety
             if operationsLeft == 0 || isTired { beginLiveness() }

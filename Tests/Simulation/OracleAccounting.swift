@@ -41,9 +41,63 @@ package enum OracleAccounting {
             return data > most ? "has \(data) operations on data under way, more than \(most)" : nil
         }
     }
+
+    /// What a node does in a time, and what it may do it for. A node that does more has nothing to do it for but its own
+    /// doings: flushes whose answers cause the next, at the speed of the network.
+    package struct Bustle: Equatable, Sendable {
+        /// Messages sent and flushes of the disk begun.
+        package var deeds = 0
+        /// Requests and commands that came, and operations on data and metadata that ended; no flushes.
+        package var occasions = 0
+        package var sessions = 0
+
+        package init() {}
+
+        package mutating func heard(_ event: Event) {
+            switch event {
+            case .dataDone(let operation, _): if operation.rawValue != .max { occasions += 1 }
+            case .clientRequest, .command, .attached, .superblockWritten, .logWritten, .bitmapPageWritten:
+                occasions += 1
+            case .sessionOpened: sessions += 1
+            default: break
+            }
+        }
+
+        package mutating func saw(_ effect: Effect) {
+            switch effect {
+            case .send, .flushData: deeds += 1
+            default: break
+            }
+        }
+
+        /// - Parameter seconds: how long this went on, at least one.
+        /// - Returns: what is too much.
+        package func excess(_ limits: Limits, _ timing: Timing, seconds: Int) -> String? {
+            // Each session brings a handshake, and what was unanswered again; a resync asks ahead.
+            let mostSession = 32 + limits.clientOperations + limits.resyncPulls
+            let pings = 3 * seconds * Int(1_000_000_000 / max(timing.pingInterval, 1) + 1)
+            let most = 200 + pings + 6 * occasions + mostSession * (1 + sessions)
+            guard deeds > most else { return nil }
+            return "sent \(deeds) messages and flushes in \(seconds) s for \(occasions) occasions, more than \(most)"
+        }
+    }
 }
 
 extension Cluster {
+    /// Each so many seconds a node's doings are weighed.
+    private static let bustleSeconds = 4
+
+    func checkBustle() {
+        guard now >= nextBustleCheck else { return }
+        nextBustleCheck = now + UInt64(Self.bustleSeconds) * 1_000_000_000
+        for node in nodes {
+            if let excess = node.bustle.excess(options.limits, options.timing, seconds: Self.bustleSeconds) {
+                oracle.fail(.liveness, "I7", "node \(node.side) \(excess)")
+            }
+            node.bustle = OracleAccounting.Bustle()
+        }
+    }
+
     /// Now and then.
     func checkAccounts() {
         for node in nodes {
@@ -59,10 +113,14 @@ extension Cluster {
         }
     }
 
-    /// A command that was given long ago: its own time is over, and no pause excuses it.
+    /// Nanoseconds in which what a disk kept waiting must come to its end.
+    private static let slack: UInt64 = 30_000_000_000
+
+    /// A command that was given long ago: its own time is over, and no pause excuses it, nor a disk that hangs.
     func checkCommands() {
         for node in nodes where node.isUp && !node.isPaused {
-            for pending in node.commands where now > pending.mustEnd {
+            let hung = node.disk.faults.hungUntil + Self.slack
+            for pending in node.commands where now > max(pending.mustEnd, hung) {
                 let command = pending.command.map { "\($0)" } ?? "attach"
                 oracle.fail(.liveness, "I7", "node \(node.side) did not answer \(command) in its time")
             }

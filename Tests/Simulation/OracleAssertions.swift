@@ -91,7 +91,6 @@ package struct OracleAssertions: Sendable {
 
     /// The question arrives: what landed before must be stable when it is answered.
     package mutating func isAsked(_ node: Int, round: UInt64, mark: Int) {
-        if owed[node].count > 256 { owed[node].removeAll(keepingCapacity: true) }
         owed[node][round] = mark
     }
 
@@ -100,6 +99,9 @@ package struct OracleAssertions: Sendable {
 
     /// The same for both disks when the primary confirms.
     package func confirms(_ primary: Int) -> [Int]? { asked[primary]?.marks }
+
+    /// What was asked in an earlier session is not answered in a new one: it is asked again.
+    package mutating func begins(_ node: Int) { owed[node].removeAll(keepingCapacity: true) }
 
     package mutating func forget(_ node: Int) {
         asked[node] = nil

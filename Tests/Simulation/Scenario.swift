@@ -19,7 +19,11 @@ package struct Scenario {
         package var failures: [String] = []
         /// How many times the file says `expect`.
         package var expectations = 0
+        /// Nobody could read it.
+        package var isTooLong: Bool { text.utf8.count { $0 == UInt8(ascii: "\n") } > Scenario.mostLines }
     }
+
+    package static let mostLines = 500
 
     /// The word that `expect verdict` has for a rule.
     package static func name(of rule: HandshakeRule) -> String { Transcript.dashed(rule) }
@@ -55,6 +59,7 @@ package struct Scenario {
                 isOver = true
             }
         }
+        if result.isTooLong { result.failures.append("\(name).txt: more than \(Self.mostLines) lines") }
         return result
     }
 }

@@ -22,6 +22,7 @@ extension ScriptedCluster {
         guard isKnown else { throw ScenarioError("no command is called `\(words[0])`") }
         run(for: Self.moment)
         cluster.checkDeeply()
+        if transcript.isFull { throw ScenarioError("more than \(Scenario.mostLines) lines are said") }
     }
 
     /// `repeat 3 crash a; start a`, without a word on how it went.

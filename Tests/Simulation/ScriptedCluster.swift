@@ -78,14 +78,16 @@ final class ScriptedCluster {
 
     func run(for duration: UInt64) {
         let end = cluster.now + duration
-        while violation == nil, let next = cluster.heap.nextTime, next <= end { _ = cluster.happensNext() }
+        while violation == nil, !transcript.isFull, let next = cluster.heap.nextTime, next <= end {
+            _ = cluster.happensNext()
+        }
         cluster.now = max(cluster.now, end)
     }
 
     /// Until only pings and dials are left; false when that takes longer than two minutes.
     func runUntilQuiet() -> Bool {
         let end = cluster.now + 120_000_000_000
-        while violation == nil, cluster.now < end {
+        while violation == nil, !transcript.isFull, cluster.now < end {
             let before = transcript.activity
             run(for: Self.silence)
             if transcript.activity == before { return true }

@@ -41,6 +41,8 @@ final class SimulatedNode {
     var lastTick: UInt64 = 0
     /// Ticks at the same time, one behind the other.
     var idleTicks = 0
+    /// What it did lately, and what gave it reason to.
+    var bustle = OracleAccounting.Bustle()
 
     /// The dial that is under way.
     var dialing: Int?

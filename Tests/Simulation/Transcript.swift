@@ -21,7 +21,13 @@ final class Transcript: ClusterWitness {
 
     static func name(_ side: Int) -> String { side == 0 ? "a" : "b" }
 
-    func say(_ line: String) { lines.append(line) }
+    /// One command made the cluster say more than a whole story may: it is caught in a loop. Nothing more is kept, and
+    /// time stands still.
+    var isFull: Bool { lines.count > Scenario.mostLines }
+
+    func say(_ line: String) {
+        if !isFull { lines.append(line) }
+    }
 
     func take() -> [String] {
         defer { lines.removeAll() }

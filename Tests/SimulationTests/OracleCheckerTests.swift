@@ -157,6 +157,9 @@ struct OracleCheckerTests {
         assertions.isAsked(1, round: 1, mark: 6)
         #expect(assertions.answers(1, round: 1) == 6)
         #expect(assertions.answers(1, round: 1) == nil)
+        assertions.isAsked(1, round: 2, mark: 6)
+        assertions.begins(1)
+        #expect(assertions.answers(1, round: 2) == nil)
         assertions.forget(0)
         #expect(assertions.confirms(0) == nil)
     }
@@ -203,6 +206,19 @@ struct OracleCheckerTests {
             change(&footprint)
             #expect(OracleAccounting.excess(footprint, limits, blocks: 64) != nil, "change \(index)")
         }
+    }
+
+    @Test func `a node that keeps itself busy is found, one that is kept busy is not`() {
+        let (limits, timing) = (Limits(), Timing())
+        var storm = OracleAccounting.Bustle()
+        for _ in 0..<2000 {
+            storm.saw(.flushData(OperationID(rawValue: .max)))
+            storm.heard(.dataDone(OperationID(rawValue: .max), .succeeded))
+        }
+        #expect(storm.deeds == 2000 && storm.occasions == 0)
+        #expect(storm.excess(limits, timing, seconds: 4) != nil)
+        for _ in 0..<500 { storm.heard(.dataDone(OperationID(rawValue: 3), .succeeded)) }
+        #expect(storm.excess(limits, timing, seconds: 4) == nil)
     }
 
     @Test func `more at the disk than may be is found`() {

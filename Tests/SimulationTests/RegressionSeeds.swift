@@ -45,6 +45,9 @@ enum RegressionSeeds {
             seed: 1_004_470, found: "a disk of zeroes got only what its predecessor's resync had not copied yet",
             kinds: .all),
         Seed(
+            seed: 3_010_960, found: "a disk whose flush failed before anybody was served stayed suspect in step",
+            kinds: .all),
+        Seed(
             seed: 3275, found: "a record without a peer failed on its way to the disk, and its consequences stayed",
             kinds: .all),
         Seed(

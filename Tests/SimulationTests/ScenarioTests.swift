@@ -55,6 +55,13 @@ struct ScenarioTests {
         #expect(result.failures.count == 3)
     }
 
+    @Test func `a scenario that nobody could read fails, and ends`() {
+        let endless = String(repeating: "show\n", count: Scenario.mostLines)
+        let result = Scenario(name: "endless", text: "create\nquietly start a b\nexpect a primary\n" + endless).run()
+        #expect(result.isTooLong && result.failures.contains { $0.contains("more than") })
+        #expect(!Scenario(name: "short", text: "create\nstart a b\n").run().isTooLong)
+    }
+
     @Test func `a scenario fails when the oracle finds a violation`() {
         // Both machines lose power, and the one disk loses what it had flushed.
         let text = """

@@ -4,11 +4,18 @@ import Foundation
 
 let longestFile = 500
 let longestFunction = 70
+/// Bytes of any file, stories and the fuzzers' corpora included.
+let largestFile = 128 << 10
 
 func filesTooLong(_ file: SourceFile) -> [Finding] {
     let count = file.lines.last == "" ? file.lines.count - 1 : file.lines.count
     guard count > longestFile else { return [] }
     return [Finding(path: file.path, line: 0, rule: "\(count) lines; at most \(longestFile)")]
+}
+
+/// Whoever fetches the repository fetches this for ever, and nobody reads it.
+func fileTooLarge(path: String, bytes: Int) -> [Finding] {
+    bytes > largestFile ? [Finding(path: path, line: 0, rule: "\(bytes) bytes; at most \(largestFile)")] : []
 }
 
 /// Formatted source needs no parser: a declaration's body ends at the next `}` at the declaration's own indentation.

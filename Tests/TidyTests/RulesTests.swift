@@ -11,6 +11,11 @@ import Testing
         #expect(filesTooLong(file(String(repeating: "\n", count: 500))).isEmpty)
     }
 
+    @Test func `a file of more than 128 KiB is too large`() {
+        #expect(fileTooLarge(path: "Tests/Scenarios/endless.txt", bytes: 131_073).count == 1)
+        #expect(fileTooLarge(path: "Tests/Scenarios/endless.txt", bytes: 131_072).isEmpty)
+    }
+
     @Test(arguments: [
         "func plain() {", "package mutating func plain(a: Int) throws(Trouble) -> Int {", "init() {", "deinit {",
         "@Test func `a sentence, with (brackets)`() {", "@inline(__always) static func plain() {",

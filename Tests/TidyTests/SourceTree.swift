@@ -32,6 +32,8 @@ struct SourceTree: Sendable {
 
     let top: URL
     let files: [SourceFile]
+    /// Everything that is there, also what is not read.
+    private(set) var sizes: [(path: String, bytes: Int)] = []
 
     init(filePath: String = #filePath) throws {
         top = URL(fileURLWithPath: filePath).deletingLastPathComponent().deletingLastPathComponent()
@@ -40,12 +42,12 @@ struct SourceTree: Sendable {
         for folder in ["Sources", "Tests", "Kernel", "Tools", ".ci"] {
             let root = top.appendingPathComponent(folder)
             guard let walk = FileManager.default.enumerator(atPath: root.path) else { continue }
-            for case let relative as String in walk where Self.isText(relative) {
+            for case let relative as String in walk {
                 let url = root.appendingPathComponent(relative)
-                var isDirectory: ObjCBool = false
-                guard FileManager.default.fileExists(atPath: url.path, isDirectory: &isDirectory),
-                    !isDirectory.boolValue
-                else { continue }
+                let values = try url.resourceValues(forKeys: [.isRegularFileKey, .fileSizeKey])
+                guard values.isRegularFile == true else { continue }
+                sizes.append((path: folder + "/" + relative, bytes: values.fileSize ?? 0))
+                guard Self.isText(relative) else { continue }
                 let text = String(decoding: try Data(contentsOf: url), as: UTF8.self)
                 found.append(SourceFile(path: folder + "/" + relative, text: text))
             }

@@ -16,6 +16,11 @@ import Testing
         expectNone(tree.swift.flatMap(filesTooLong))
     }
 
+    @Test func `no file is large, whatever it holds`() {
+        #expect(tree.sizes.count > tree.files.count)
+        expectNone(tree.sizes.flatMap(fileTooLarge))
+    }
+
     @Test func `functions stay short`() {
         expectNone(tree.swift.flatMap(functionsTooLong))
     }

@@ -18,7 +18,7 @@ struct Scenarios: ParsableArguments {
             let result = scenario.run()
             failures += result.failures.count
             for failure in result.failures { say(failure) }
-            guard result.text != text else { continue }
+            guard result.text != text, !result.isTooLong else { continue }
             if rewrite {
                 try result.text.write(to: url, atomically: true, encoding: .utf8)
                 say("\(path): rewritten")
