@@ -26,6 +26,17 @@ struct Acceptance {
     }
 }
 
+extension Record {
+    /// Terms and indices up to here are taken from a peer. Frames and superblocks carry twice as much: with the highest
+    /// that they carry, the next one of ours could not be read back from our own disk.
+    private static let highestTaken: UInt64 = 1 << 61
+
+    /// A volume of whole blocks, under a number that leaves enough above it.
+    var isPossible: Bool {
+        size % Geometry.blockSize == 0 && number.term.counter <= Self.highestTaken && number.index <= Self.highestTaken
+    }
+}
+
 extension Replica {
     mutating func proposed(_ proposal: Proposal, by node: NodeID) {
         let number = proposal.record.number
@@ -40,10 +51,10 @@ extension Replica {
         attention = true
     }
 
-    /// Whole blocks, and not more of them than the disk has: behind the data may lie its metadata. The handshake compares
-    /// sizes too, but a record can come that names another one than the state did.
+    /// Not more than the disk has: behind the data may lie its metadata. The handshake compares sizes too, but a record can
+    /// come that names another one than the state did.
     private func hasRoom(for record: Record) -> Bool {
-        record.size > 0 && record.size % Geometry.blockSize == 0 && (!hasDisk || record.size <= superblock.size)
+        record.isPossible && record.size > 0 && (!hasDisk || record.size <= superblock.size)
     }
 
     private func objection(to proposal: Proposal, by node: NodeID) -> RejectReason? {

@@ -37,6 +37,10 @@ extension Replica {
             dropSession(node, "it told its state out of turn")
             return
         }
+        guard state.record.isPossible else {
+            dropSession(node, "its record is one that cannot be")
+            return
+        }
         self[peer: node].theirs = state
         judge(node)
     }
@@ -267,7 +271,8 @@ extension Replica {
             supersede(by: node)
             rememberBeingBehind(theirs)
         }
-        if verdict.rule == .lostLine, role == .primary, !hasDisk, theirs.record.primary != me,
+        let livesThere = !hasDisk || !required.contains(me)
+        if verdict.rule == .lostLine, role == .primary, livesThere, theirs.record.primary != me,
             theirs.record.lineage == superblock.record.lineage, superblock.record.number < theirs.record.number
         {
             supersede(by: node)

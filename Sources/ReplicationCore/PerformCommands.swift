@@ -246,7 +246,11 @@ extension Replica {
             emit(.releaseDisk)
             return
         }
-        for node in others { restartSession(node, "a disk is attached") }
+        for node in others {
+            restartSession(node, "a disk is attached")
+            // What was sent and not answered is not on this disk: it may be another one, or one put back.
+            self[peer: node].resumableRun = .none
+        }
         dropAllUnconfirmedInMemory()
         let line = superblock
         adopt(metadata)

@@ -135,4 +135,26 @@ import Testing
         #expect(bench.stable.record.inStep == NodeSet(alpha))
         #expect(bench.core.durableState.record == bench.stable.record)
     }
+
+    @Test func `a disk that was away is not resumed on, though the run is the same`() {
+        let bench = Bench.established(alpha)
+        bench.breakLink()
+        let before = bench.core.durableState
+        #expect(bench.end(of: bench.command(.detach(force: true))) == "done")
+        #expect(bench.end(of: attach(bench, before)) == "done")
+        bench.open()
+        #expect(bench.told?.resumes == RunID.none)
+    }
+
+    @Test func `a primary whose disk is being filled gives way to a newer record that does not name it`() throws {
+        let bench = try diskless()
+        #expect(bench.end(of: attach(bench, Bench.created(alpha).stable)) == "done")
+        bench.ask(1, .write, block: 7)
+        var record = bench.core.durableState.record
+        record.number = RecordNumber(term: Term(counter: record.number.term.counter + 1, node: beta), index: 2)
+        record.primary = nil
+        #expect(bench.meet(holder(bench, record)) == .refused)
+        #expect(!bench.core.isPrimary)
+        #expect(bench.reply(to: 1) == .notPrimary)
+    }
 }

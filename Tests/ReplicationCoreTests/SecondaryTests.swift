@@ -250,4 +250,18 @@ import Testing
         #expect(bench.core.durableState.record == before.record)
         #expect(bench.core.volumeSize == Bench.size)
     }
+
+    @Test func `a number that leaves none above it is not taken, nor met`() {
+        let bench = Bench.secondary()
+        let before = bench.core.durableState
+        var record = before.record
+        record.number = RecordNumber(term: Term(counter: 1 << 62, node: alpha), index: 1)
+        bench.hear(.propose(Proposal(volume: before.volume, record: record, current: before.current)))
+        #expect(bench.messages().last == .rejected(record.number, .notNow))
+        bench.breakLink()
+        bench.open()
+        bench.hear(.state(bench.peerState { $0.record = record }))
+        #expect(bench.session.isNone)
+        #expect(bench.core.durableState.promised == before.promised)
+    }
 }

@@ -65,6 +65,12 @@ enum RegressionSeeds {
         Seed(seed: 55276, found: "a primary heard late that a join was taken by a copy that had gone on since"),
         Seed(seed: 60098, found: "a node stopped before the buffer came that it had asked for", kinds: .all),
         Seed(
+            seed: 72359, found: "a write that began before its primary's new disk was marked on it in memory only",
+            kinds: .all),
+        Seed(seed: 70693, found: "a session was resumed though a disk had been away meanwhile"),
+        Seed(
+            seed: 73974, found: "a primary whose disk was to be filled waited for a line that had ended", kinds: .all),
+        Seed(
             seed: 66807, found: "a primary that no record named resumed, and after a power loss was not suspect",
             kinds: .all),
     ]

@@ -54,7 +54,9 @@ extension HostileBench {
         if core.diskState != .diskless, core.diskState != .failed, size > core.durableState.size {
             fail("a volume of \(size) bytes is served from a disk of \(core.durableState.size)")
         }
-        guard size > 0, let ticket = (0..<UInt32(8)).first(where: { tickets[$0] == nil }) else { return }
+        guard size >= Geometry.blockSize, let ticket = (0..<UInt32(8)).first(where: { tickets[$0] == nil }) else {
+            return
+        }
         let kind: ClientRequest.Kind = input.pick([.write, .write, .read, .zero, .trim, .flush])
         let forced = input.flag()
         let blocks = size / Geometry.blockSize
