@@ -78,7 +78,12 @@ extension Replica {
         if !hasDisk || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
             let canInherit: (Peer.Relation) -> Bool = { $0 == .established || $0 == .carried }
             if change == nil, let heir = others.first(where: { canInherit(self[peer: $0].relation) }) {
-                begin(.leaveSelf, losing: NodeSet(me), offeringTo: NodeSet(heir))
+                // The record without this copy goes to the heir alone. Its term must be on this disk before: another run
+                // on it would make it again. So a record of this run, that still names both, comes first.
+                let isNewTerm = hasDisk && nextNumber.term != superblock.promised
+                begin(
+                    isNewTerm ? .promote : .leaveSelf, losing: isNewTerm ? NodeSet() : NodeSet(me),
+                    offeringTo: NodeSet(heir))
                 return
             }
         }
@@ -166,7 +171,11 @@ extension Replica {
     /// The number of the next record: this run's term goes on, or a higher one begins. A term belongs to one run and a
     /// number to one record, also to one that was offered and never heard of again: else two different records could bear
     /// one number, and `HandshakeVerdict` could not tell which of a term's records took the other's place.
-    private func nextNumber(above other: RecordNumber) -> RecordNumber {
+    private var nextNumber: RecordNumber {
+        var other = RecordNumber(term: .zero, index: 0)
+        for node in others {
+            if let theirs = self[peer: node].theirs { other = max(other, theirs.record.number) }
+        }
         let number = max(superblock.record.number, proposed)
         if number == proposed, number.term.node == me, superblock.promised == number.term, other < number {
             return RecordNumber(term: number.term, index: number.index + 1)
@@ -178,11 +187,7 @@ extension Replica {
     private mutating func formRecord() {
         guard var change else { return }
         var record = superblock.record
-        var highest = RecordNumber(term: .zero, index: 0)
-        for node in others {
-            if let theirs = self[peer: node].theirs { highest = max(highest, theirs.record.number) }
-        }
-        record.number = nextNumber(above: highest)
+        record.number = nextNumber
         proposed = record.number
         if record.isEmpty {
             record.lineage = LineageID(rawValue: random.identity())
@@ -224,6 +229,8 @@ extension Replica {
             record.primary = me
             newGeneration = true
         }
+        // Made without its maker's disk: a later run on that one knows nothing of it (`HandshakeVerdict.tookBack`).
+        if !hasDisk, !record.inStep.contains(me) { record.instances[me] = .none }
         if newGeneration {
             change.current = Generation(id: GenerationID(rawValue: random.identity()), node: me, began: wallTime)
         }

@@ -193,6 +193,8 @@ package struct HandshakeVerdict: Equatable, Sendable {
     private static func judgeDiskless(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
         if !mine.hasDisk, !theirs.hasDisk { return .init(.nothing, because: .bothDiskless) }
         let (bare, holder) = mine.hasDisk ? (theirs, mine) : (mine, theirs)
+        // Who lost its disk remembers the other's all the same: what that one lacks would be read as if never written.
+        if isRolledBack(holder, rememberedBy: bare) { return .init(.parted, because: .rolledBack) }
         if bare.isPrimary {
             // The very record this primary acts under, or the next one that names it: of its own, whose acceptance it did
             // not hear of, or of the holder that was filling its disk. By the record's generation: a disk that was here
@@ -211,9 +213,8 @@ package struct HandshakeVerdict: Equatable, Sendable {
             return .init(mine.hasDisk ? .carrier : .carried, because: .disklessPrimary)
         }
         if isBroken(holder) || holder.isEmpty { return .init(.nothing, because: .oneDiskless) }
-        // This run wrote under a line that the copy lacks: were it served from there, it would forget what it acknowledged.
-        let knowsMore = !bare.record.isEmpty && bare.record.lineage == holder.record.lineage
-        if knowsMore, !holder.lineContains(bare.current.id) { return .init(.refused, because: .lostLine) }
+        // This run knows a line that the copy lacks: were it served from there, it would forget what was acknowledged in it.
+        if !bare.record.isEmpty, !holder.lineContains(bare.current.id) { return .init(.refused, because: .lostLine) }
         return .init(mine.hasDisk ? .carrier : .carried, because: .oneDiskless)
     }
 
@@ -251,13 +252,13 @@ package struct HandshakeVerdict: Equatable, Sendable {
         let (mineSuspect, theirsSuspect) = (mine.flags.contains(.suspect), theirs.flags.contains(.suspect))
         let known = trustsMarks(mine, theirs)
         if marks == 0, known, !mineSuspect, !theirsSuspect { return .init(.inSync, because: .equalGenerations) }
+        if mineSuspect != theirsSuspect {
+            return mineSuspect ? target(mine, theirs, because: .oneSuspect) : source(mine, theirs, because: .oneSuspect)
+        }
         let (mineOutdated, theirsOutdated) = (mine.flags.contains(.outdated), theirs.flags.contains(.outdated))
         if mineOutdated != theirsOutdated {
             return mineOutdated
                 ? target(mine, theirs, because: .oneOutdated) : source(mine, theirs, because: .oneOutdated)
-        }
-        if mineSuspect != theirsSuspect {
-            return mineSuspect ? target(mine, theirs, because: .oneSuspect) : source(mine, theirs, because: .oneSuspect)
         }
         if mine.isPrimary != theirs.isPrimary {
             return mine.isPrimary
@@ -290,11 +291,13 @@ package struct HandshakeVerdict: Equatable, Sendable {
 
     /// One run made all records of a term, one after the other. Had anything been acknowledged under the older one that the
     /// other side holds, its generation were in the line of its maker, who holds the newer: it was an offer whose fate the
-    /// maker did not hear of.
+    /// maker did not hear of. But only a run that has its disk leaves its term there: one made without is made again by the
+    /// next run, which knows nothing of it, and names no copy of its maker.
     private static func tookBack(_ maker: HandshakeState, _ other: HandshakeState) -> Bool {
         let (newer, older) = (maker.record, other.record)
         return !newer.isEmpty && newer.lineage == older.lineage && newer.number.term == older.number.term
             && newer.number.term.node == maker.node && older.number < newer.number
+            && older.instances[maker.node] == maker.instance
     }
 
     // MARK: How much
@@ -316,9 +319,10 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     /// A copy that others went on without is no source: what it lacks would be forgotten (I5). Unless it is just that which
-    /// an administrator gave away: the lines parted, and the other's goes.
+    /// an administrator gave away: the lines parted, and the other's goes. Or nobody went on at all, whatever an
+    /// administrator said: in one generation it is the other copy that lost something, with its cache.
     private static func isSourceInStep(_ side: HandshakeState, because rule: HandshakeRule? = nil) -> Bool {
-        if side.flags.contains(.outdated), rule != .discardedData { return false }
+        if side.flags.contains(.outdated), rule != .discardedData, rule != .oneSuspect { return false }
         return side.record.isEmpty
             || (side.record.inStep.contains(side.node) && side.record.instances[side.node] == side.instance)
     }

@@ -232,7 +232,8 @@ extension Replica {
         clearOutdated()
         note(.info, "replication", "established: in sync", peer: node)
         setConnected(node)
-        resend(to: node)
+        // A primary that was filled has sent everything in this session already.
+        if relation != .target { resend(to: node) }
     }
 
     mutating func recordResync(_ node: NodeID, bytes: UInt64, since began: MonotonicTime, because: String) {

@@ -261,13 +261,17 @@ extension Replica {
             superblock.required = line.required
             superblock.promised = max(superblock.promised, line.promised)
             superblock.flags.insert(.inconsistent)
-        } else if line.record.lineage == superblock.record.lineage, superblock.record.number < line.record.number,
-            !line.record.inStep.contains(me)
-        {
-            // This run knows what the disk does not: others went on without it.
+        } else if knowsMore(line) {
             superblock.flags.insert(.outdated)
         }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))
+    }
+
+    /// This run knows what the disk does not: others went on without it, or it is new and has no part in the volume at all.
+    private func knowsMore(_ line: Superblock) -> Bool {
+        if superblock.record.isEmpty { return !line.record.isEmpty }
+        return line.record.lineage == superblock.record.lineage && superblock.record.number < line.record.number
+            && !line.record.inStep.contains(me)
     }
 
     /// The line that this run knows goes on from the disk's: filling it loses nothing. A disk of another line may hold all

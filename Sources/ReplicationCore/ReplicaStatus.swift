@@ -10,8 +10,8 @@ extension Replica {
         }
         if superblock.flags.contains(.inconsistent) || superblock.isBlank { return .inconsistent }
         let record = superblock.record
-        if record.isEmpty { return .upToDate }
         if role == .primary { return .upToDate }
+        if record.isEmpty { return superblock.flags.contains(.outdated) ? .outdated : .upToDate }
         if superblock.flags.contains(.outdated) { return .outdated }
         guard record.inStep.contains(me), record.instances[me] == superblock.instance else { return .outdated }
         if required == NodeSet(me) { return .upToDate }

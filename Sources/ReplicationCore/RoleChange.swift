@@ -187,6 +187,12 @@ extension Replica {
         }
         for node in others {
             switch self[peer: node].relation {
+            case .target where !superblock.flags.contains(.inconsistent):
+                // It took the join, and is about to hear that this is so.
+                return .passing(
+                    Refusal(
+                        reason: "handshake", message: "a record with \(name(node)) is being made",
+                        remedy: "try again in a moment"))
             case .targetWaiting, .target:
                 guard !force else { continue }
                 return .lasting(

@@ -157,4 +157,41 @@ import Testing
         #expect(!bench.core.isPrimary)
         #expect(bench.reply(to: 1) == .notPrimary)
     }
+
+    @Test func `a record made after the disk failed names no copy of its maker`() throws {
+        #expect(try #require(losing().proposal).record.instances[alpha] == .none)
+    }
+
+    @Test func `a primary leaves its disk only by a term that is on it`() throws {
+        let bench = Bench.primary()
+        let run = try #require(bench.told?.run)
+        bench.breakLink()
+        #expect(bench.meet(bench.peerState { $0.resumes = run }) == .resume)
+        bench.hear(.presence(Presence(role: .secondary, disk: .upToDate, mark: .none, resyncPaused: false)))
+        let command = bench.command(.detach(force: false))
+        let first = try #require(bench.proposal).record
+        #expect(first.inStep == NodeSet(alpha, beta))
+        bench.accept(first.number)
+        let second = try #require(bench.proposal).record
+        #expect(second.inStep == NodeSet(beta))
+        #expect(second.number.term == first.number.term)
+        #expect(second.instances[alpha] == instance(of: alpha))
+        #expect(bench.stable.promised == second.number.term)
+        bench.accept(second.number)
+        #expect(bench.end(of: command) == "done")
+    }
+
+    @Test func `a new disk begins no second volume where the run knows one`() {
+        let bench = Bench.secondary()
+        #expect(bench.end(of: bench.command(.detach(force: true))) == "done")
+        bench.breakLink()
+        let promotion = bench.promote(within: 100_000)
+        var found = Bench.created(beta).stable
+        found.instance = InstanceID(rawValue: 0x999)
+        #expect(bench.end(of: attach(bench, found)) == "done")
+        #expect(bench.core.diskState == .outdated)
+        #expect(bench.stable.flags.contains(.outdated))
+        bench.pass(milliseconds: 10_000)
+        #expect(bench.end(of: promotion) == "outdated")
+    }
 }

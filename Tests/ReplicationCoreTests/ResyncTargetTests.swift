@@ -164,8 +164,14 @@ import Testing
         #expect(bench.stable.current.id == GenerationID(rawValue: 40))
         #expect(bench.stable.flags.isDisjoint(with: [.inconsistent, .suspect, .outdated]))
         #expect(bench.stable.peers[alpha].base == .inStep)
+        // Not even by force is it promoted under a record that the other has yet to hear of.
+        bench.hear(.presence(Presence(role: .secondary, disk: .upToDate, mark: .none, resyncPaused: false)))
+        let promotion = bench.promote(force: true)
+        #expect(bench.end(of: promotion) == nil)
+        #expect(!bench.core.isPrimary)
         bench.hear(.chosen(record.number))
         #expect(bench.core.diskState == .upToDate)
+        #expect(try #require(bench.proposal).record.primary == beta)
     }
 
     @Test func `an offer to join that comes too early is not taken`() {

@@ -58,7 +58,7 @@ import Testing
             let isNamed =
                 source.record.isEmpty
                 || source.record.inStep.contains(source.node) && source.record.instances[source.node] == source.instance
-            let mayBeOutdated = verdict.rule == .discardedData
+            let mayBeOutdated = verdict.rule == .discardedData || verdict.rule == .oneSuspect
             return source.hasDisk && isWhole(source) && isNamed
                 && (mayBeOutdated || !source.flags.contains(.outdated))
         }

@@ -53,6 +53,8 @@ extension Cluster {
         noteRound(message, from: node)
         guard !network[index].ended[node.side] else { return }
         checkAssertion(message, from: node)
+        // A copy that was put back is filled from scratch: whatever it lacked, it was noticed.
+        if case .resyncBegin(_, everything: true) = message { nodes[to].isRestored = false }
         var payload: [UInt8] = []
         if let (buffer, range) = message.payload {
             guard node.buffers.owner(of: buffer) != .free else {

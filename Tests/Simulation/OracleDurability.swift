@@ -74,6 +74,8 @@ extension Oracle {
         if shadows[other].exposed {
             shadows[0].unacknowledge()
             shadows[1].unacknowledge()
+            // An answer that this copy sent before may still be on its way.
+            shadows[copy].exposed = true
             return
         }
         shadows[copy].exposed = true
@@ -125,6 +127,7 @@ extension Oracle {
 
     private func adopt(_ copy: Int, from source: Int) {
         terms.met()
+        if shadows[source].exposed, givenAway[copy] { shadows[source].unacknowledge() }
         shadows[copy] = shadows[source]
         shadows[copy].aloneAcknowledgements = 0
         shadows[source].aloneAcknowledgements = 0
@@ -161,7 +164,7 @@ extension Oracle {
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
         }
-        if shadows[copy].exposed, promotion.peerFenced { shadows[copy].unacknowledge() }
+        if shadows[copy].exposed, promotion.peerFenced || givenAway[1 - copy] { shadows[copy].unacknowledge() }
         for block in shadows[copy].blocks where !promotion.unsettled(Int(block)) {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                 let value = disks.value(copy, sector)
@@ -183,7 +186,8 @@ extension Oracle {
     private func rebase(_ copy: Int, at step: UInt64) {
         for block in shadows[0].blocks + shadows[1].blocks {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
-                shadows[copy].rebase(sector, disks.value(copy, sector), at: step)
+                shadows[copy].rebase(
+                    sector, disks.value(copy, sector), stable: disks.stableValue(copy, sector), at: step)
             }
         }
         shadows[copy].exposed = false

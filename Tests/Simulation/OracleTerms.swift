@@ -83,6 +83,9 @@ extension Cluster {
     }
 
     func checkTerm(_ glimpse: Glimpse, of node: SimulatedNode) {
+        // A turn may answer, and then, with nothing left to answer, hand over.
+        let handsOver = glimpse.primary == nil && glimpse.number != node.glimpse.number
+        let glimpse = handsOver && node.glimpse.primary == node.id ? node.glimpse : glimpse
         let held = OracleTerms.Held(lineage: glimpse.lineage, number: glimpse.number)
         if let flaw = oracle.terms.acknowledged(
             by: node.side, under: held, primary: glimpse.primary, inStep: glimpse.inStep)

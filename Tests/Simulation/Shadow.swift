@@ -156,10 +156,13 @@ package struct Shadow: Sendable {
         exposed = false
     }
 
-    /// The line ends here by an administrator's word: the sector holds what it holds, and that is durable as far as it goes.
-    package mutating func rebase(_ sector: Int, _ value: UInt64, at step: UInt64) {
+    /// The line ends here by an administrator's word: the sector holds what it holds, and a loss of power may leave `stable`.
+    package mutating func rebase(_ sector: Int, _ value: UInt64, stable: UInt64, at step: UInt64) {
         let place = place(of: sector)
-        histories[place] = [Candidate(value: value, began: 0, effective: step, acknowledged: step, durable: true)]
+        histories[place] = [Candidate(value: stable, began: 0, effective: 0, acknowledged: 0, durable: true)]
+        guard value != stable else { return }
+        histories[place][0].live = false
+        histories[place].append(Candidate(value: value, began: 1, effective: step, acknowledged: step))
     }
 
     /// What a sector may hold, for a report.

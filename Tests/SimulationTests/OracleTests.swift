@@ -180,6 +180,54 @@ struct OracleTests {
         }
     }
 
+    @Test(arguments: [true, false]) func `an answer that a dying copy had sent counts for nothing when the other dies`(
+        wasExposed: Bool
+    ) {
+        let oracle = oracle()
+        oracle.requires(0, Self.both, inStep: Self.both)
+        oracle.requires(1, Self.both, inStep: Self.both)
+        if wasExposed { oracle.lostPower(1) }
+        let write = write(1, at: 1)
+        oracle.began(write)
+        disks.land(write, on: [0, 1])
+        oracle.lostPower(0)
+        disks.values[0] = disks.stable[0]
+        disks.powerLosses[0] = 2
+        oracle.acknowledged(write, by: 1, required: Self.both, at: 3)
+        oracle.lostPower(1)
+        oracle.promoted(0, promotion(), at: 5)
+        #expect(oracle.violation == nil)
+    }
+
+    @Test(arguments: [true, false]) func `a forced promotion makes nothing stable`(losesPower: Bool) {
+        let oracle = oracle()
+        let write = write(1, at: 1)
+        oracle.began(write)
+        disks.land(write, on: [0])
+        oracle.requires(0, Self.both, inStep: Self.both)
+        oracle.requires(1, Self.both, inStep: Self.both)
+        oracle.promoted(0, promotion(forced: true), at: 2)
+        disks.values[0] = disks.stable[0]
+        if losesPower { oracle.lostPower(0) }
+        oracle.promoted(0, promotion(fenced: true), at: 4)
+        #expect((oracle.violation == nil) == losesPower)
+    }
+
+    @Test func `a copy that lost its cache is all there is when the other is given away`() {
+        let oracle = oracle()
+        let write = write(1, at: 1)
+        oracle.began(write)
+        disks.land(write, on: [0, 1])
+        oracle.acknowledged(write, by: 0, required: Self.both, at: 2)
+        oracle.requires(0, Self.both, inStep: Self.both)
+        oracle.requires(1, Self.both, inStep: Self.both)
+        oracle.lostPower(0)
+        disks.values[0] = disks.stable[0]
+        oracle.gaveAway(1)
+        oracle.promoted(0, promotion(), at: 4)
+        #expect(oracle.violation == nil)
+    }
+
     @Test func `a flushed write survives the loss of all power`() {
         let oracle = oracle()
         let write = write(1, at: 1)

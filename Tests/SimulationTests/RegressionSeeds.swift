@@ -73,5 +73,38 @@ enum RegressionSeeds {
         Seed(
             seed: 66807, found: "a primary that no record named resumed, and after a power loss was not suspect",
             kinds: .all),
+        Seed(
+            seed: 1_009_732,
+            found: "a copy that an administrator called outdated was filled by one that had lost its cache",
+            kinds: .all),
+        Seed(
+            seed: 2_017_305, found: "a waiting promotion took a new disk, and began a second volume on it",
+            kinds: .all),
+        Seed(
+            seed: 2_024_432,
+            found: "a target that took the join was promoted by force before it heard that it was chosen",
+            kinds: .all),
+        Seed(
+            seed: 2_027_972, found: "the same, after a longer wait",
+            kinds: .all),
+        Seed(
+            seed: 2_033_106, found: "a new disk began a second volume by force, beside the peer that served the first",
+            kinds: .all),
+        Seed(
+            seed: 3_009_152,
+            found: "a node without a disk was served by a rolled-back copy, in a generation that its disk had too",
+            kinds: .all),
+        Seed(
+            seed: 3_009_532,
+            found: "a node without a disk was promoted on a rolled-back copy, whose numbers it remembered",
+            kinds: .all),
+        Seed(
+            seed: 3_010_121,
+            found: "a term that a primary made after its disk had failed was made again by the next run on that disk",
+            kinds: .all),
+        Seed(
+            seed: 1_003_970,
+            found: "a node whose forced copy was detached was carried by the copy that it had parted from",
+            kinds: .all),
     ]
 }
