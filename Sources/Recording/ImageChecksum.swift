@@ -4,7 +4,7 @@ package import ReplicationCore
 
 /// What a metadata write writes is decided too, but stands in no effect: its checksum does.
 extension Replica {
-    package func imageChecksum(of effect: Effect) -> UInt32 {
+    package mutating func imageChecksum(of effect: Effect) -> UInt32 {
         switch effect {
         case .writeSuperblock: checksum(superblockImage)
         case .writeLog: checksum(logImage)

@@ -74,7 +74,7 @@ extension Replica {
 
     private mutating func startNeededChange() {
         guard acceptance == nil, !isHandshaking, stopping?.isLeaving != true else { return }
-        if let change, change.phase != .offering || !change.loses.isEmpty { return }
+        if change != nil, change?.phase != .offering || change?.loses.isEmpty != true { return }
         if !hasDisk || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
             let canInherit: (Peer.Relation) -> Bool = { $0 == .established || $0 == .carried }
             if change == nil, let heir = others.first(where: { canInherit(self[peer: $0].relation) }) {

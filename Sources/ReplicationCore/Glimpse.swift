@@ -82,8 +82,8 @@ extension Replica {
     }
     package func isHot(extent: UInt32) -> Bool { log.contains(extent) }
     package func isUnconfirmed(block: UInt64) -> Bool { unconfirmed.contains(block: block) }
-    package func isInFlight(block: UInt64) -> Bool {
+    @inline(never) package mutating func isInFlight(block: UInt64) -> Bool {
         table.contains { $0.isWrite && $0.range.blocks.contains(block) }
     }
-    package var durableState: Superblock { superblock }
+    package var durableState: Superblock { @inline(never) mutating get { superblock } }
 }

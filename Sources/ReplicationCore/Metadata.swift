@@ -51,16 +51,20 @@ extension Replica {
     static var flushOperation: OperationID { OperationID(rawValue: .max) }
 
     // What the effects `.writeSuperblock`, `.writeLog` and `.writeBitmapPage` write, valid while they are performed.
-    package var superblockImage: Superblock { metadata.image }
+    // `mutating`, so that nobody copies the whole replica for it (as in `Glimpse`).
+    package var superblockImage: Superblock { @inline(never) mutating get { metadata.image } }
     package var logImage: LogTransaction {
-        guard let image = metadata.logImage else {
-            preconditionFailure("asked for only while a log write is performed")
+        @inline(never) mutating get {
+            guard let image = metadata.logImage else {
+                preconditionFailure("asked for only while a log write is performed")
+            }
+            return image
         }
-        return image
     }
     /// The 496 words of page `page` toward `node`.
-    package func withBitmapPage<Result>(_ node: NodeID, page: UInt32, _ body: (ArraySlice<UInt64>) -> Result) -> Result
-    {
+    @inline(never) package mutating func withBitmapPage<Result>(
+        _ node: NodeID, page: UInt32, _ body: (ArraySlice<UInt64>) -> Result
+    ) -> Result {
         body(self[bitmap: node].page(Int(page)))
     }
 

@@ -171,8 +171,11 @@ struct OperationTable {
         return found.sorted { slots[$0].order < slots[$1].order }
     }
 
-    func contains(where isWanted: (Operation) -> Bool) -> Bool {
-        for operation in slots where operation.kind != .free && isWanted(operation) { return true }
-        return false
+    /// Any slot in use for which `isWanted` holds.
+    func firstSlot(where isWanted: (Operation) -> Bool) -> Int? {
+        guard clients + peerOperations > 0 else { return nil }
+        return slots.firstIndex { $0.kind != .free && isWanted($0) }
     }
+
+    func contains(where isWanted: (Operation) -> Bool) -> Bool { firstSlot(where: isWanted) != nil }
 }

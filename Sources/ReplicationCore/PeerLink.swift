@@ -214,43 +214,48 @@ extension Replica {
     // MARK: Time
 
     /// When `.tick` is due; nil: never.
-    /// `mutating`, and field by field of each peer, so that no replica and no peer is copied: it is asked after every
-    /// event.
+    /// `mutating`, field by field of each peer, and without a closure: asked after every event, it copies no replica and
+    /// no peer, and checks no access.
     package var nextDeadline: MonotonicTime? {
-        mutating get {
+        @inline(never) mutating get {
             guard !isStopped else { return nil }
-            var deadline: MonotonicTime?
-            func consider(_ time: MonotonicTime?) {
-                guard let time else { return }
-                if deadline.map({ time < $0 }) ?? true { deadline = time }
-            }
-            for node in others { considerPeer(Int(node.rawValue), consider) }
+            var earliest = UInt64.max
+            for place in others.indices { considerPeer(Int(others[place].rawValue), &earliest) }
             if role == .primary, rounds.hasNews, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
-                consider(rounds.lastWrite + configuration.limits.epochIdle)
+                earliest = min(earliest, (rounds.lastWrite + configuration.limits.epochIdle).nanoseconds)
             }
-            if hasDisk, log.extents > 0 { consider(nextCooling) }
-            if let promotion, !promotion.isUnderWay { consider(promotion.deadline) }
-            if let promotion, isPromotionStuck { consider(promotion.patience) }
-            if let demotion, demotion.phase != .handingOver { consider(demotion.deadline) }
-            for pending in connects { consider(pending.deadline) }
-            return deadline
+            if hasDisk, log.extents > 0 { earliest = min(earliest, nextCooling.nanoseconds) }
+            considerCommands(&earliest)
+            return earliest == .max ? nil : MonotonicTime(nanoseconds: earliest)
         }
     }
 
-    private mutating func considerPeer(_ index: Int, _ consider: (MonotonicTime?) -> Void) {
-        let timing = configuration.timing
-        if !peers[index].session.isNone {
-            consider(peers[index].lastPing + timing.pingInterval)
-            consider(peers[index].lastHeard + (timing.pingInterval + timing.pingTimeout))
-        } else if stopping == nil, !peers[index].isDialing, !peers[index].isStandalone {
-            consider(peers[index].nextDial)
-            if promotion != nil { consider(peers[index].expectedBack) }
+    private mutating func considerCommands(_ earliest: inout UInt64) {
+        if let promotion {
+            if !promotion.isUnderWay { earliest = min(earliest, promotion.deadline.nanoseconds) }
+            if isPromotionStuck { earliest = min(earliest, promotion.patience.nanoseconds) }
         }
-        if let lostAt = peers[index].lostAt, !peers[index].isCutOff { consider(lostAt + timing.cutOff) }
+        if let demotion, demotion.phase != .handingOver { earliest = min(earliest, demotion.deadline.nanoseconds) }
+        for pending in connects { earliest = min(earliest, pending.deadline.nanoseconds) }
+    }
+
+    private mutating func considerPeer(_ index: Int, _ earliest: inout UInt64) {
+        let pause = configuration.timing.pingInterval
+        if !peers[index].session.isNone {
+            let silence = pause + configuration.timing.pingTimeout
+            earliest = min(earliest, peers[index].lastPing.nanoseconds &+ pause)
+            earliest = min(earliest, peers[index].lastHeard.nanoseconds &+ silence)
+        } else if stopping == nil, !peers[index].isDialing, !peers[index].isStandalone {
+            if let nextDial = peers[index].nextDial { earliest = min(earliest, nextDial.nanoseconds) }
+            if promotion != nil, let back = peers[index].expectedBack { earliest = min(earliest, back.nanoseconds) }
+        }
+        if let lostAt = peers[index].lostAt, !peers[index].isCutOff {
+            earliest = min(earliest, (lostAt + configuration.timing.cutOff).nanoseconds)
+        }
         if peers[index].target.bytesInFlight == 0, now < peers[index].target.notBefore,
             peers[index].relation == .target
         {
-            consider(peers[index].target.notBefore)
+            earliest = min(earliest, peers[index].target.notBefore.nanoseconds)
         }
     }
 
@@ -270,23 +275,25 @@ extension Replica {
 
     private mutating func tick(_ node: NodeID) {
         let timing = configuration.timing
-        let peer = self[peer: node]
-        if let expected = peer.expectedBack, now >= expected { self[peer: node].expectedBack = nil }
-        if !peer.hasSession, !peer.isDialing, !peer.isStandalone, stopping == nil, let due = peer.nextDial, now >= due {
-            self[peer: node].nextDial = nil
-            self[peer: node].isDialing = true
+        let index = Int(node.rawValue)
+        if let expected = peers[index].expectedBack, now >= expected { peers[index].expectedBack = nil }
+        if !peers[index].hasSession, !peers[index].isDialing, !peers[index].isStandalone, stopping == nil,
+            let due = peers[index].nextDial, now >= due
+        {
+            peers[index].nextDial = nil
+            peers[index].isDialing = true
             emit(.dial(node))
         }
-        if let lostAt = peer.lostAt, !peer.isCutOff, now >= lostAt + timing.cutOff {
-            self[peer: node].isCutOff = true
+        if let lostAt = peers[index].lostAt, !peers[index].isCutOff, now >= lostAt + timing.cutOff {
+            peers[index].isCutOff = true
             note(.warning, "connection", "away for longer than it may: cut off", peer: node)
         }
-        guard peer.hasSession else { return }
-        if now >= peer.lastHeard + timing.pingInterval + timing.pingTimeout {
+        guard peers[index].hasSession else { return }
+        if now >= peers[index].lastHeard + timing.pingInterval + timing.pingTimeout {
             dropSession(node, "no answer to pings")
             return
         }
-        if now >= peer.lastPing + timing.pingInterval {
+        if now >= peers[index].lastPing + timing.pingInterval {
             self[peer: node].lastPing = now
             self[peer: node].pings += 1
             send(.ping, to: node)
@@ -456,14 +463,21 @@ extension Replica {
         superblock.peers[node].seen = superblock.peers[node].seen.merged(with: mark)
     }
 
-    /// Tells connected peers what `status` shows of this node, when it changed.
+    /// Tells connected peers what `status` shows of this node, when it changed. After every event: by fields, so that no
+    /// peer is copied.
     mutating func tellPresence() {
-        for node in others where self[peer: node].isConnected {
-            let presence = Presence(role: role, disk: diskState, mark: .none, resyncPaused: isResyncPaused)
-            if self[peer: node].lastPresenceSent != presence {
-                self[peer: node].lastPresenceSent = presence
-                send(.presence(presence), to: node)
+        let state = diskState
+        for place in others.indices {
+            let index = Int(others[place].rawValue)
+            guard peers[index].handshake == .finished else { continue }
+            if let sent = peers[index].lastPresenceSent, sent.role == role, sent.disk == state,
+                sent.resyncPaused == isResyncPaused
+            {
+                continue
             }
+            let presence = Presence(role: role, disk: state, mark: .none, resyncPaused: isResyncPaused)
+            peers[index].lastPresenceSent = presence
+            send(.presence(presence), to: others[place])
         }
     }
 

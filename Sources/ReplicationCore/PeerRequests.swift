@@ -82,8 +82,10 @@ extension Replica {
             dropSession(node, "it sent resync data that was not asked for")
             return
         }
-        let asked = table.slots(where: { $0.kind == .pullAsk && $0.peer == node && $0.sequence == id }).first
-        if let asked {
+        // Only at a target that is primary was the range locked when it was asked for.
+        if role == .primary,
+            let asked = table.firstSlot(where: { $0.kind == .pullAsk && $0.peer == node && $0.sequence == id })
+        {
             table[asked].kind = buffer == nil ? .pullZero : .pullWrite
             table[asked].buffer = buffer
             submitPeerWrite(asked)

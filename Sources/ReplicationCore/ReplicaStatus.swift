@@ -9,11 +9,12 @@ extension Replica {
         case .good: break
         }
         if superblock.flags.contains(.inconsistent) || superblock.isBlank { return .inconsistent }
-        let record = superblock.record
         if role == .primary { return .upToDate }
-        if record.isEmpty { return superblock.flags.contains(.outdated) ? .outdated : .upToDate }
+        if superblock.record.isEmpty { return superblock.flags.contains(.outdated) ? .outdated : .upToDate }
         if superblock.flags.contains(.outdated) { return .outdated }
-        guard record.inStep.contains(me), record.instances[me] == superblock.instance else { return .outdated }
+        guard superblock.record.inStep.contains(me), superblock.record.instances[me] == superblock.instance else {
+            return .outdated
+        }
         if required == NodeSet(me) { return .upToDate }
         let isTogether = others.contains {
             self[peer: $0].relation == .established || self[peer: $0].relation == .source

@@ -42,7 +42,7 @@ extension Replica {
     // MARK: Promotion
 
     private mutating func advancePromotion() {
-        guard let promotion else { return }
+        guard promotion != nil, let promotion else { return }
         guard !promotion.isUnderWay else {
             withdrawStuckPromotion(promotion)
             return

@@ -51,7 +51,8 @@ package protocol DiskView: AnyObject {
 package final class Oracle {
     package private(set) var violation: Violation?
     package internal(set) var shadows: [Shadow]
-    unowned let disks: any DiskView
+    /// Owns this oracle and outlives it.
+    unowned(unsafe) let disks: any DiskView
     /// The last write that began on each sector.
     var newest: [UInt64]
     /// Acknowledged writes that no acknowledged flush covers yet.

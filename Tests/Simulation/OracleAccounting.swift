@@ -7,18 +7,29 @@ package enum OracleAccounting {
     /// - Returns: what is too much.
     package static func excess(_ footprint: Footprint, _ limits: Limits, blocks: UInt64) -> String? {
         let clients = limits.clientOperations
-        let bounds: [(name: String, count: Int, most: Int)] = [
-            ("requests before the gate", footprint.waitingAtGate, clients),
-            ("operations waiting for the log", footprint.waitingForLog, clients + limits.peerOperations),
-            ("requests waiting for a flush", footprint.waitingForFlush, clients),
-            ("sequences of writes", footprint.sequences, clients),
-            ("unconfirmed writes", footprint.unconfirmed, limits.unconfirmedEntries + clients),
-            ("flushes that peers wait for", footprint.peerFlushes, 64),
-            ("pulls", footprint.pullsAsked, limits.resyncPulls),
-            ("pulls without a flush", footprint.pullsUnflushed, Int(blocks) + limits.resyncPulls),
-        ]
-        guard let bound = bounds.first(where: { $0.count > $0.most }) else { return nil }
-        return "has \(bound.count) \(bound.name), more than \(bound.most)"
+        func words(_ count: Int, _ name: String, _ most: Int) -> String { "has \(count) \(name), more than \(most)" }
+        if footprint.waitingAtGate > clients {
+            return words(footprint.waitingAtGate, "requests before the gate", clients)
+        }
+        if footprint.waitingForLog > clients + limits.peerOperations {
+            return words(
+                footprint.waitingForLog, "operations waiting for the log", clients + limits.peerOperations)
+        }
+        if footprint.waitingForFlush > clients {
+            return words(footprint.waitingForFlush, "requests waiting for a flush", clients)
+        }
+        if footprint.sequences > clients { return words(footprint.sequences, "sequences of writes", clients) }
+        if footprint.unconfirmed > limits.unconfirmedEntries + clients {
+            return words(footprint.unconfirmed, "unconfirmed writes", limits.unconfirmedEntries + clients)
+        }
+        if footprint.peerFlushes > 64 { return words(footprint.peerFlushes, "flushes that peers wait for", 64) }
+        if footprint.pullsAsked > limits.resyncPulls {
+            return words(footprint.pullsAsked, "pulls", limits.resyncPulls)
+        }
+        if footprint.pullsUnflushed > Int(blocks) + limits.resyncPulls {
+            return words(footprint.pullsUnflushed, "pulls without a flush", Int(blocks) + limits.resyncPulls)
+        }
+        return nil
     }
 
     /// What may be at the disk at once, by kind.

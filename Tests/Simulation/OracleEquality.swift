@@ -12,15 +12,38 @@ extension Cluster {
         let count = copies.differing.count
         guard count > 0, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
         let looks = whole ? count : min(count, Self.blocksEachEvent)
-        let first = nodes[0]
-        let second = nodes[1]
-        for _ in 0..<looks {
-            coverageCursor = coverageCursor + 1 < count ? coverageCursor + 1 : 0
-            let block = UInt64(copies.differing.members[coverageCursor])
-            if knows(first, block) || knows(second, block) { continue }
-            guard let reason = OracleEquality.objection(state(nodes[0]), state(nodes[1])) else { return }
-            return oracle.fail("I11", "\(describe(block)) is marked nowhere, \(reason)")
+        let first = knowledge(nodes[0])
+        let second = knowledge(nodes[1])
+        var cursor = coverageCursor
+        let unknown = copies.differing.members.withUnsafeBufferPointer { members -> UInt64? in
+            for _ in 0..<looks {
+                cursor = cursor + 1 < count ? cursor + 1 : 0
+                let block = UInt64(members[cursor])
+                if !first.covers(block), !second.covers(block) { return block }
+            }
+            return nil
         }
+        coverageCursor = cursor
+        guard let unknown, let reason = OracleEquality.objection(state(nodes[0]), state(nodes[1])) else { return }
+        oracle.fail("I11", "\(describe(unknown)) is marked nowhere, \(reason)")
+    }
+
+    /// What a node knows of differences: its core's memory, or what lies on its disk.
+    private enum Knowledge {
+        case core(UnsafeMutablePointer<Replica>, toward: NodeID)
+        case disk(DurableView)
+
+        func covers(_ block: UInt64) -> Bool {
+            switch self {
+            case .core(let core, let other): core.pointee.knows(block: block, toward: other)
+            case .disk(let view): view.covers(block: block)
+            }
+        }
+    }
+
+    private func knowledge(_ node: SimulatedNode) -> Knowledge {
+        guard let live = node.live, node.usesDisk else { return .disk(durable(node)) }
+        return .core(live.core, toward: NodeID(unchecked: UInt8(1 - node.side)))
     }
 
     /// A disk was put in another's place, and the copies were not equal since.
@@ -34,12 +57,6 @@ extension Cluster {
         let sector = (first..<first + 8).first { copies[0, $0] != copies[1, $0] } ?? first
         return "block \(block) differs (sector \(sector): node 0 \(WriteValue.describe(copies[0, sector])), node 1 "
             + "\(WriteValue.describe(copies[1, sector]))) and"
-    }
-
-    private func knows(_ node: SimulatedNode, _ block: UInt64) -> Bool {
-        guard let live = node.live, node.usesDisk else { return durable(node).covers(block: block) }
-        let other = NodeID(unchecked: UInt8(1 - node.side))
-        return live.core.pointee.knows(block: block, toward: other)
     }
 
     package func wentOn(_ copy: Int, from other: Int) -> Bool {

@@ -28,6 +28,8 @@ package struct Shadow: Sendable {
     /// Candidates of each sector of the blocks that have any, oldest first.
     private var histories: [[Candidate]] = []
     private var touched: [Int32] = []
+    /// Histories in which something was acknowledged that no flush made durable since; some may be in here twice.
+    private var unflushed: [Int32] = []
     /// The copy lost its cache: it may lack acknowledged writes that were not flushed, until another fills it.
     package var exposed = false
     /// Requests acknowledged here since another copy was last in step.
@@ -63,7 +65,7 @@ package struct Shadow: Sendable {
         for index in histories[place].indices.reversed() where histories[place][index].write == write {
             histories[place][index].effective = min(histories[place][index].effective, step)
             histories[place][index].acknowledged = step
-            if durable { histories[place][index].durable = true }
+            if durable { histories[place][index].durable = true } else { unflushed.append(Int32(place)) }
             break
         }
         if durable || histories[place].count > 6 { forget(place) }
@@ -71,15 +73,26 @@ package struct Shadow: Sendable {
 
     /// A flush that began at `step` was acknowledged: what was acknowledged before it is durable.
     package mutating func flushed(begunAt step: UInt64) {
-        for place in histories.indices {
+        var kept = 0
+        for entry in unflushed.indices {
+            let place = Int(unflushed[entry])
             var changed = false
+            var isWaiting = false
             for index in histories[place].indices
-            where histories[place][index].acknowledged < step && !histories[place][index].durable {
-                histories[place][index].durable = true
-                changed = true
+            where histories[place][index].acknowledged != Self.never && !histories[place][index].durable {
+                if histories[place][index].acknowledged < step {
+                    histories[place][index].durable = true
+                    changed = true
+                } else {
+                    isWaiting = true
+                }
             }
             if changed { forget(place) }
+            guard isWaiting else { continue }
+            unflushed[kept] = unflushed[entry]
+            kept += 1
         }
+        unflushed.removeLast(unflushed.count - kept)
     }
 
     /// Drops what can never come back: acknowledged before the newest durable one began.
@@ -163,6 +176,7 @@ package struct Shadow: Sendable {
         guard value != stable else { return }
         histories[place][0].live = false
         histories[place].append(Candidate(value: value, began: 1, effective: step, acknowledged: step))
+        unflushed.append(Int32(place))
     }
 
     /// What a sector may hold, for a report.

@@ -34,10 +34,11 @@ extension Cluster {
 
     private func pickNode() -> SimulatedNode? {
         let first = workloadRandom.below(2)
-        let order = [nodes[first], nodes[1 - first]]
-        if let primary = order.first(where: { $0.isUp && $0.isPrimary }) { return primary }
+        let (one, other) = (nodes[first], nodes[1 - first])
+        if one.isPrimary, one.isUp { return one }
+        if other.isPrimary, other.isUp { return other }
         guard workloadRandom.chance(1, in: 50) else { return nil }
-        return order.first { $0.isUp }
+        return one.isUp ? one : other.isUp ? other : nil
     }
 
     private func drawKind() -> ClientRequest.Kind {
@@ -72,7 +73,9 @@ extension Cluster {
         case .write:
             var values = Array(repeating: BufferStore.poison, count: blocks.count * 8)
             let first = Int(blocks.lowerBound) * 8
-            for sector in operation.sectors { values[sector - first] = operation.value(of: sector) }
+            values.withUnsafeMutableBufferPointer { values in
+                for sector in operation.sectors { values[sector - first] = operation.value(of: sector) }
+            }
             operation.buffer = node.buffers.take(.clientWrite, sectors: values)
         case .zero, .trim, .flush: break
         }
