@@ -23,6 +23,9 @@ let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package
 let package = Package(
     name: "hablk",
     products: [.executable(name: "hablk", targets: ["hablk"])],
+    traits: [
+        .trait(name: "Mutants", description: "The core's rules can be left out one at a time, for simulate --mutants.")
+    ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.5.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.6.0"),
@@ -56,8 +59,7 @@ let package = Package(
             swiftSettings: strict),
         .target(
             name: "Simulation", dependencies: ["Model", "Formats", "ReplicationCore", "Recording"],
-            path: "Tests/Simulation",
-            cSettings: gnu, swiftSettings: strict + unguarded),
+            path: "Tests/Simulation", exclude: ["Mutants.md"], cSettings: gnu, swiftSettings: strict + unguarded),
         .executableTarget(
             name: "simulate", dependencies: ["Simulation", "Recording", argumentParser], path: "Tests/simulate",
             cSettings: gnu,

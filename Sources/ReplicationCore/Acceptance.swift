@@ -43,7 +43,8 @@ extension Replica {
         if let reason = objection(to: proposal, by: node) {
             send(.rejected(number, reason), to: node)
             // Whatever the number lacks, it gets at the next handshake.
-            if change?.purpose == .promote, proposal.record.primary == node, node < me { yieldPromotion(to: node) }
+            let isLower = proposal.record.primary == node && node < me && !isLeftOut(.higherCandidateYields)
+            if change?.purpose == .promote, isLower { yieldPromotion(to: node) }
             return
         }
         abortChange()
@@ -69,7 +70,7 @@ extension Replica {
         if sameLine, record.number <= superblock.record.number || record.number.term < superblock.promised {
             return .olderTerm
         }
-        if record.primary == node, role == .primary { return .isPrimary }
+        if record.primary == node, role == .primary, !isLeftOut(.primaryRefusesCandidates) { return .isPrimary }
         if let change, record.primary == node, change.purpose == .promote, me < node { return .candidateToo }
         if change != nil, change?.phase != .offering { return .notNow }
         if !hasDisk, record.inStep.contains(me) { return .noDisk }
@@ -116,12 +117,16 @@ extension Replica {
                 let number = hasDisk ? requestFlush() : 0
                 acceptance?.phase = .flushing(number)
             case .flushing(let number):
-                guard isFlushed(number) else { return }
+                guard isFlushed(number) || isLeftOut(.flushBeforeAccepting) else { return }
                 adoptOffered(current)
             case .persisting(let version):
                 guard isDurable(version) else { return }
                 // The writes that a primary sends again began without this disk, and its source takes them for written here.
-                if case .begin = current.kind, role == .primary, hasDisk, !writeBackPages() { return }
+                if case .begin = current.kind, role == .primary, hasDisk, !isLeftOut(.sentAgainIsMarked),
+                    !writeBackPages()
+                {
+                    return
+                }
                 acceptance = nil
                 attention = true
                 answer(current)
@@ -161,12 +166,15 @@ extension Replica {
     }
 
     private mutating func beginTarget(_ proposal: Proposal, everything: Bool, from node: NodeID) {
-        superblock.flags.insert(.inconsistent)
+        if !isLeftOut(.inconsistentBeforeResync) { superblock.flags.insert(.inconsistent) }
+        if isLeftOut(.targetAddsItsMarks) { self[bitmap: node].clearAll() }
         superblock.volume = proposal.volume
         superblock.record = proposal.record
         superblock.required = proposal.record.inStep
         superblock.promised = proposal.record.number.term
-        for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
+        for index in 0..<unconfirmed.count where !isLeftOut(.targetAddsUnconfirmed) {
+            self[bitmap: node].mark(unconfirmed[index].range.blocks)
+        }
         dropAllUnconfirmed()
         beginLine()
         // A primary's writes that went to the source alone, or may have not reached this disk.

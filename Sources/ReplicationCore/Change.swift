@@ -51,7 +51,8 @@ extension Replica {
     /// Something waits that only a record without an absent member can let go.
     private var replyWaits: Bool {
         guard role == .primary else { return false }
-        return table.clientWrites > 0 || !flushQueue.isEmpty || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
+        return isLeftOut(.goesOnOnlyForReplies) || table.clientWrites > 0 || !flushQueue.isEmpty
+            || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
     }
 
     private var lostMembers: NodeSet {
@@ -98,6 +99,7 @@ extension Replica {
         if !lost.isEmpty {
             abortChange()
             begin(.exclude, losing: lost, offeringTo: NodeSet())
+            if isLeftOut(.recordBeforeReply) { lost.forEach { dropLegs(to: $0) } }
         } else if isUnsettled {
             isUnsettled = false
             attention = true
@@ -128,7 +130,9 @@ extension Replica {
     /// The session to a node ended: nothing is offered there any more.
     mutating func changeLost(_ node: NodeID) {
         guard let change, change.pending.contains(node) else { return }
-        if change.purpose == .leaveSelf, change.phase == .offering, hasDisk { isLeaveUndecided = true }
+        if change.purpose == .leaveSelf, change.phase == .offering, hasDisk {
+            isLeaveUndecided = !isLeftOut(.undecidedLeaveIsReplaced)
+        }
         abortChange()
     }
 
@@ -143,7 +147,7 @@ extension Replica {
             let number = hasDisk ? requestFlush() : 0
             change?.phase = .flushing(number)
         case .flushing(let number):
-            guard isFlushed(number) else { return false }
+            guard isFlushed(number) || isLeftOut(.flushBeforeRecord) else { return false }
             formRecord()
         case .persistingRequired(let version):
             guard isDurable(version) else { return false }
@@ -162,7 +166,7 @@ extension Replica {
 
     /// A join waits until nothing that was sent to the target is unanswered.
     private func isJoinBusy(_ change: Change) -> Bool {
-        guard case .join(let node) = change.purpose else { return false }
+        guard case .join(let node) = change.purpose, !isLeftOut(.joinHoldsWrites) else { return false }
         return table.contains {
             ($0.isClientWrite && $0.phase == .running) || ($0.kind == .pullRead && $0.peer == node)
         }
@@ -173,12 +177,16 @@ extension Replica {
     /// one number, and `HandshakeVerdict` could not tell which of a term's records took the other's place.
     private var nextNumber: RecordNumber {
         var other = RecordNumber(term: .zero, index: 0)
-        for node in others {
+        for node in others where !isLeftOut(.termAboveBoth) {
             if let theirs = self[peer: node].theirs { other = max(other, theirs.record.number) }
         }
-        let number = max(superblock.record.number, proposed)
-        if number == proposed, number.term.node == me, superblock.promised == number.term, other < number {
-            return RecordNumber(term: number.term, index: number.index + 1)
+        let isReused = isLeftOut(.offeredNumbersCount)
+        let number = isReused ? superblock.record.number : max(superblock.record.number, proposed)
+        if number == proposed || isReused && number.term.counter > 0, number.term.node == me,
+            superblock.promised == number.term, other < number
+        {
+            let index = isLeftOut(.recordsAreNumbered) ? number.index : number.index + 1
+            return RecordNumber(term: number.term, index: index)
         }
         let counter = max(superblock.promised.counter, number.term.counter, other.term.counter) + 1
         return RecordNumber(term: Term(counter: counter, node: me), index: 1)
@@ -197,17 +205,19 @@ extension Replica {
         if hasDisk { record.instances[me] = superblock.instance }
         // `.zero` says that a copy holds nothing but zeroes: the first record ends that, or a copy made anew would look as
         // if it had missed nothing.
-        var newGeneration = !change.loses.intersection(required).isEmpty || superblock.current.id == .zero
+        let members = isLeftOut(.requiredDecidesGeneration) ? record.inStep : required
+        var newGeneration = !change.loses.intersection(members).isEmpty && !isLeftOut(.generationForLostMember)
+        newGeneration = newGeneration || superblock.current.id == .zero && !isLeftOut(.zeroEndsWithRecord)
         switch change.purpose {
         case .exclude:
             record.inStep = required.subtracting(change.loses)
             if record.inStep.isEmpty { record.inStep = NodeSet(me) }
             // One that is served by this copy, and filled by it, stays primary, also when its session ended meanwhile.
             let served = change.loses.first { self[peer: $0].theirs?.isPrimary ?? change.served.contains($0) }
-            record.primary = role == .primary ? me : served
+            record.primary = role == .primary ? me : isLeftOut(.servedStaysNamed) ? nil : served
             // Nobody writes: no acknowledgement can come to lack the copy, so the line goes on. `required` keeps it, and
             // whoever writes here later needs it, or a generation of its own.
-            if role != .primary { newGeneration = superblock.current.id == .zero }
+            if role != .primary, !isLeftOut(.idleSourceKeepsTarget) { newGeneration = superblock.current.id == .zero }
         case .establish(let node): establish(node, &record)
         case .promote:
             record.primary = me
@@ -217,14 +227,16 @@ extension Replica {
         case .leaveSelf:
             record.inStep = required.removing(me)
             // Promoted apart, and no reply has waited yet: the record does not name this primary.
-            if role == .primary { record.primary = me }
+            if role == .primary, !isLeftOut(.leavingPrimaryIsNamed) { record.primary = me }
         case .join(let node):
             record.inStep = record.inStep.inserting(node)
             // Promoted while it was the source of a record that nobody served under.
-            if role == .primary { record.primary = me }
+            if role == .primary, !isLeftOut(.whoServesIsNamed) { record.primary = me }
             record.instances[node] = self[peer: node].theirs?.instance ?? .none
         case .found, .force:
-            if change.purpose == .force { record.lineage = LineageID(rawValue: random.identity()) }
+            if change.purpose == .force, !isLeftOut(.forceBeginsLineage) {
+                record.lineage = LineageID(rawValue: random.identity())
+            }
             record.inStep = NodeSet(me)
             record.primary = me
             newGeneration = true
@@ -262,7 +274,7 @@ extension Replica {
         adoptRecord(change.record, change.current, losing: change.loses)
         if superblock.volume.isNone { superblock.volume = VolumeID(rawValue: random.identity()) }
         superblock.promised = change.record.number.term
-        let keepsLost = change.purpose == .exclude && role != .primary
+        let keepsLost = change.purpose == .exclude && role != .primary && !isLeftOut(.idleSourceKeepsTarget)
         superblock.required = keepsLost ? required.union(change.record.inStep) : change.record.inStep
         if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack]) }
         // Alone in step: what this copy holds is what counts from now on.
@@ -279,7 +291,7 @@ extension Replica {
             if superblock.peers[node].base == .inStep, !superblock.current.id.isNone {
                 superblock.peers[node].base = .since(superblock.current.id)
             }
-            if hasDisk {
+            if hasDisk, !isLeftOut(.unconfirmedMarkedAtLoss) {
                 for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
             }
         }
@@ -293,7 +305,7 @@ extension Replica {
 
     mutating func extendLine(with current: Generation) {
         guard current.id != superblock.current.id else { return }
-        if !superblock.current.id.isNone {
+        if !superblock.current.id.isNone, !isLeftOut(.lineKeepsGenerations) {
             superblock.history.removeAll { $0.id == superblock.current.id }
             superblock.history.insert(superblock.current, at: 0)
             if superblock.history.count > Superblock.historyLimit { superblock.history.removeLast() }
@@ -315,7 +327,7 @@ extension Replica {
     /// `required` with the copy to be joined is durable before the offer: should this node crash in between, it must not
     /// acknowledge alone in a generation that the joined copy also has.
     private mutating func requireJoining(_ node: NodeID) {
-        superblock.required.insert(node)
+        if !isLeftOut(.requiredBeforeJoin) { superblock.required.insert(node) }
         let version = persistSuperblock()
         change?.phase = .persistingRequired(version)
         advanceMetadata()

@@ -24,6 +24,7 @@ extension Replica {
         operation.forced = request.forced
         operation.began = now
         table.insert(operation, at: slot)
+        if isLeftOut(.workBeforeReply), operation.isClientWrite { emit(.reply(request.ticket, .done)) }
         if table[slot].blockers == 0 { enterClient(slot) }
     }
 
@@ -49,13 +50,14 @@ extension Replica {
 
     /// Writes may start: this node is primary, every required peer is there, no record is undecided.
     var isWriteGateOpen: Bool {
-        guard role == .primary, change == nil, doubts.isEmpty, !isUnsettled else { return false }
+        let isFree = change == nil || isLeftOut(.joinHoldsWrites) && change?.phase == .offering
+        guard role == .primary, isFree, doubts.isEmpty, !isUnsettled else { return false }
         guard unconfirmed.count < configuration.limits.unconfirmedEntries else { return false }
         if !hasDisk, disk == .failed || required.contains(me) { return false }
         guard !required.isEmpty else { return false }
         for node in others {
             let peer = self[peer: node]
-            if peer.source.isComplete || peer.target.isHolding { return false }
+            if peer.source.isComplete || peer.target.isHolding, !isLeftOut(.joinHoldsWrites) { return false }
             // One that was left behind may take its time over a handshake: more marks do not change the verdict.
             if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging { return false }
         }
@@ -65,7 +67,7 @@ extension Replica {
     /// Reads need less: the data here, or at a member.
     private var isReadGateOpen: Bool {
         guard role == .primary, doubts.isEmpty, !isUnsettled else { return false }
-        return hasDisk && required.contains(me) || readablePeer != nil
+        return hasDisk && (required.contains(me) || isLeftOut(.readsNeedStep)) || readablePeer != nil
     }
 
     mutating func advanceGate() {
@@ -158,13 +160,18 @@ extension Replica {
         slotOfSequence[sequence] = Int32(slot)
         var receivers = NodeSet()
         for node in others {
-            if self[peer: node].receivesWrites { receivers.insert(node) }
-            if !required.contains(node), hasDisk { self[bitmap: node].mark(table[slot].range.blocks) }
+            let isKept = isLeftOut(.trimReplicated) && table[slot].kind == .clientTrim
+            if self[peer: node].receivesWrites, !isKept { receivers.insert(node) }
+            if !required.contains(node), hasDisk, !isLeftOut(.absentIsMarked) {
+                self[bitmap: node].mark(table[slot].range.blocks)
+            }
         }
         table[slot].legs = receivers
         table[slot].sentTo = receivers
         if hasDisk {
-            if !receivers.isEmpty { addUnconfirmed(sequence, table[slot].range, sentTo: receivers) }
+            if !receivers.isEmpty, !isLeftOut(.primaryKeepsUnconfirmed) {
+                addUnconfirmed(sequence, table[slot].range, sentTo: receivers)
+            }
             table[slot].localPending = true
             outstanding += 1
             writeLocally(slot)
@@ -213,22 +220,26 @@ extension Replica {
     /// All legs are done. A leg that failed here, or at a peer that is being left out, holds the reply until the record
     /// that leaves it out is chosen; a record that loses a member holds all (ACK).
     mutating func finishWriteIfDone(_ slot: Int) {
-        guard table[slot].phase == .running, !table[slot].localPending, table[slot].legs.isEmpty else { return }
+        guard table[slot].phase == .running, !table[slot].localPending || isLeftOut(.diskBeforeReply),
+            table[slot].legs.isEmpty || isLeftOut(.peerBeforeReply)
+        else { return }
         if table[slot].isGivenUp {
             endClient(slot)
             return
         }
-        if (table[slot].localFailed && required.contains(me)) || !mayAcknowledge {
+        let isUndone = table[slot].localFailed && required.contains(me) && !isLeftOut(.failedDiskLeavesBeforeReply)
+        if isUndone || !mayAcknowledge {
             attention = true
             return
         }
-        if table[slot].forced { waitForRound(slot) } else { complete(slot, .done) }
+        if table[slot].forced, !isLeftOut(.forcedWaitsForFlush) { waitForRound(slot) } else { complete(slot, .done) }
     }
 
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
     var mayAcknowledge: Bool {
-        guard role == .primary, doubts.isEmpty, hasDisk || !required.contains(me) else { return false }
-        return change.map { $0.loses.isEmpty } ?? true
+        guard role == .primary, doubts.isEmpty else { return false }
+        guard hasDisk || !required.contains(me) || isLeftOut(.failedDiskLeavesBeforeReply) else { return false }
+        return isLeftOut(.recordBeforeReply) || change.map { $0.loses.isEmpty } ?? true
     }
 
     mutating func complete(_ slot: Int, _ result: ClientResult) {
@@ -276,7 +287,7 @@ extension Replica {
             return
         }
         guard let buffer = table[slot].buffer else { preconditionFailure("a read has a buffer") }
-        if hasDisk, required.contains(me) {
+        if hasDisk, required.contains(me) || isLeftOut(.readsNeedStep) {
             table[slot].phase = .running
             table[slot].localPending = true
             outstanding += 1

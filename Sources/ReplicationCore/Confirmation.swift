@@ -63,7 +63,7 @@ extension Replica {
     /// The operation is answered by the first round that begins from now on.
     mutating func waitForRound(_ slot: Int) {
         table[slot].phase = .waitingFlush
-        table[slot].round = rounds.lastID + 1
+        table[slot].round = rounds.lastID + (isLeftOut(.flushBeginsAfterRequest) ? 0 : 1)
         flushQueue.append(slot)
         wantRound()
     }
@@ -86,7 +86,8 @@ extension Replica {
         var peers = NodeSet()
         for node in others where self[peer: node].receivesWrites { peers.insert(node) }
         rounds.current = Rounds.Round(
-            id: rounds.lastID, boundary: rounds.boundary, localFlush: hasDisk ? requestFlush() : 0, pending: peers,
+            id: rounds.lastID, boundary: rounds.boundary, localFlush: hasDisk ? requestFlush() : 0,
+            pending: isLeftOut(.flushAtPeer) ? NodeSet() : peers,
             began: now, peers: peers)
         for node in peers { send(.flush(round: rounds.lastID), to: node) }
     }
@@ -94,7 +95,7 @@ extension Replica {
     /// The highest sequence such that it and all before it are complete on all legs.
     private func completeThrough() -> UInt64 {
         var lowest = sequence + 1
-        for slot in 0..<table.clientSlots {
+        for slot in 0..<table.clientSlots where !isLeftOut(.confirmOnlyComplete) {
             let operation = table[slot]
             if operation.isClientWrite, operation.phase == .running, operation.sequence > 0,
                 operation.localPending || !operation.legs.isEmpty
@@ -124,9 +125,9 @@ extension Replica {
     }
 
     private mutating func finishRound() {
-        guard let round = rounds.current, round.pending.isEmpty, isFlushed(round.localFlush), mayAcknowledge else {
-            return
-        }
+        guard let round = rounds.current, round.pending.isEmpty, mayAcknowledge,
+            isFlushed(round.localFlush) || isLeftOut(.flushHere)
+        else { return }
         if !hasDisk, required.contains(me) { return }
         rounds.current = nil
         rounds.completed = round.id
@@ -148,7 +149,8 @@ extension Replica {
         guard !required.contains(node) else { return }
         for index in 0..<unconfirmed.count {
             let entry = unconfirmed[index]
-            if entry.sentTo.contains(node), entry.line == unconfirmed.line, entry.sequence <= sequence {
+            let isCovered = entry.sequence <= sequence || isLeftOut(.laterFramesKeepMarks)
+            if entry.sentTo.contains(node), entry.line == unconfirmed.line, isCovered {
                 self[bitmap: node].clear(entry.range.blocks)
             }
         }
@@ -157,7 +159,7 @@ extension Replica {
 
     /// Frames that no flush of the target covers keep their bits.
     mutating func remarkFrames(after sequence: UInt64, at node: NodeID) {
-        for index in 0..<unconfirmed.count {
+        for index in 0..<unconfirmed.count where !isLeftOut(.laterFramesKeepMarks) {
             let entry = unconfirmed[index]
             if entry.sentTo.contains(node), entry.line == unconfirmed.line, entry.sequence > sequence {
                 self[bitmap: node].mark(entry.range.blocks)

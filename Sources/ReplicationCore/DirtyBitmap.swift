@@ -162,7 +162,7 @@ struct DirtyBitmap {
         case .written:
             pageStates[page] = .changed
             unwrittenPages += 1
-        case .writing: pageStates[page] = .writingChanged
+        case .writing: pageStates[page] = isLeftOut(.pageWrittenAgain) ? .writing : .writingChanged
         case .changed, .writingChanged: break
         }
     }

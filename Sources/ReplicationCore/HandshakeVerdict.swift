@@ -163,17 +163,18 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     private static func isBroken(_ side: HandshakeState) -> Bool {
-        side.flags.contains(.inconsistent) || side.current.id.isNone
+        side.flags.contains(.inconsistent) && !isLeftOut(.sourceIsWholeInStep) || side.current.id.isNone
     }
 
     /// A primary that was promoted apart acts under a record that does not name it: it makes one first. For a copy that
     /// lost its cache takes a record without a primary as the word that all was handed over, and would be promoted alone.
     private static func isNamed(_ side: HandshakeState) -> Bool {
-        !side.isPrimary || side.record.primary == side.node
+        !side.isPrimary || side.record.primary == side.node || isLeftOut(.whoServesIsNamed)
     }
 
     private static func canResume(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
-        !mine.resumes.isNone && mine.resumes == theirs.run && theirs.resumes == mine.run
+        (!mine.resumes.isNone && mine.resumes == theirs.run && theirs.resumes == mine.run
+            || isLeftOut(.resumesSameRun))
             && mine.record == theirs.record && mine.current.id == theirs.current.id
             && !mine.discardMyData && !theirs.discardMyData && !(mine.isPrimary && theirs.isPrimary)
             && isNamed(mine) && isNamed(theirs) && !mine.flags.contains(.inconsistent)
@@ -184,7 +185,8 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// Neither number ever falls over the life of a copy, and what was told was durable before. A copy that heard the
     /// verdict remembers it: both numbers rise again with each write of its superblock, and soon hide what it lacks.
     static func isRolledBack(_ side: HandshakeState, rememberedBy other: HandshakeState) -> Bool {
-        if side.flags.contains(.rolledBack) { return true }
+        if isLeftOut(.rollbackIsNoticed) { return false }
+        if side.flags.contains(.rolledBack), !isLeftOut(.rollbackIsRemembered) { return true }
         guard other.seenInstance == side.instance else { return false }
         if side.mark.startNumber > other.seen.startNumber { return side.foundSequence < other.seen.sequence }
         return side.mark.startNumber < other.seen.startNumber || side.mark.sequence < other.seen.sequence
@@ -199,7 +201,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
             // The very record this primary acts under, or the next one that names it: of its own, whose acceptance it did
             // not hear of, or of the holder that was filling its disk. By the record's generation: a disk that was here
             // for a moment left a line of its own in memory.
-            let line = bare.record.generation
+            let line = isLeftOut(.disklessActsUnderItsRecord) ? bare.current.id : bare.record.generation
             let isSame = holder.record.number == bare.record.number && holder.current.id == line
             let isNext =
                 bare.record.number < holder.record.number && holder.record.primary == bare.node
@@ -214,7 +216,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         }
         if isBroken(holder) || holder.isEmpty { return .init(.nothing, because: .oneDiskless) }
         // This run knows a line that the copy lacks: were it served from there, it would forget what was acknowledged in it.
-        if !bare.record.isEmpty, !holder.lineContains(bare.current.id) { return .init(.refused, because: .lostLine) }
+        if !bare.record.isEmpty, !holder.lineContains(bare.current.id), !isLeftOut(.disklessKnowsItsLine) {
+            return .init(.refused, because: .lostLine)
+        }
         return .init(mine.hasDisk ? .carrier : .carried, because: .oneDiskless)
     }
 
@@ -249,9 +253,13 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// Equal generations: neither acknowledged what the other lacks; what was in flight is made equal.
     private static func judgeEqual(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
         let marks = mine.dirtyBlocks + mine.unconfirmedBlocks + theirs.dirtyBlocks + theirs.unconfirmedBlocks
-        let (mineSuspect, theirsSuspect) = (mine.flags.contains(.suspect), theirs.flags.contains(.suspect))
+        let counts = !isLeftOut(.suspectIsTarget)
+        let mineSuspect = counts && mine.flags.contains(.suspect)
+        let theirsSuspect = counts && theirs.flags.contains(.suspect)
         let known = trustsMarks(mine, theirs)
-        if marks == 0, known, !mineSuspect, !theirsSuspect { return .init(.inSync, because: .equalGenerations) }
+        if marks == 0 || isLeftOut(.equalIDsProveNothing), known, !mineSuspect, !theirsSuspect {
+            return .init(.inSync, because: .equalGenerations)
+        }
         if mineSuspect != theirsSuspect {
             return mineSuspect ? target(mine, theirs, because: .oneSuspect) : source(mine, theirs, because: .oneSuspect)
         }
@@ -260,7 +268,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
             return mineOutdated
                 ? target(mine, theirs, because: .oneOutdated) : source(mine, theirs, because: .oneOutdated)
         }
-        if mine.isPrimary != theirs.isPrimary {
+        if mine.isPrimary != theirs.isPrimary, !isLeftOut(.primaryLeads) {
             return mine.isPrimary
                 ? source(mine, theirs, because: .primaryLeads) : target(mine, theirs, because: .primaryLeads)
         }
@@ -283,6 +291,10 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if theirsContains { return target(mine, theirs, because: .containsGeneration) }
         if tookBack(mine, theirs) { return source(mine, theirs, because: .supersededRecord) }
         if tookBack(theirs, mine) { return target(mine, theirs, because: .supersededRecord) }
+        if isLeftOut(.splitBrainStops) {
+            return theirs.record.number < mine.record.number
+                ? source(mine, theirs, because: .newerRecord) : target(mine, theirs, because: .newerRecord)
+        }
         let related = commonGeneration(mine, theirs) != nil
         if mine.discardMyData { return target(mine, theirs, because: .discardedData) }
         if theirs.discardMyData { return source(mine, theirs, because: .discardedData) }
@@ -294,6 +306,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// maker did not hear of. But only a run that has its disk leaves its term there: one made without is made again by the
     /// next run, which knows nothing of it, and names no copy of its maker.
     private static func tookBack(_ maker: HandshakeState, _ other: HandshakeState) -> Bool {
+        if isLeftOut(.supersededRecordYields) { return false }
         let (newer, older) = (maker.record, other.record)
         return !newer.isEmpty && newer.lineage == older.lineage && newer.number.term == older.number.term
             && newer.number.term.node == maker.node && older.number < newer.number
@@ -305,7 +318,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
     private static func source(
         _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
     ) -> HandshakeVerdict {
-        if theirs.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
+        if theirs.isPrimary, !isLeftOut(.primaryIsNotOverwritten) {
+            return .init(.refused, because: .wouldOverwritePrimary)
+        }
         if !isSourceInStep(mine, because: rule) { return .init(.nothing, because: .bothInconsistent) }
         return .init(coversDifference(mine, theirs) ? .sourceOfMarked : .sourceOfEverything, because: rule)
     }
@@ -313,7 +328,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
     private static func target(
         _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
     ) -> HandshakeVerdict {
-        if mine.isPrimary { return .init(.refused, because: .wouldOverwritePrimary) }
+        if mine.isPrimary, !isLeftOut(.primaryIsNotOverwritten) {
+            return .init(.refused, because: .wouldOverwritePrimary)
+        }
         if !isSourceInStep(theirs, because: rule) { return .init(.nothing, because: .bothInconsistent) }
         return .init(coversDifference(theirs, mine) ? .targetOfMarked : .targetOfEverything, because: rule)
     }
@@ -322,9 +339,12 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// an administrator gave away: the lines parted, and the other's goes. Or nobody went on at all, whatever an
     /// administrator said: in one generation it is the other copy that lost something, with its cache.
     private static func isSourceInStep(_ side: HandshakeState, because rule: HandshakeRule? = nil) -> Bool {
-        if side.flags.contains(.outdated), rule != .discardedData, rule != .oneSuspect { return false }
+        if isLeftOut(.sourceIsWholeInStep) { return true }
+        let isWord = rule == .discardedData && !isLeftOut(.givenAwayMakesSource) || rule == .oneSuspect
+        if side.flags.contains(.outdated), !isWord { return false }
         return side.record.isEmpty
-            || (side.record.inStep.contains(side.node) && side.record.instances[side.node] == side.instance)
+            || (side.record.inStep.contains(side.node)
+                && side.record.instances[side.node] == side.instance)
     }
 
     private static func trustsMarks(_ one: HandshakeState, _ other: HandshakeState) -> Bool {
@@ -334,12 +354,14 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// Whether the union of both sides' marks covers every block in which `target` differs from `source`: the newest
     /// common generation is at or after the base of each side's bitmap.
     private static func coversDifference(_ source: HandshakeState, _ target: HandshakeState) -> Bool {
-        if case .everything(let instance) = source.base { return instance == target.instance }
+        if case .everything(let instance) = source.base {
+            return instance == target.instance || isLeftOut(.fullCopyKnowsInstance)
+        }
         // Marks say what one copy lacks: those that a former disk of that node took are gone, and a new one lacks them.
-        if !source.seenInstance.isNone, source.seenInstance != target.instance { return false }
+        if !source.seenInstance.isNone, source.seenInstance != target.instance { return isLeftOut(.marksKnowInstance) }
         if target.current.id.isNone { return false }
         guard let common = commonGeneration(source, target) else { return false }
-        return reaches(back: source, to: common) && reaches(back: target, to: common)
+        return reaches(back: source, to: common) && reaches(back: target, to: common) || isLeftOut(.marksReachBack)
     }
 
     private static func reaches(back side: HandshakeState, to generation: GenerationID) -> Bool {

@@ -90,9 +90,10 @@ extension Replica {
         self.metadata.foundSequence = self.metadata.sequence
         let isLogEmpty = !metadata.log.damaged && !metadata.log.table.contains { $0 != nil }
         let isClean = superblock.flags.contains(.clean)
-        log = ActivityLog(slots: superblock.logExtents, replay: isClean ? emptied(metadata.log) : metadata.log)
-        if !isClean { markReplayed(damaged: metadata.log.damaged) }
-        let lostCaches = metadata.bootID != superblock.bootID
+        let isForgotten = isClean || isLeftOut(.logIsReplayed)
+        log = ActivityLog(slots: superblock.logExtents, replay: isForgotten ? emptied(metadata.log) : metadata.log)
+        if !isForgotten { markReplayed(damaged: metadata.log.damaged) }
+        let lostCaches = metadata.bootID != superblock.bootID && !isLeftOut(.powerLossMakesSuspect)
         if !isClean, !isLogEmpty, lostCaches, superblock.record.inStep.removing(me).isEmpty == false {
             superblock.flags.insert(.suspect)
             note(
@@ -102,8 +103,8 @@ extension Replica {
         // A flush failed before any record named this copy: nobody was served from it, and no copy could vouch for it.
         if superblock.record.isEmpty { superblock.flags.remove(.suspect) }
         // What an earlier run wrote may be in a cache still: its extents stay in the log until a flush of this run.
-        replayFlush = isClean || isLogEmpty ? 0 : requestFlush()
-        superblock.flags.remove(.clean)
+        replayFlush = isClean || isLogEmpty || isLeftOut(.replayIsFlushed) ? 0 : requestFlush()
+        if !isLeftOut(.cleanEndsAtStart) { superblock.flags.remove(.clean) }
         superblock.bootID = metadata.bootID
         superblock.startNumber += 1
         persistSuperblock()
@@ -148,7 +149,9 @@ extension Replica {
         return metadata.wanted
     }
 
-    func isDurable(_ version: UInt64) -> Bool { !hasDisk || metadata.durable >= version }
+    func isDurable(_ version: UInt64) -> Bool {
+        !hasDisk || metadata.durable >= version || isLeftOut(.superblockIsAwaited)
+    }
 
     mutating func advanceMetadata() {
         guard hasDisk, metadata.phase == .idle, metadata.wanted > metadata.durable else { return }
@@ -173,7 +176,7 @@ extension Replica {
             failDisk("the superblock cannot be written")
             return
         }
-        if metadata.phase == .copy0 {
+        if metadata.phase == .copy0, !isLeftOut(.bothCopiesAreWritten) {
             metadata.phase = .copy1
             outstanding += 1
             emit(.writeSuperblock(copy: 1))
@@ -229,6 +232,7 @@ extension Replica {
     /// A flush that covers everything complete by now; its number is done when `flushes.completed` reaches it.
     mutating func requestFlush() -> UInt64 {
         if let inFlight = flushes.inFlight {
+            if isLeftOut(.flushCoversOnlyEarlier) { return inFlight }
             flushes.wanted = inFlight + 1
             return flushes.wanted
         }
@@ -251,11 +255,12 @@ extension Replica {
         attention = true
         let number = flushes.inFlight ?? flushes.completed
         flushes.inFlight = nil
+        if result == .failed, isLeftOut(.failedFlushIsFinal) { return startFlush(number) }
         guard result != .failed, hasDisk else {
             let isWriting = metadata.phase != .idle
             let isFirst = hasDisk
             failDisk("a flush failed")
-            guard isFirst, metadata.stable.startNumber > 0 else { return }
+            guard isFirst, metadata.stable.startNumber > 0, !isLeftOut(.failedFlushMakesSuspect) else { return }
             metadata.lastWord = .wanted
             if !isWriting { writeLastWord(after: true) }
             return
@@ -298,7 +303,7 @@ extension Replica {
         flushes.completed = max(flushes.wanted, flushes.completed)
         flushes.inFlight = nil
         // What did not become durable did not happen.
-        if metadata.wanted > metadata.durable, metadata.stable.startNumber > 0 {
+        if metadata.wanted > metadata.durable, metadata.stable.startNumber > 0, !isLeftOut(.lostRecordIsTakenBack) {
             let regained = metadata.stable.required.subtracting(superblock.required).removing(me)
             superblock = metadata.stable
             oweAgain(regained)
@@ -370,7 +375,7 @@ extension Replica {
     }
 
     private mutating func answerPeerFlushes() {
-        while let first = peerFlushes.first, isFlushed(first.flush) {
+        while let first = peerFlushes.first, isFlushed(first.flush) || isLeftOut(.flushBeforeAnswer) {
             peerFlushes.removeFirst()
             if self[peer: first.peer].session == first.session {
                 send(.flushed(round: first.round, succeeded: hasDisk, mark: mark), to: first.peer)

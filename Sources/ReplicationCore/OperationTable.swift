@@ -76,6 +76,8 @@ struct Operation {
         }
     }
 
+    var isResync: Bool { kind == .pullRead || kind == .pullWrite || kind == .pullZero || kind == .pullAsk }
+
     var isClientWrite: Bool { kind == .clientWrite || kind == .clientZero || kind == .clientTrim }
 }
 
@@ -161,7 +163,11 @@ struct OperationTable {
     }
 
     private static func conflict(_ one: Operation, _ other: Operation) -> Bool {
-        (one.isWrite || other.isWrite) && one.range.overlaps(other.range)
+        if isLeftOut(.readsWaitForWrites), !one.isWrite || !other.isWrite { return false }
+        if isLeftOut(.overlappingWritesWait), one.isClientWrite, other.isClientWrite { return false }
+        if isLeftOut(.resyncLocksRanges), one.isResync != other.isResync { return false }
+        if isLeftOut(.oldWritesEndFirst), !one.isClient, !other.isClient, one.session != other.session { return false }
+        return (one.isWrite || other.isWrite) && one.range.overlaps(other.range)
     }
 
     /// Slots in use for which `isWanted` holds, in the order of their arrival. For rare moments: it allocates.

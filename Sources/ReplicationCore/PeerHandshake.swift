@@ -17,7 +17,7 @@ extension Replica {
     private func isReadyToTell(_ node: NodeID) -> Bool {
         guard change == nil, acceptance == nil, detaching == nil, stopping == nil, disk != .failed else { return false }
         guard !hasDisk || (metadata.phase == .idle && metadata.durable == metadata.wanted) else { return false }
-        return !table.contains { !$0.isClient && $0.peer == node }
+        return isLeftOut(.oldWritesEndFirst) || !table.contains { !$0.isClient && $0.peer == node }
     }
 
     private func handshakeState(toward node: NodeID) -> HandshakeState {
@@ -94,7 +94,9 @@ extension Replica {
         guard theirs.hasDisk else { return }
         if superblock.peers[node].seenInstance != theirs.instance {
             // The marks were another copy's: whatever becomes of this handshake, the next one must not believe them.
-            if !superblock.peers[node].seenInstance.isNone, superblock.peers[node].base != .inStep {
+            if !superblock.peers[node].seenInstance.isNone, superblock.peers[node].base != .inStep,
+                !isLeftOut(.marksKnowInstance)
+            {
                 superblock.peers[node].base = .everything(.none)
             }
             superblock.peers[node].seenInstance = theirs.instance
@@ -142,7 +144,8 @@ extension Replica {
 
     /// Others went on from this copy's line: it says so durably, so that it is not promoted should the peer vanish now.
     mutating func rememberBeingBehind(_ theirs: HandshakeState) {
-        guard hasDisk, theirs.current.id != superblock.current.id, theirs.lineContains(superblock.current.id),
+        guard hasDisk, !isLeftOut(.behindSaysOutdated), theirs.current.id != superblock.current.id,
+            theirs.lineContains(superblock.current.id),
             !superblock.flags.contains(.outdated)
         else { return }
         superblock.flags.insert(.outdated)
@@ -162,6 +165,7 @@ extension Replica {
 
     mutating func resend(to node: NodeID) {
         let held = table.slots(where: { $0.isClientWrite && $0.phase == .running && $0.legs.contains(node) })
+        if isLeftOut(.unansweredIsSentAgain) { return }
         for slot in held.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
         if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
     }
@@ -169,7 +173,7 @@ extension Replica {
     /// Everything unanswered goes (again) to the peer on whose disk this primary lives: what an earlier session of it took
     /// may be lost with its cache, and what a record held back is looked at again when it has it.
     mutating func resendUnanswered(to node: NodeID) {
-        for slot in table.slots(where: { $0.isClientWrite && !$0.isGivenUp }) {
+        for slot in table.slots(where: { $0.isClientWrite && !$0.isGivenUp && !isLeftOut(.carrierGetsAllAgain) }) {
             if table[slot].phase == .waitingFlush {
                 flushQueue.remove(slot)
                 table[slot].phase = .running
@@ -186,7 +190,9 @@ extension Replica {
     mutating func setConnected(_ node: NodeID) {
         self[peer: node].isCutOff = false
         self[peer: node].lostAt = nil
-        settleDoubt(node)
+        // A handshake that ends with what lay in the socket since before the pause says nothing of the time between: the next
+        // pong does.
+        if self[peer: node].toldAt >= wokeAt || isLeftOut(.pausedNewsIsOld) { settleDoubt(node) }
         attention = true
     }
 
@@ -201,6 +207,10 @@ extension Replica {
     /// else the lower node.
     private mutating func beginEstablishing(_ node: NodeID, _ theirs: HandshakeState) {
         self[peer: node].relation = .establishing
+        if isLeftOut(.equalIDsProveNothing) {
+            self[bitmap: node].clearAll()
+            dropAllUnconfirmed()
+        }
         guard let mine = self[peer: node].mine, self[bitmap: node].count == 0, unconfirmed.isEmpty else {
             restartSession(node, "blocks were written meanwhile")
             return
@@ -247,7 +257,8 @@ extension Replica {
     /// primary's unanswered writes are sent again.
     private mutating func beginCarried(_ node: NodeID, _ theirs: HandshakeState) {
         self[peer: node].relation = .carried
-        let isBehind = superblock.record.number < theirs.record.number || superblock.current.id != theirs.current.id
+        let isOther = superblock.current.id != theirs.current.id && !isLeftOut(.disklessActsUnderItsRecord)
+        let isBehind = superblock.record.number < theirs.record.number || isOther
         if role != .primary || isBehind {
             superblock.volume = theirs.volume
             superblock.record = theirs.record

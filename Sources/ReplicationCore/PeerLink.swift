@@ -126,6 +126,7 @@ extension Replica {
 
     private mutating func expectBack(_ node: NodeID) {
         let timing = configuration.timing
+        if isLeftOut(.restartIsNoLoss) { return }
         self[peer: node].expectedBack = now + timing.pingInterval + timing.pingTimeout
     }
 
@@ -142,7 +143,7 @@ extension Replica {
         }
         if !self[peer: node].isStandalone { note(.warning, "connection", "standalone", peer: node) }
         // The command that offered is answered as refused: a later `connect` must not carry it out.
-        offerToDiscard(node, false)
+        if !isLeftOut(.discardEndsWithCommand) { offerToDiscard(node, false) }
         self[peer: node].isStandalone = true
         self[peer: node].isCutOff = true
         self[peer: node].nextDial = nil
@@ -173,7 +174,7 @@ extension Replica {
         if wasConnected { note(isOrderly ? .info : .warning, "connection", "disconnected: \(why)", peer: node) }
         endResync(node, relation)
         dropReads(from: node)
-        if required.contains(node) {
+        if required.contains(node), !isLeftOut(.repliesHeldAtLoss) {
             // From when it was last heard: writers stall for the configured time, not for the ping time-out on top.
             if self[peer: node].lostAt == nil { self[peer: node].lostAt = self[peer: node].lastHeard }
         } else {
@@ -181,7 +182,7 @@ extension Replica {
             dropFromRound(node)
         }
         // A frame counts as sent only in the session that still lives.
-        unconfirmed.forgetSending(to: node)
+        if !isLeftOut(.sentEndsWithSession) { unconfirmed.forgetSending(to: node) }
         changeLost(node)
         if acceptance?.from == node, acceptance?.isAbandonable == true { acceptance = nil }
         attention = true
@@ -324,11 +325,12 @@ extension Replica {
         let timing = configuration.timing
         guard time.since(lastTurn) > timing.pingInterval + timing.pingTimeout else { return }
         guard let due = nextDeadline, time.since(due) > timing.pingTimeout else { return }
+        wokeAt = time
         for node in others {
             self[peer: node].lastHeard = time
             if self[peer: node].lostAt != nil, !self[peer: node].isCutOff { self[peer: node].lostAt = time }
             guard role == .primary, required.contains(node) else { continue }
-            doubts.insert(node)
+            if !isLeftOut(.pauseMakesDoubt) { doubts.insert(node) }
             now = time
             self[peer: node].pings += 1
             self[peer: node].lastPing = time
@@ -340,13 +342,14 @@ extension Replica {
     // MARK: Receiving
 
     mutating func receive(_ message: PeerMessage, _ stamp: FrameStamp, from node: NodeID) {
-        guard self[peer: node].hasSession, self[peer: node].session == stamp.session else {
+        let isLive = self[peer: node].session == stamp.session || isLeftOut(.onlyLiveSession)
+        guard self[peer: node].hasSession, isLive else {
             release(message)
             return
         }
         self[peer: node].lastHeard = now
-        if carriesRight(message), stamp.lineage != superblock.record.lineage || stamp.number < superblock.record.number
-        {
+        let isOlder = stamp.lineage != superblock.record.lineage || stamp.number < superblock.record.number
+        if carriesRight(message), isOlder, !isLeftOut(.olderRecordHasNoRight) {
             release(message)
             dropSession(node, "it acts under an older record")
             return

@@ -145,16 +145,17 @@ extension Replica {
             let relation = self[peer: operation.peer].relation
             // Alone in step there is nobody to hear from: the marks toward the others say it all.
             let isAlone = relation == .carrier && required == NodeSet(me)
-            if relation != .target, !isAlone {
+            if relation != .target, !isAlone, !isLeftOut(.receiverKeepsUnconfirmed) {
                 let holder = relation == .source ? NodeSet(operation.peer) : NodeSet()
                 addUnconfirmed(operation.sequence, operation.range, sentTo: holder)
             }
             // A primary that is being filled writes its own copy itself, and its own log names what it wrote.
             for node in others where !required.contains(node) && !(relation == .source && node == operation.peer) {
+                if isLeftOut(.receiverMarksAbsent) { continue }
                 self[bitmap: node].mark(operation.range.blocks)
             }
         }
-        if isFrame, operation.session != self[peer: operation.peer].session {
+        if isFrame, operation.session != self[peer: operation.peer].session, !isLeftOut(.oldWritesEndFirst) {
             // A frame of a session that ended before it reached the disk: its sender holds it and sends it again.
             table[slot].localFailed = true
             endPeerOperation(slot)
@@ -170,6 +171,13 @@ extension Replica {
         default:
             guard let buffer = operation.buffer else { preconditionFailure("a write has a buffer") }
             emit(.writeData(id, operation.range, buffer))
+        }
+        if isFrame, isLeftOut(.diskBeforePeerAnswers) {
+            send(.written(sequence: operation.sequence, succeeded: true), to: operation.peer)
+        }
+        if isLeftOut(.bufferKeptUntilWritten), let buffer = table[slot].buffer {
+            emit(.releaseBuffer(buffer))
+            table[slot].buffer = nil
         }
     }
 
@@ -206,6 +214,7 @@ extension Replica {
         self[peer: operation.peer].source.pulls.append(
             ResyncSource.Pull(id: operation.sequence, range: operation.range))
         self[peer: operation.peer].source.pulledBytes += operation.range.length
+        if isLeftOut(.targetFlushClearsMarks) { self[bitmap: operation.peer].clear(operation.range.blocks) }
         if zeroes {
             send(.pullZero(id: operation.sequence, range: operation.range), to: operation.peer)
         } else {

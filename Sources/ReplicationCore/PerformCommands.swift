@@ -66,7 +66,9 @@ extension Replica {
     /// A promotion that still waits is dropped; what is under way ends, and its answer goes nowhere.
     mutating func withdraw(_ id: CommandID) {
         if promotion?.command == id, promotion?.isUnderWay == false { promotion = nil }
-        for pending in connects where pending.command == id && pending.discards { offerToDiscard(pending.peer, false) }
+        for pending in connects where pending.command == id && pending.discards && !isLeftOut(.discardEndsWithCommand) {
+            offerToDiscard(pending.peer, false)
+        }
         connects.removeAll { $0.command == id }
     }
 
@@ -222,7 +224,7 @@ extension Replica {
             emit(.releaseDisk)
             return
         }
-        guard !isServed || isBehind(metadata.superblock) else {
+        guard !isServed || isBehind(metadata.superblock) || isLeftOut(.servedTakesNoOtherLine) else {
             refuse(
                 id, "split-brain", "the disk holds writes that the data served here lacks",
                 "hablk demote \(configuration.volume), attach again, then choose with hablk connect --discard-my-data")

@@ -99,6 +99,8 @@ package struct Replica {
     var isUnsettled = false
     /// This process stood still: a required peer must be heard before anything is answered.
     var doubts = NodeSet()
+    /// When it woke: what peers said before is no news.
+    var wokeAt = MonotonicTime(nanoseconds: 0)
     var promotion: Promotion?
     var demotion: Demotion?
     var stopping: Stopping?

@@ -26,6 +26,7 @@ extension Replica {
         self[peer: node].source = ResyncSource()
         self[peer: node].source.because = rule.words
         self[peer: node].source.began = now
+        if isLeftOut(.marksSurviveConnect) { self[bitmap: node].clearAll() }
     }
 
     /// First a chosen record without the target; for a full copy also all bits, and the base that says so, on disk.
@@ -40,18 +41,18 @@ extension Replica {
             && theirs.record.number < record.number && record.inStep.contains(me)
         // An outdated source is one by an administrator's word: a record of itself alone ends that.
         let isOutdated = superblock.flags.contains(.outdated) && record.inStep == NodeSet(me)
-        guard isOut, !isOutdated else {
+        guard isOut && !isOutdated || isLeftOut(.excludedBeforeResync) else {
             begin(.exclude, losing: NodeSet(node), offeringTo: NodeSet())
             return
         }
         // A mark goes when this instance has the block: whose marks they are is durable first.
-        guard metadata.stable.peers[node].seenInstance == theirs.instance else {
+        guard metadata.stable.peers[node].seenInstance == theirs.instance || isLeftOut(.instanceBeforeMarksGo) else {
             if metadata.wanted == metadata.durable { persistSuperblock() }
             return
         }
         if everything {
             if self[peer: node].source.basePersisted == nil {
-                self[bitmap: node].markAll()
+                if !isLeftOut(.fullCopyMarksAll) { self[bitmap: node].markAll() }
                 guard self[bitmap: node].unwrittenPages == 0 else {
                     _ = writeBackPages()
                     return
@@ -84,7 +85,9 @@ extension Replica {
         }
         var runs: [BlockRun] = []
         var cursor = self[peer: node].source.bitmapCursor
-        while runs.count < Self.runsPerMessage, let run = self[bitmap: node].nextRun(from: cursor, limit: 1 << 20) {
+        while !isLeftOut(.sourceAddsItsMarks), runs.count < Self.runsPerMessage,
+            let run = self[bitmap: node].nextRun(from: cursor, limit: 1 << 20)
+        {
             runs.append(BlockRun(first: run.lowerBound, count: run.upperBound - run.lowerBound))
             cursor = run.upperBound
         }
@@ -103,7 +106,9 @@ extension Replica {
     /// What the target has stable may be in this copy's cache only: were a power loss to take it here, nothing would name
     /// the block. So this copy flushes too before a bit goes.
     private mutating func clearFlushed(_ node: NodeID) {
-        while let flushed = self[peer: node].source.flushed.first, isFlushed(flushed.localFlush) {
+        while let flushed = self[peer: node].source.flushed.first,
+            isFlushed(flushed.localFlush) || isLeftOut(.sourceFlushClearsMarks)
+        {
             self[peer: node].source.flushed.removeFirst()
             for pull in self[peer: node].source.pulls where pull.id <= flushed.pulls {
                 self[bitmap: node].clear(pull.range.blocks)
@@ -124,7 +129,7 @@ extension Replica {
         guard self[peer: node].source.isComplete, change == nil, acceptance == nil, hasDisk,
             !others.contains(where: { self[peer: $0].handshake == .exchanging })
         else { return }
-        guard isCovered(node) else {
+        guard isCovered(node) || isLeftOut(.resyncEndsUnmarked) else {
             note(.error, "resync", "the target says it is done, and blocks are marked that it never took", peer: node)
             restartSession(node, "blocks were still marked at the join")
             return
@@ -157,7 +162,7 @@ extension Replica {
         let left = self[bitmap: node].count
         recordResync(node, bytes: source.pulledBytes, since: source.began, because: source.because)
         self[peer: node].source = ResyncSource()
-        guard left == 0 else {
+        guard left == 0 || isLeftOut(.resyncEndsUnmarked) else {
             // Never seen; were it to happen, the copy is left out again and the blocks are copied.
             note(.error, "resync", "\(left) blocks were still marked at the join", peer: node)
             self[peer: node].relation = .nothing
@@ -233,13 +238,18 @@ extension Replica {
             self[peer: node].target.cursor = range.blocks.upperBound
             self[peer: node].target.inFlight.append(ResyncTarget.Pull(id: id, range: range))
             self[peer: node].target.bytesInFlight += range.length
-            if role == .primary { askLocked(id, range, node) } else { send(.pull(id: id, range: range), to: node) }
+            if role == .primary, !isLeftOut(.filledPrimaryLocksRanges) {
+                askLocked(id, range, node)
+            } else {
+                send(.pull(id: id, range: range), to: node)
+            }
             if let rate = configuration.resyncRate, rate > 0 {
                 let pause = UInt64(Double(range.length) / Double(rate) * 1e9)
                 self[peer: node].target.notBefore = max(now, self[peer: node].target.notBefore) + pause
             }
         }
-        if self[peer: node].target.inFlight.isEmpty, !isPaused(node) { finishPass(node) }
+        let isPassDone = self[peer: node].target.inFlight.isEmpty || isLeftOut(.resyncEndsUnmarked)
+        if isPassDone, !isPaused(node) { finishPass(node) }
     }
 
     /// At a target that is primary the order of writes is made here: the range is locked from asking until it is in place.
@@ -270,7 +280,7 @@ extension Replica {
         guard target.flushNumber == nil, !target.completeSent else { return }
         if !target.written.isEmpty {
             startTargetFlush(node)
-        } else if self[bitmap: node].count == 0 {
+        } else if self[bitmap: node].count == 0 || isLeftOut(.resyncEndsUnmarked) {
             guard isHeldForJoin(node) else { return }
             self[peer: node].target.completeSent = true
             send(.resyncComplete, to: node)
@@ -307,11 +317,12 @@ extension Replica {
         self[peer: node].target.flushing = self[peer: node].target.written
         self[peer: node].target.written = []
         self[peer: node].target.bytesSinceFlush = 0
-        let oldest = self[peer: node].target.inFlight.map(\.id).min()
+        let oldest = isLeftOut(.flushCoversDonePulls) ? nil : self[peer: node].target.inFlight.map(\.id).min()
         self[peer: node].target.flushingPulls = (oldest ?? self[peer: node].target.nextID) - 1
         self[peer: node].target.flushingWrites = self[peer: node].target.lastWrite
         for slot in table.slots(where: {
-            $0.peer == node && ($0.kind == .peerWrite || $0.kind == .peerZero || $0.kind == .peerTrim)
+            !isLeftOut(.flushCoversDoneFrames) && $0.peer == node
+                && ($0.kind == .peerWrite || $0.kind == .peerZero || $0.kind == .peerTrim)
         }) {
             let before = table[slot].sequence > 0 ? table[slot].sequence - 1 : 0
             self[peer: node].target.flushingWrites = min(self[peer: node].target.flushingWrites, before)
@@ -321,7 +332,9 @@ extension Replica {
 
     /// A bit is cleared only when a flush covers the block; the source hears how far.
     private mutating func finishTargetFlush(_ node: NodeID) {
-        guard let number = self[peer: node].target.flushNumber, isFlushed(number) else { return }
+        guard let number = self[peer: node].target.flushNumber,
+            isFlushed(number) || isLeftOut(.targetFlushesBeforeTelling)
+        else { return }
         self[peer: node].target.flushNumber = nil
         for pull in self[peer: node].target.flushing { self[bitmap: node].clear(pull.range.blocks) }
         self[peer: node].target.flushing = []

@@ -107,7 +107,7 @@ extension Replica {
         // Alone, with the peer's fate unknown: nothing durable changes before a reply waits (`6-protocol`, QUORUM OFF).
         for node in others where required.contains(node) && !self[peer: node].receivesWrites {
             self[peer: node].isCutOff = true
-            if self[bitmap: node].count > 0 || !unconfirmed.isEmpty { isUnsettled = true }
+            if self[bitmap: node].count > 0 || !unconfirmed.isEmpty { isUnsettled = !isLeftOut(.settledBeforeRead) }
         }
         becomePrimary()
     }
@@ -249,20 +249,20 @@ extension Replica {
                         "connect a peer that has data, or begin with what is on this disk: hablk promote \(volume) --force"
                 ))
         }
-        if superblock.flags.contains(.inconsistent) {
+        if superblock.flags.contains(.inconsistent), !isLeftOut(.promotedIsWholeInStep) {
             return .lasting(
                 Refusal(
                     reason: "inconsistent", message: "this copy is half-synced",
                     remedy: "wait for the resync: hablk wait \(volume) --for up-to-date"))
         }
-        if diskState == .outdated {
+        if diskState == .outdated, !isLeftOut(.promotedIsWholeInStep) {
             return .lasting(
                 Refusal(
                     reason: "outdated", message: "this copy is outdated: others went on without it",
                     remedy: "connect the peer that has newer data: hablk connect \(volume)"))
         }
         if superblock.flags.contains(.suspect), !superblock.record.inStep.removing(me).isEmpty,
-            superblock.record.primary != nil
+            superblock.record.primary != nil, !isLeftOut(.suspectIsNotPromoted)
         {
             let away = others.first { superblock.record.inStep.contains($0) && $0 != peerFenced }
             if let away {
@@ -298,8 +298,10 @@ extension Replica {
         }
         switch demotion.phase {
         case .draining:
-            guard table.clients == 0 || demotion.force, change == nil, demotion.force || !isHandshaking else { break }
-            if demotion.force || unconfirmed.isEmpty || !isConfirmable {
+            guard table.clients == 0 || demotion.force || isLeftOut(.demotionDrains), change == nil,
+                demotion.force || !isHandshaking
+            else { break }
+            if demotion.force || unconfirmed.isEmpty || !isConfirmable || isLeftOut(.demotionConfirms) {
                 handOver()
             } else {
                 self.demotion?.phase = .confirming
@@ -355,7 +357,7 @@ extension Replica {
         }
         emit(.closeClients(why))
         // A write that may have reached only some copies: the next handshake makes them equal.
-        for node in abandoned {
+        for node in abandoned where !isLeftOut(.givenUpMeansHandshake) {
             self[peer: node].resumableRun = .none
             restartSession(node, "writes were given up")
             self[peer: node].resumableRun = .none

@@ -24,7 +24,8 @@ extension Replica {
         guard disk == .good, !current.wantsToLeave else { return }
         if current.isForced {
             // Half a superblock written would be found at the next attach: a line that nobody was told of.
-            if metadata.phase == .idle, metadata.durable == metadata.wanted { failDisk("detached by force") }
+            let isWritten = metadata.phase == .idle && metadata.durable == metadata.wanted
+            if isWritten || isLeftOut(.detachAwaitsSuperblock) { failDisk("detached by force") }
             return
         }
         guard role != .primary else {
@@ -119,7 +120,7 @@ extension Replica {
                 guard !table.contains(where: { _ in true }), !log.isWriting, change == nil, acceptance == nil else {
                     return
                 }
-                for index in 0..<unconfirmed.count {
+                for index in 0..<unconfirmed.count where !isLeftOut(.stopMarksUnconfirmed) {
                     for node in others { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
                 }
                 dropAllUnconfirmed()
@@ -128,7 +129,7 @@ extension Replica {
                 guard isFlushed(number) else { return }
                 cleaning.phase = .pages
             case .pages:
-                guard writeBackPages() else { return }
+                guard isLeftOut(.pagesBeforeClean) || writeBackPages() else { return }
                 superblock.flags.insert(.clean)
                 superblock.logBase = metadata.sequence
                 cleaning.phase = .persisting(persistSuperblock())

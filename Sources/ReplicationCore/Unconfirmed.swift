@@ -35,6 +35,7 @@ struct Unconfirmed {
 
     /// What is in the list is complete everywhere it must be: the first round of the new line covers it.
     mutating func beginLine() {
+        if isLeftOut(.primariesNumberApart) { return }
         line += 1
         for index in 0..<count {
             ring[(head + index) % ring.count].line = line

@@ -12,7 +12,9 @@ extension Replica {
             case .hot:
                 table[slot].holdsExtent = true
                 return true
-            case .pending: table[slot].holdsExtent = true
+            case .pending:
+                table[slot].holdsExtent = true
+                if isLeftOut(.logBeforeWrite) || isLeftOut(.secondaryLogs) && !table[slot].isClient { return true }
             case .full: break
             }
         }
@@ -115,7 +117,7 @@ extension Replica {
             writePages(of: extent)
             return false
         }
-        if isSource {
+        if isSource || isLeftOut(.secondaryMakesRoom) {
             if !unconfirmed.isEmpty { closeEpoch() }
             return false
         }
@@ -147,7 +149,7 @@ extension Replica {
     private func arePagesWritten(_ extent: UInt32) -> Bool {
         guard isFlushed(replayFlush) else { return false }
         let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
-        for node in others where !self[bitmap: node].isWritten(page: page) { return false }
+        for node in others where !self[bitmap: node].isWritten(page: page) { return isLeftOut(.pagesBeforeReuse) }
         return true
     }
 
@@ -163,6 +165,11 @@ extension Replica {
     private mutating func spill(_ extent: UInt32) {
         for index in 0..<unconfirmed.count
         where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
+            if isLeftOut(.spilledIsMarked) {
+                unconfirmed[index].spilled = true
+                log.removeUnconfirmed(extent)
+                continue
+            }
             // A resync's source keeps the marks of what it sent until this copy has flushed it.
             // A primary that is being filled here has written it itself.
             for node in others where self[peer: node].relation != .target && !unconfirmed[index].sentTo.contains(node) {

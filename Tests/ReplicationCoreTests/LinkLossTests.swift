@@ -173,6 +173,26 @@ import Testing
         #expect(bench.reply(to: 0) == .done)
     }
 
+    @Test func `a handshake that ended while the process stood still is no news of the peer`() {
+        let bench = Bench.primary()
+        bench.breakLink()
+        bench.open()
+        bench.hear(.state(bench.peerState { $0.resumes = RunID(rawValue: 0x800) }))
+        let verdict = bench.messages().last { if case .verdict = $0 { true } else { false } }
+        guard case .verdict(let outcome, let rule)? = verdict else {
+            Issue.record("no verdict")
+            return
+        }
+        #expect(HandshakeOutcome(rawValue: outcome) == .resume)
+        bench.answersPings = false
+        bench.now = bench.now + 60_000_000_000
+        bench.hear(.verdict(outcome: outcome, rule: rule))
+        bench.ask(0, .read, block: 3)
+        #expect(bench.reply(to: 0) == nil)
+        bench.hear(.pong)
+        #expect(bench.reply(to: 0) == .done)
+    }
+
     @Test func `the old primary, behind its successor, fails what it holds and follows`() {
         let bench = Bench.primary()
         bench.ask(0, .write, block: 5)

@@ -34,6 +34,7 @@ package final class Cluster {
     var workloadRandom: SplitMix
     var administratorRandom: SplitMix
     var faultRandom: SplitMix
+    var momentRandom: SplitMix
     var nodeRandoms: [SplitMix]
     var mishaps: Mishaps
 
@@ -44,6 +45,8 @@ package final class Cluster {
     var operationsLeft: Int
     var nextWrite: UInt64 = 1
     var thinkBurst = 0
+    var recentWrites: [ByteRange] = []
+    var recentRandom: SplitMix
     // The administrators.
     /// The only node that may be promoted before both copies met.
     var founder: Int?
@@ -68,8 +71,10 @@ package final class Cluster {
         networkRandom = SplitMix(seed: seed, subject: "network")
         diskRandoms = [SplitMix(seed: seed, subject: "disk 0"), SplitMix(seed: seed, subject: "disk 1")]
         workloadRandom = SplitMix(seed: seed, subject: "workload")
+        recentRandom = SplitMix(seed: seed, subject: "recent writes")
         administratorRandom = SplitMix(seed: seed, subject: "administrator")
         faultRandom = SplitMix(seed: seed, subject: "faults")
+        momentRandom = SplitMix(seed: seed, subject: "moments")
         nodeRandoms = [SplitMix(seed: seed, subject: "node 0"), SplitMix(seed: seed, subject: "node 1")]
         mishaps = Mishaps(seed: seed)
         operationsLeft = options.operations
@@ -151,6 +156,7 @@ package final class Cluster {
         case .resume(let node, let incarnation):
             if nodes[node].incarnation == incarnation { resume(nodes[node]) }
         case .heal(let direction, let cut): heal(direction, cut)
+        case .moment(let kind, let node): moment(kind, nodes[node])
         case .watch: watch()
         case .mishap: mishap()
         case .closed(let session, let toward): closedEarly(session, toward)
@@ -181,6 +187,10 @@ package final class Cluster {
         eventsHandled += 1
         node.bustle.heard(event)
         step += 1
+        if case .message = event {
+            node.heardAt = now
+            if !node.isWaking { node.mustHear = false }
+        }
         if eventsHandled % options.deepCheckEvery == 0 { checkDeeply() }
         if eventsHandled % 16 == 0 { checkAccounts() }
         if trace.isOn { trace.add(now, node.side, "event", TraceText.of(event)) }
@@ -205,10 +215,21 @@ package final class Cluster {
         node.glimpse = live.core.pointee.glimpse()
         oracle.requires(node.side, node.glimpse.required, inStep: node.glimpse.inStep)
         if node.glimpse.number != before.number { checkRecord(node) }
+        checkReason(node, before)
         if node.glimpse.isPrimary, !before.isPrimary { promoted(node, live, before) }
         node.lastPromotion = []
         if let deadline = node.glimpse.deadline { scheduleTick(node, deadline) }
         checkCoverage()
+    }
+
+    /// Who is away is not left behind, and no generation begins, unless a reply waits for it. (One that came back is, before it
+    /// is filled.)
+    private func checkReason(_ node: SimulatedNode, _ before: Glimpse) {
+        guard before.isPrimary, node.glimpse.isPrimary, before.required.contains(nodes[1 - node.side].id),
+            node.glimpse.required == NodeSet(node.id), node.operationsInFlight == 0, node.closedClientsAt == 0,
+            now > node.heardAt + options.timing.cutOff
+        else { return }
+        oracle.fail("I8", "node \(node.side) leaves the other behind though no client waits")
     }
 
     private func scheduleTick(_ node: SimulatedNode, _ deadline: MonotonicTime) {

@@ -55,6 +55,7 @@ extension Cluster {
         checkAssertion(message, from: node)
         // A copy that was put back is filled from scratch: whatever it lacked, it was noticed.
         if case .resyncBegin(_, everything: true) = message { nodes[to].isRestored = false }
+        if message.isStep { tempt(node) }
         var payload: [UInt8] = []
         if let (buffer, range) = message.payload {
             guard node.buffers.owner(of: buffer) != .free else {

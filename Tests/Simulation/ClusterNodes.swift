@@ -109,6 +109,8 @@ extension Cluster {
         guard node.isUp, !node.isPaused else { return }
         if trace.isOn { trace.add(now, node.side, "fault", "stopped for \(duration / 1_000_000) ms") }
         node.isPaused = true
+        node.pausedAt = now
+        node.wasConnected = status(node)?.peers.first?.connection == .connected
         heap.push(.resume(node: node.side, incarnation: node.incarnation), at: now + duration)
     }
 
@@ -116,7 +118,13 @@ extension Cluster {
         guard node.isPaused else { return }
         if trace.isOn { trace.add(now, node.side, "fault", "goes on") }
         node.isPaused = false
+        let timing = options.timing
+        let isLong = now > node.pausedAt + 2 * (timing.pingInterval + timing.pingTimeout)
+        node.mustHear =
+            isLong && node.isPrimary && node.wasConnected && node.glimpse.required.contains(nodes[1 - node.side].id)
+        node.isWaking = true
         while !node.inbox.isEmpty, !node.isPaused { deliver(node.inbox.removeFirst(), to: node) }
+        node.isWaking = false
     }
 
     func checkNothingHeld(_ node: SimulatedNode) {

@@ -71,6 +71,7 @@ enum Happening {
     case administrator
     case task(Int)
     case fault
+    case moment(FaultKinds, node: Int)
     case restart(node: Int, incarnation: Int)
     case resume(node: Int, incarnation: Int)
     case heal(direction: Int, cut: Int)

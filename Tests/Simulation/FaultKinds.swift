@@ -72,6 +72,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// Disks detached by force, commands withdrawn, promotions only asked about.
     package static let meddling = FaultKinds(rawValue: 1 << 31)
 
+    /// The first kinds fall at the steps of records and resyncs, too (`Cluster.tempt`). Drawn from a stream of its own.
+    package static let steps = FaultKinds(rawValue: 1 << 32)
+
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [
         .lostMetadata, .misdirectedMetadata, .metadataRot, .badSectors, .deadDisk, .noSpace, .hungDisk, .rolledBack,
@@ -79,7 +82,8 @@ package struct FaultKinds: OptionSet, Sendable {
     ]
     /// Those that came first.
     package static let first = FaultKinds(rawValue: (1 << 16) - 1)
-    package static let all = first.union(mishaps)
+    package static let untilMishaps = first.union(mishaps)
+    package static let all = untilMishaps.union(.steps)
     /// With these a request may fail.
     static let failingDisks: FaultKinds = [.diskErrors, .badSectors, .deadDisk, .noSpace, .meddling]
     static let damagingMetadata: FaultKinds = [.lostMetadata, .misdirectedMetadata, .metadataRot]
@@ -93,7 +97,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.metadataRot, "metadata-rot"), (.badSectors, "bad-sectors"), (.deadDisk, "dead-disk"), (.noSpace, "no-space"),
         (.hungDisk, "hung-disk"), (.rolledBack, "rolled-back"), (.foreignDisk, "foreign-disk"), (.newDisk, "new-disk"),
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
-        (.drift, "drift"), (.meddling, "meddling"),
+        (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"),
     ]
 
     package init?(name: some StringProtocol) {

@@ -103,9 +103,25 @@ extension Oracle {
         required[node] = now
         named[node] = inStep
         guard !started else { return }
-        if sides(before).count == 2, sides(now) == [node] { wentOnAlone[node] = true }
+        if sides(before).count == 2, sides(now) == [node] {
+            wentOnAlone[node] = true
+            checkStable(node)
+        }
         takesIn(node, before, now)
         takesIn(node, namedBefore, inStep)
+    }
+
+    /// Who goes on alone may be the last copy: it has flushed what was acknowledged while the other had it, too.
+    private func checkStable(_ node: Int) {
+        for (write, _) in unflushed {
+            for sector in write.sectors
+            where newest[sector] == write.write && disks.value(node, sector) == write.value(of: sector)
+                && disks.stableValue(node, sector) != write.value(of: sector)
+            {
+                return fail(
+                    "I2", "node \(node) goes on alone while \(write.description), acknowledged, is not stable there")
+            }
+        }
     }
 
     private func takesIn(_ node: Int, _ before: NodeSet, _ now: NodeSet) {
@@ -160,7 +176,7 @@ extension Oracle {
     /// Node `copy`, with a disk, begins to serve.
     package func promoted(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
         promotions += 1
-        guard !promotion.forced else { return rebase(copy, at: step) }
+        guard !promotion.forced else { return rebase(copy, at: step, unless: promotion.unsettled) }
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
         }
@@ -180,11 +196,11 @@ extension Oracle {
     /// An administrator put another disk, or an older state of it, in the place of that copy.
     package func exchanged(_ copy: Int, at step: UInt64) {
         gaveAway(copy)
-        rebase(copy, at: step)
+        rebase(copy, at: step) { _ in false }
     }
 
-    private func rebase(_ copy: Int, at step: UInt64) {
-        for block in shadows[0].blocks + shadows[1].blocks {
+    private func rebase(_ copy: Int, at step: UInt64, unless isUnsettled: (Int) -> Bool) {
+        for block in shadows[0].blocks + shadows[1].blocks where !isUnsettled(Int(block)) {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                 shadows[copy].rebase(
                     sector, disks.value(copy, sector), stable: disks.stableValue(copy, sector), at: step)

@@ -129,6 +129,7 @@ extension Cluster {
             }
             return oracle.fail("I11", "\(describe(block)) would be marked nowhere after both crash now, \(reason)")
         }
+        checkCaches()
         for node in nodes {
             for write in node.disk.writesInFlight {
                 // Resync data makes the copies equal: it needs no mark of its own.
@@ -141,6 +142,26 @@ extension Cluster {
                     return oracle.fail(
                         "I11",
                         "node \(node.side) writes block \(block), which no durable log or bitmap would name, \(reason)")
+                }
+            }
+        }
+    }
+
+    /// If both lost power now: what is not stable would be there or not, on either side, and so must be known from disk.
+    private func checkCaches() {
+        for node in nodes {
+            for write in node.disk.volatile {
+                for sector in write.sector..<write.sector + write.count {
+                    let block = UInt64(sector / 8)
+                    if durable(node).covers(block: block) { continue }
+                    if durable(nodes[1 - node.side]).covers(block: block) { continue }
+                    guard node.disk.stable[sector] != copies[node.side, sector] else { continue }
+                    let superblocks = nodes.map { durable($0).superblock }
+                    guard let reason = OracleEquality.objection(superblocks[0], superblocks[1]) else { return }
+                    return oracle.fail(
+                        "I11",
+                        "block \(block) is not stable on node \(node.side), and would be marked nowhere after a loss of "
+                            + "power, \(reason)")
                 }
             }
         }

@@ -35,6 +35,14 @@ final class SimulatedNode {
     /// Stopped: nothing is handled, everything queues up.
     var isPaused = false
     var inbox: [Event] = []
+    var pausedAt: UInt64 = 0
+    var wasConnected = false
+    /// When the newest message came from the other node.
+    var heardAt: UInt64 = 0
+    /// What came meanwhile is being handled.
+    var isWaking = false
+    /// It stood still for so long that another may have become primary: it hears its peer before it answers.
+    var mustHear = false
     var buffers = BufferStore()
     /// The earliest tick that was scheduled for this process; `.max`: none.
     var scheduledTick = UInt64.max
@@ -136,6 +144,8 @@ final class SimulatedNode {
         recording = nil
         incarnation += 1
         isPaused = false
+        isWaking = false
+        mustHear = false
         inbox.removeAll()
         buffers = BufferStore()
         scheduledTick = .max

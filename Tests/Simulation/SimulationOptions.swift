@@ -70,6 +70,8 @@ package struct SimulationOptions: Sendable {
         deepCheckEvery = random.pick([64, 256, 1024])
         var mishapRandom = SplitMix(seed: seed, subject: "mishap options")
         faults.formUnion(Self.drawMishaps(&mishapRandom))
+        var stepsRandom = SplitMix(seed: seed, subject: "step options")
+        if stepsRandom.chance(1, in: 2) { faults.insert(.steps) }
         clockDrifts = (0...1).map { _ in Int64(mishapRandom.below(Self.largestDrift * 2 + 1)) - Int64(Self.largestDrift)
         }
     }

@@ -53,8 +53,10 @@ extension Cluster {
 
     private func submitRequest(_ node: SimulatedNode, kind: ClientRequest.Kind) {
         guard node.operations.contains(where: { $0 == nil }) else { return }
-        let range =
+        var range =
             kind == .flush ? ByteRange(offset: 0, length: 0) : drawRange(aligned: kind == .zero || kind == .trim)
+        if kind == .read, let recent = drawRecent() { range = recent }
+        if kind != .read, kind != .flush { recentWrites = recentWrites.suffix(7) + [range] }
         let forced = kind != .read && kind != .flush && workloadRandom.chance(options.forcedShare, in: 100)
         give(node, kind, range, forced: forced)
     }
@@ -108,6 +110,12 @@ extension Cluster {
         return range
     }
 
+    /// What was written last, as a filesystem reads its journal after a failover. Where faults fall at steps it tells most.
+    private func drawRecent() -> ByteRange? {
+        guard options.faults.contains(.steps), !recentWrites.isEmpty, recentRandom.chance(1, in: 4) else { return nil }
+        return recentWrites[recentRandom.below(recentWrites.count)]
+    }
+
     // MARK: Answers
 
     func replied(_ ticket: UInt32, _ result: ClientResult, _ node: SimulatedNode) {
@@ -143,6 +151,10 @@ extension Cluster {
         }
         let required = glimpse.required
         if operation.kind != .read { checkTerm(glimpse, of: node) }
+        if node.mustHear, required.contains(nodes[1 - node.side].id) {
+            oracle.fail(
+                "I1", "node \(node.side) stood still, and answers \(operation.description) before it heard its peer")
+        }
         switch operation.kind {
         case .write, .zero, .trim: oracle.acknowledged(operation, by: node.side, required: required, at: step)
         case .flush: oracle.flushed(operation, by: node.side, required: required)

@@ -132,6 +132,28 @@ func misnamedFile(_ file: SourceFile) -> [Finding] {
     return [Finding(path: file.path, line: 0, rule: "nothing in it is called like the file")]
 }
 
+func mutantNames(_ declared: SourceFile) -> [String] {
+    declared.code.filter { $0.hasPrefix("    case ") }.map { $0.trimmingCharacters(in: .whitespaces).dropFirst(5) }
+        .map(String.init)
+}
+
+/// Rules of the core that can be left out (`Mutant`), but are not said in words, stand at no seam, or are missing from the
+/// table of what noticed them.
+func looseMutants(_ declared: SourceFile, core: [SourceFile], table: SourceFile) -> [Finding] {
+    let seams = core.filter { $0.path != declared.path }.flatMap(\.code).joined(separator: "\n")
+    var findings: [Finding] = []
+    for (index, line) in declared.code.enumerated() where line.hasPrefix("    case ") {
+        let name = line.dropFirst("    case ".count).trimmingCharacters(in: .whitespaces)
+        func report(_ rule: String) {
+            findings.append(Finding(path: declared.path, line: index + 1, rule: "`\(name)` \(rule)"))
+        }
+        if index == 0 || !declared.lines[index - 1].hasPrefix("    /// ") { report("has no rule in words") }
+        if !seams.contains("isLeftOut(.\(name))") { report("stands at no seam") }
+        if !table.lines.contains(where: { $0.hasPrefix("| \(name) |") }) { report("is not in \(table.path)") }
+    }
+    return findings
+}
+
 func camelCaseWords(_ name: String) -> [String] {
     var words: [String] = []
     let characters = Array(name)

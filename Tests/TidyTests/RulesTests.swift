@@ -111,6 +111,16 @@ import Testing
         #expect(camelCaseWords("NBDHandshakeOptions") == ["NBD", "Handshake", "Options"])
     }
 
+    @Test func `a mutant without words, seam or line is found`() {
+        let declared = file(
+            "enum Mutant {\n    /// Said.\n    case good\n    case silent\n    /// Said.\n    case nowhere\n}",
+            path: "Sources/ReplicationCore/Mutant.swift")
+        let core = file("if isLeftOut(.good) || isLeftOut(.silent) { return }", path: "Sources/ReplicationCore/A.swift")
+        let table = file("| good | F1 |\n| nowhere | F2 |", path: "Tests/Simulation/Mutants.md")
+        let found = looseMutants(declared, core: [declared, core], table: table)
+        #expect(found.map(\.line) == [4, 4, 6])
+    }
+
     @Test func `the graph is read from a manifest`() {
         let manifest = """
             let one: Target.Dependency = .product(name: "ArgumentParser", package: "p")

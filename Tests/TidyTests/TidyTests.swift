@@ -84,6 +84,25 @@ import Testing
         expectNone((tree.swift(under: "Sources") + tree.swift(under: "Tests")).flatMap(misnamedFile))
     }
 
+    @Test func `each rule that can be left out has words, a seam and a line in the table`() throws {
+        let core = tree.swift(under: "Sources/ReplicationCore")
+        let declared = try #require(core.first { $0.name == "Mutant.swift" })
+        let table = try #require(tree.files.first { $0.path == "Tests/Simulation/Mutants.md" })
+        #expect(mutantNames(declared).count > 60)
+        expectNone(looseMutants(declared, core: core, table: table))
+    }
+
+    @Test func `the daemon has no seam where a rule could be left out`() throws {
+        let tests = try FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        let path = URL(fileURLWithPath: tests).deletingLastPathComponent().appendingPathComponent("hablk")
+        let program = try Data(contentsOf: path)
+        let core = tree.swift(under: "Sources/ReplicationCore")
+        let declared = try #require(core.first { $0.name == "Mutant.swift" })
+        #expect(program.range(of: Data("15ReplicationCore7ReplicaV".utf8)) != nil, "the core's symbols are not in it")
+        #expect(program.range(of: Data("15ReplicationCore6Mutant".utf8)) == nil)
+        for rule in mutantNames(declared).prefix(10) { #expect(program.range(of: Data(rule.utf8)) == nil) }
+    }
+
     @Test func `nothing unfinished is left behind`() {
         expectNone(tree.files.flatMap(leftOvers))
     }
@@ -109,8 +128,8 @@ import Testing
 
     @Test func `the commands can be run`() {
         for name in [
-            "Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", "Tools/fuzz", "Tools/vm/run",
-            "Tools/vm/pair", ".ci/run",
+            "Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", "Tools/fuzz", "Tools/mutants",
+            "Tools/vm/run", "Tools/vm/pair", ".ci/run",
         ] {
             let path = tree.top.appendingPathComponent(name).path
             #expect(FileManager.default.isExecutableFile(atPath: path), "\(name) is missing or has no run bit")

@@ -25,12 +25,18 @@ import Simulation
     @Option(help: "Show in the trace each change of this sector on both disks.") var sector: Int?
     @Flag(help: "Look for a simpler run that fails as well.") var shrink = false
     @Option(help: "Stop a sweep after so many failing seeds.") var failures = 20
+    @Flag(help: "The checker checked: leave out each rule of the core in turn, until a seed shows it.") var mutants =
+        false
+    @Option(help: "Leave out this rule of the core (in a build with the trait Mutants; with --mutants: by commas).")
+    var mutant: String?
     @Flag(help: .hidden) var worker = false
     @OptionGroup var scenarios: Scenarios
     @OptionGroup var crashPoints: CrashPoints
     @OptionGroup var blackBox: BlackBox
 
     func run() throws {
+        if mutants { throw ExitCode(searchMutants()) }
+        try leaveOut()
         if scenarios.isWanted { return try scenarios.run() }
         if blackBox.isWanted { throw ExitCode(blackBox.run(last: last)) }
         if crashPoints.isWanted { throw ExitCode(try crashPoints.run(from: from, planted: planted())) }
@@ -44,6 +50,23 @@ import Simulation
         }
         if shrink { return Shrink(options: try options(seed), passedOn: planting).run() }
         try replay(seed)
+    }
+
+    /// In a build without mutants: builds one that has them, and runs that.
+    private func searchMutants() -> Int32 {
+        let limit = seeds ?? 20_000
+        if MutantName.all.isEmpty {
+            let names = mutant.map { ["--mutant", $0] } ?? []
+            return MutantBuild(arguments: ["--mutants", "--seeds", "\(limit)", "--jobs", "\(jobs)"] + names).run()
+        }
+        let names = mutant?.split(separator: ",").map(String.init) ?? []
+        return MutantSearch(limit: limit, jobs: max(1, jobs), names: names).run()
+    }
+
+    private func leaveOut() throws {
+        guard let mutant, !MutantName.leaveOut(mutant) else { return }
+        if MutantName.all.isEmpty { throw ValidationError("this build has no mutants: --traits Mutants, or --mutants") }
+        throw ValidationError("no rule of the core is called `\(mutant)`")
     }
 
     private func options(_ seed: UInt64) throws -> SimulationOptions {
@@ -82,6 +105,7 @@ import Simulation
         var words: [String] = []
         if let without { words += ["--without", without] }
         if let only { words += ["--only", only] }
+        if let mutant { words += ["--mutant", mutant] }
         if let operations { words += ["--operations", "\(operations)"] }
         if let until { words += ["--until", "\(until)"] }
         return words + planting + ["--limit", "\(limit)"]
@@ -120,6 +144,7 @@ import Simulation
     private func work(_ range: Range<UInt64>) throws {
         var events = 0
         let watchdog = watchdog { say("failed \($0) \(ExitCodes.hang) hang I7: no end in \(limit) seconds") }
+        if mutant != nil { MutantSearch.limitMemory() }
         for seed in range {
             say("begin \(seed)")
             watchdog.begins(seed)
@@ -127,6 +152,7 @@ import Simulation
             events += result.events
             if let violation = result.violation {
                 say("failed \(seed) \(result.exitCode) \(violation.kind) \(violation.invariant): \(violation.text)")
+                if mutant != nil || plant != nil { break }
             }
         }
         say("end \(events)")

@@ -1,0 +1,182 @@
+import Foundation
+import Simulation
+import Synchronization
+
+/// The checker checked: for each rule that the core can leave out, the seeds from 1 on until the oracle notices. One
+/// process a mutant and never more than one seed behind another, so that the count is the same every time. What no seed
+/// notices, a scenario or the crash points may.
+final class MutantSearch: Sendable {
+    /// What a mutant, or a planted fault, came to.
+    private struct Row {
+        var name: String
+        var rule: String
+        var arguments: [String]
+        /// Seeds that were needed; nil: not noticed.
+        var seeds: UInt64?
+        var noticedBy = "nothing"
+        var isNoticed: Bool { noticedBy != "nothing" }
+    }
+
+    private struct State {
+        var next = 0
+        var rows: [Row]
+    }
+
+    private let limit: UInt64
+    private let jobs: Int
+    private let state: Mutex<State>
+
+    /// - Parameters:
+    ///   - limit: seeds after which a mutant counts as not noticed.
+    ///   - names: only these; empty: all.
+    init(limit: UInt64, jobs: Int, names: [String]) {
+        self.limit = limit
+        self.jobs = jobs
+        var rows = MutantName.all.map { Row(name: $0.name, rule: $0.rule, arguments: ["--mutant", $0.name]) }
+        rows += PlantedFault.allCases.map {
+            Row(name: $0.rawValue, rule: "a disk that lies", arguments: ["--plant", $0.rawValue])
+        }
+        if !names.isEmpty { rows = rows.filter { names.contains($0.name) } }
+        state = Mutex(State(rows: rows))
+    }
+
+    /// - Returns: 0 when every mutant was noticed and the core that leaves nothing out passes the same seeds.
+    func run() -> Int32 {
+        let group = DispatchGroup()
+        for _ in 0..<jobs {
+            DispatchQueue.global().async(group: group) { while self.searchNext() {} }
+        }
+        group.wait()
+        let rows = state.withLock { $0.rows }
+        say("| mutant | rule | seeds | noticed by |\n|---|---|---|---|")
+        for row in rows {
+            say("| \(row.name) | \(row.rule) | \(row.seeds.map { "\($0)" } ?? "–") | \(row.noticedBy) |")
+        }
+        let needed = rows.compactMap(\.seeds)
+        let elsewhere = rows.count { $0.seeds == nil && $0.isNoticed }
+        let within = [100, 1000, 10_000].map { limit in "\(needed.count { $0 <= limit }) within \(limit)" }
+        say(
+            "\nOf \(rows.count) mutants the seeds noticed \(within.joined(separator: ", ")) (at most \(limit) were tried); "
+                + "something else noticed \(elsewhere).")
+        let survivors = rows.filter { !$0.isNoticed }
+        if !survivors.isEmpty { say("NOT NOTICED: " + survivors.map(\.name).joined(separator: " ")) }
+        report("the canary: nothing left out, the same seeds")
+        let canary = search([], limit: needed.max() ?? 1)
+        if let canary { report("the canary failed: seed \(canary.seed), \(canary.by)") }
+        return survivors.isEmpty && canary == nil ? 0 : 1
+    }
+
+    private func report(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
+
+    private func searchNext() -> Bool {
+        let taken = state.withLock { state -> (index: Int, arguments: [String])? in
+            guard state.next < state.rows.count else { return nil }
+            state.next += 1
+            return (state.next - 1, state.rows[state.next - 1].arguments)
+        }
+        guard let taken else { return false }
+        let found = search(taken.arguments, limit: limit)
+        let other = found == nil ? searchElsewhere(taken.arguments) : nil
+        state.withLock { state in
+            state.rows[taken.index].seeds = found?.seed
+            if let by = found?.by ?? other { state.rows[taken.index].noticedBy = by }
+            let row = state.rows[taken.index]
+            report("\(row.name): \(row.seeds.map { "\($0) seeds, " } ?? "")by \(row.noticedBy)")
+        }
+        return true
+    }
+
+    private func search(_ arguments: [String], limit: UInt64) -> (seed: UInt64, by: String)? {
+        var seed: UInt64 = 0
+        var hasEnded = false
+        let said = said(by: ["--worker", "--seeds", "\(limit)", "--from", "1", "--failures", "1"] + arguments)
+        for line in said.lines {
+            let words = line.split(separator: " ", maxSplits: 4)
+            switch words.first {
+            case "begin": seed = UInt64(words[1]) ?? 0
+            case "failed": return (seed, "\(words[4].prefix { $0 != ":" }), \(words[3])")
+            case "end": hasEnded = true
+            default: break
+            }
+        }
+        return hasEnded ? nil : (seed, "a precondition of the core")
+    }
+
+    /// The scenario whose expectation does not hold, or a crash point.
+    private func searchElsewhere(_ arguments: [String]) -> String? {
+        let scenarios = said(by: ["--scenarios"] + arguments)
+        // `NAME.txt:LINE: …` is an expectation that does not hold, `FOLDER/NAME.txt:LINE: …` a text that differs.
+        let files = scenarios.lines.compactMap { $0.split(separator: ":").first }.filter { $0.hasSuffix(".txt") }
+        if let name = files.first(where: { !$0.contains("/") }) { return "scenario \(name.dropLast(4))" }
+        if let name = files.first?.split(separator: "/").last { return "what scenario \(name.dropLast(4)) says" }
+        if scenarios.isTrapped { return "a scenario, a precondition of the core" }
+        let points = said(by: ["--crash-points", "--length", "3"] + arguments)
+        let isFound = points.isTrapped || points.lines.contains { !$0.hasPrefix("crash points, ") }
+        return isFound ? "crash points" : nil
+    }
+
+    private func said(by arguments: [String]) -> (lines: [String], isTrapped: Bool) {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        process.arguments = arguments
+        process.environment = ProcessInfo.processInfo.environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
+        let output = Pipe()
+        process.standardOutput = output
+        process.standardError = FileHandle.nullDevice
+        guard (try? process.run()) != nil else { return ([], true) }
+        var reader = LineReader(output.fileHandleForReading)
+        var lines: [String] = []
+        while let line = reader.next() { lines.append(line) }
+        process.waitUntilExit()
+        return (lines, process.terminationReason == .uncaughtSignal)
+    }
+
+    /// For a worker: a mutant may take memory for ever.
+    static func limitMemory() {
+        var space = rlimit(rlim_cur: 2 << 30, rlim_max: 2 << 30)
+        setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &space)
+    }
+}
+
+/// The simulator built once more, with the rules of the core at seams: what `--mutants` runs in an ordinary build.
+struct MutantBuild {
+    let arguments: [String]
+
+    /// - Returns: the exit code of the search, or of the build that failed.
+    func run() -> Int32 {
+        guard let package = packageRoot else {
+            FileHandle.standardError.write(Data("run this within the repository: mutants are built from source\n".utf8))
+            return 64
+        }
+        let scratch = package.appendingPathComponent(".build/mutants")
+        let build = [
+            "swift", "build", "-c", "release", "--traits", "Mutants", "--scratch-path", scratch.path, "--product",
+            "simulate",
+        ]
+        FileHandle.standardError.write(Data("building the core with its seams: \(build.joined(separator: " "))\n".utf8))
+        let built = spawn("/usr/bin/env", build, in: package)
+        guard built == 0 else { return built }
+        return spawn(scratch.appendingPathComponent("release/simulate").path, arguments, in: package)
+    }
+
+    private var packageRoot: URL? {
+        var folder = URL(fileURLWithPath: FileManager.default.currentDirectoryPath)
+        while folder.path != "/" {
+            if FileManager.default.fileExists(atPath: folder.appendingPathComponent("Tests/simulate").path) {
+                return folder
+            }
+            folder.deleteLastPathComponent()
+        }
+        return nil
+    }
+
+    private func spawn(_ program: String, _ arguments: [String], in folder: URL) -> Int32 {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: program)
+        process.arguments = arguments
+        process.currentDirectoryURL = folder
+        guard (try? process.run()) != nil else { return 1 }
+        process.waitUntilExit()
+        return process.terminationStatus
+    }
+}
