@@ -158,6 +158,12 @@ struct ResyncTarget {
     /// A primary that is filled itself holds its clients' writes for the join.
     var isHolding = false
     var completeSent = false
+    /// Something of this pass could not be read at the source.
+    var hasFailures = false
+    /// After such a pass each block is asked for by itself.
+    var isCareful = false
+    /// Blocks that could not be read when that was last said.
+    var unreadable: UInt64 = 0
     /// The next pull may not be asked for before (`resync-rate`).
     var notBefore = MonotonicTime(nanoseconds: 0)
 }

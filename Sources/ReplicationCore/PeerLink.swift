@@ -392,7 +392,7 @@ extension Replica {
         case .pull(let id, let range): receivePull(id, range, node)
         case .pullData(let id, let range, let buffer): receivePullData(id, range, buffer, node)
         case .pullZero(let id, let range): receivePullData(id, range, nil, node)
-        case .pullFailed: pullFailed(node)
+        case .pullFailed(let id): pullFailed(id, by: node)
         case .resyncFlushed(let pulls, let writes): resyncFlushed(pulls: pulls, writes: writes, by: node)
         case .resyncComplete: resyncCompleted(by: node)
         case .joinOffer(let offer): joinOffered(offer, by: node)

@@ -224,11 +224,11 @@ extension Replica {
         guard self[peer: node].target.bitmapKnown, hasDisk else { return }
         finishTargetFlush(node)
         let limits = configuration.limits
+        let piece = self[peer: node].target.isCareful ? 1 : limits.resyncPiece / Geometry.blockSize
         while !isPaused(node), now >= self[peer: node].target.notBefore,
             self[peer: node].target.bytesInFlight < limits.resyncWindow,
             self[peer: node].target.inFlight.count < limits.resyncPulls,
-            let run = self[bitmap: node].nextRun(
-                from: self[peer: node].target.cursor, limit: limits.resyncPiece / Geometry.blockSize)
+            let run = self[bitmap: node].nextRun(from: self[peer: node].target.cursor, limit: piece)
         {
             // No operation crosses an extent.
             let extentEnd = (run.lowerBound / Geometry.blocksPerExtent + 1) * Geometry.blocksPerExtent
@@ -285,9 +285,32 @@ extension Replica {
             self[peer: node].target.completeSent = true
             send(.resyncComplete, to: node)
         } else if now >= target.notBefore, self[bitmap: node].nextRun(from: target.cursor, limit: 1) == nil {
+            guard !target.hasFailures else {
+                askAgainLater(node)
+                return
+            }
             self[peer: node].target.cursor = 0
             attention = true
         }
+    }
+
+    /// Some of this pass could not be read at the source. First each block is asked for by itself, so that only those stay
+    /// marked that cannot be read. These are asked for again after a while: a client may write them anew, which mends them
+    /// on both copies. The session goes on: a handshake for each attempt would make a record each time, and hold the
+    /// clients' writes for it.
+    private mutating func askAgainLater(_ node: NodeID) {
+        self[peer: node].target.hasFailures = false
+        attention = true
+        guard self[peer: node].target.isCareful else {
+            self[peer: node].target.isCareful = true
+            self[peer: node].target.cursor = 0
+            return
+        }
+        self[peer: node].target.notBefore = now + configuration.timing.cutOff
+        let left = self[bitmap: node].count
+        guard self[peer: node].target.unreadable != left else { return }
+        self[peer: node].target.unreadable = left
+        note(.error, "resync", "the source cannot read \(left) blocks; they stay marked", peer: node)
     }
 
     /// Resync data is in place (not yet stable).
@@ -306,11 +329,17 @@ extension Replica {
         attention = true
     }
 
-    /// The source could not read a block: it stays marked, and is asked for again later.
-    mutating func pullFailed(_ node: NodeID) {
-        guard self[peer: node].relation == .target else { return }
-        note(.error, "resync", "the source cannot read a block; it stays marked", peer: node)
-        restartSession(node, "a block could not be read")
+    /// The source could not read a block: all of the piece stays marked, and the rest goes on.
+    mutating func pullFailed(_ id: UInt64, by node: NodeID) {
+        guard self[peer: node].relation == .target,
+            let index = self[peer: node].target.inFlight.firstIndex(where: { $0.id == id })
+        else { return }
+        let pull = self[peer: node].target.inFlight.remove(at: index)
+        self[peer: node].target.bytesInFlight -= pull.range.length
+        self[peer: node].target.hasFailures = true
+        let isAsked: (Operation) -> Bool = { $0.kind == .pullAsk && $0.peer == node && $0.sequence == id }
+        if let asked = table.firstSlot(where: isAsked) { endPeerOperation(asked) }
+        attention = true
     }
 
     private mutating func startTargetFlush(_ node: NodeID) {

@@ -36,6 +36,43 @@ import Testing
         }
     }
 
+    @Test func `what the source cannot read stays marked, and is asked for now and then in the same session`() throws {
+        let bench = target(runs: [BlockRun(first: 10, count: 4), BlockRun(first: 20, count: 2)])
+        bench.hear(.bitmapEnd)
+        let session = bench.session
+        let first = pulls(bench)
+        #expect(first.map(\.range) == [ByteRange(blocks: 10..<14), ByteRange(blocks: 20..<22)])
+        var start = bench.moments.count
+        bench.hear(.pullFailed(id: first[0].id))
+        bench.hearPullData(first[1].id, first[1].range)
+        // Block by block, so that only those stay that cannot be read.
+        let second = pulls(bench, since: start)
+        #expect(second.map(\.range) == (10..<14).map { ByteRange(blocks: $0..<$0 + 1) })
+        for pull in second {
+            if pull.range.offset == 12 * 4096 {
+                bench.hear(.pullFailed(id: pull.id))
+            } else {
+                bench.hearPullData(pull.id, pull.range)
+            }
+        }
+        #expect(bench.core.isMarked(block: 12, toward: alpha) && !bench.core.isMarked(block: 11, toward: alpha))
+        start = bench.moments.count
+        for _ in 0..<3 {
+            let seen = bench.moments.count
+            bench.pass(milliseconds: Timing().cutOff / 1_000_000 + 10)
+            let again = pulls(bench, since: seen)
+            #expect(again.map(\.range) == [ByteRange(blocks: 12..<13)])
+            bench.hear(.pullFailed(id: try #require(again.last).id))
+        }
+        #expect(bench.session == session)
+        #expect(!bench.messages(since: start).contains(.resyncComplete))
+        bench.pass(milliseconds: Timing().cutOff / 1_000_000 + 10)
+        let last = try #require(pulls(bench).last)
+        bench.hearPullData(last.id, last.range)
+        #expect(bench.messages(since: start).contains(.resyncComplete))
+        bench.expectNothingLeft()
+    }
+
     @Test func `a target is durably inconsistent before it says that it is ready`() throws {
         let bench = Bench.secondary()
         bench.breakLink()
