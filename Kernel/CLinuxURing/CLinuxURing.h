@@ -15,6 +15,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -130,9 +131,30 @@ static inline int hablk_bind(int socket, const struct sockaddr *address, socklen
 static inline int hablk_connect(int socket, const struct sockaddr *address, socklen_t length) {
     return connect(socket, address, length);
 }
-static inline long hablk_send_to(
-    int socket, const void *bytes, size_t count, const struct sockaddr *address, socklen_t length) {
-    return sendto(socket, bytes, count, MSG_NOSIGNAL, address, length);
+/// One datagram, with descriptors (at most 64) beside it; does not wait.
+static inline long hablk_send_descriptors(
+    int socket, const void *bytes, size_t count, const struct sockaddr *address, socklen_t length,
+    const int *descriptors, size_t descriptor_count) {
+    union {
+        char bytes[CMSG_SPACE(64 * sizeof(int))];
+        struct cmsghdr alignment;
+    } control;
+    struct iovec piece = {.iov_base = (void *)bytes, .iov_len = count};
+    struct msghdr message = {.msg_name = (void *)address, .msg_namelen = length, .msg_iov = &piece, .msg_iovlen = 1};
+    if (descriptor_count > 64) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (descriptor_count > 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(descriptor_count * sizeof(int));
+        struct cmsghdr *head = CMSG_FIRSTHDR(&message);
+        head->cmsg_level = SOL_SOCKET;
+        head->cmsg_type = SCM_RIGHTS;
+        head->cmsg_len = CMSG_LEN(descriptor_count * sizeof(int));
+        memcpy(CMSG_DATA(head), descriptors, descriptor_count * sizeof(int));
+    }
+    return sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 static inline int hablk_peer_name(int socket, struct sockaddr_storage *address) {
     socklen_t length = sizeof *address;

@@ -27,7 +27,7 @@ package final class ControlPort {
     private let machine: Machine
     private let limits: ControlPortLimits
     private let note: (Note) -> Void
-    private let attach: (CommandID) -> Void
+    private let own: (CommandID, ControlCommand, Command?) -> Bool
     private var publisher: StatusPublisher
     private var slots: [ControlSession?]
     private var serial: UInt32 = 0
@@ -43,17 +43,19 @@ package final class ControlPort {
     /// - Parameters:
     ///   - path: of the socket; a dead daemon's is replaced.
     ///   - publisher: gives the present status.
-    ///   - attach: begins to open the backing disk; its end comes back by `commandDone` or `commandFailed`.
+    ///   - own: takes what is not, or not at once, for the core (`attach`, what concerns the kernel's device), and says
+    ///     so; its end comes back by `commandDone` or `commandFailed`.
     package init(
         path: String, configuration: Configuration, machine: Machine, limits: ControlPortLimits = ControlPortLimits(),
-        publisher: StatusPublisher, attach: @escaping (CommandID) -> Void, note: @escaping (Note) -> Void
+        publisher: StatusPublisher, own: @escaping (CommandID, ControlCommand, Command?) -> Bool,
+        note: @escaping (Note) -> Void
     ) {
         self.path = path
         nodes = configuration.helloNodes
         self.machine = machine
         self.limits = limits
         self.publisher = publisher
-        self.attach = attach
+        self.own = own
         self.note = note
         slots = Array(repeating: nil, count: limits.connections)
     }
@@ -113,7 +115,7 @@ package final class ControlPort {
     /// For what fails before the core hears of it.
     package func commandFailed(_ id: CommandID, _ failure: CommandFailure) { finishCommand(id, .failed(failure)) }
 
-    private func finishCommand(_ id: CommandID, _ outcome: ControlOutcome) {
+    package func finishCommand(_ id: CommandID, _ outcome: ControlOutcome) {
         // Who hung up hears nothing.
         guard let session = live.first(where: { $0.phase == .awaiting(id) }) else { return }
         answer(session, .outcome(outcome))
@@ -281,11 +283,7 @@ package final class ControlPort {
             let resolved = try command.resolved(among: nodes, deadline: deadline)
             nextCommand = nextCommand == .max ? 1 : nextCommand + 1
             session.phase = .awaiting(id)
-            if let resolved {
-                events.append(.command(id, resolved))
-            } else {
-                attach(id)
-            }
+            if !own(id, command, resolved), let resolved { events.append(.command(id, resolved)) }
         } catch {
             answer(session, .outcome(.failed(error)))
         }

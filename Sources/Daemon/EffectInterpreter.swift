@@ -107,6 +107,7 @@ extension VolumeLoop {
     }
 
     private func finish(_ id: CommandID, _ outcome: CommandOutcome) {
+        if id == Self.resumeCommand { return resumption.ended(outcome, at: now, log) }
         if id == Self.signalCommand {
             if case .refused(let refusal) = outcome { log.error("process: not stopped: \(refusal.message)") }
             return

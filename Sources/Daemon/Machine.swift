@@ -26,7 +26,9 @@ package enum TokenKind: UInt8, Sendable {
     case nbd = 3
     case wake = 4
     case signal = 5
-    case watchdog = 6
+    /// The threads of the kernel's device.
+    case device = 7
+    case deviceHangUp = 8
     // The peers.
     case peerListener = 16
     case peer = 17

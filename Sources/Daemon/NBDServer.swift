@@ -42,6 +42,12 @@ package final class NBDServer {
     var waiting: [NBDSession] = []
     /// Since the last round of those who wait.
     package var somethingCameFree = false
+    /// One of the kernel device's connections ended, with so many requests that were not answered.
+    package var deviceEnded: (Int) -> Void = { _ in }
+    /// Its connections are read.
+    var isDeviceServed = false
+    /// Connections of the device that ended and have requests under way still.
+    var endingDevices = 0
     let scratch: UnsafeMutableRawBufferPointer
     private var listeners: [Listener] = []
     private var serial: UInt32 = 0
@@ -153,16 +159,21 @@ package final class NBDServer {
             return
         }
         if listeners[index].isTCP { _ = Sockets.setNoDelay(completion.result) }
+        advanceHandshake(seat(completion.result, at: slot), &events)
+        acceptMore()
+    }
+
+    /// A connection begins at a free place.
+    func seat(_ socket: Int32, at slot: Int) -> NBDSession {
         serial &+= 1
         let stream = ByteStream(
-            socket: completion.result, sendToken: Token(.nbd, slot: slot * 2, serial: serial),
+            socket: socket, sendToken: Token(.nbd, slot: slot * 2, serial: serial),
             receiveToken: Token(.nbd, slot: slot * 2 + 1, serial: serial), limits: limits.stream)
         let session = NBDSession(
             slot: slot, serial: serial, stream: stream, deadline: monotonicNow() + limits.handshakeTimeout)
         sessions[slot] = session
         live.append(session)
-        advanceHandshake(session, &events)
-        acceptMore()
+        return session
     }
 
     // MARK: What happened
@@ -192,6 +203,8 @@ package final class NBDServer {
         case .failed: end(session, nil, &events)
         case .closed, .stale: break
         }
+        // Whoever waits for it to be at rest looks again.
+        if session.device?.isQuiescing == true { somethingCameFree = true }
     }
 
     private func received(_ session: NBDSession, _ outcome: ByteStream.ReceiveOutcome, _ events: inout EventQueue) {
@@ -202,6 +215,8 @@ package final class NBDServer {
             payloadArrived(session, &events)
             pump(session, &events)
         case .partial, .closed, .stale: break
+        case .failed(let code) where code == NBDDeviceLink.recalled && session.device?.isQuiescing == true:
+            pump(session, &events)
         case .ended, .failed: end(session, nil, &events)
         }
     }
@@ -278,6 +293,7 @@ package final class NBDServer {
     }
 
     func enterTransmission(_ session: NBDSession, _ events: inout EventQueue) {
+        guard session.device == nil else { return }
         clients += 1
         events.append(.clientsChanged(count: clients))
     }
@@ -285,11 +301,15 @@ package final class NBDServer {
     func leaveTransmission(_ session: NBDSession, _ events: inout EventQueue) {
         guard session.phase == .transmission else { return }
         session.phase = .draining
+        guard session.device == nil else {
+            endingDevices += 1
+            return deviceEnded(session.openRequests)
+        }
         clients -= 1
         events.append(.clientsChanged(count: clients))
     }
 
-    private func reapIfFinished(_ session: NBDSession) {
+    func reapIfFinished(_ session: NBDSession) {
         if session.stream.isFinished { reap(session) }
     }
 
@@ -308,6 +328,10 @@ package final class NBDServer {
     private func vacate(_ session: NBDSession) {
         guard session.isReaped, sessions[session.slot] === session, NBDAllowance.isEmpty(session.held) else { return }
         sessions[session.slot] = nil
+        if session.device != nil {
+            endingDevices -= 1
+            resumeDevice()
+        }
         acceptMore()
     }
 

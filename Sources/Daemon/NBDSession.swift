@@ -80,6 +80,8 @@ final class NBDSession {
     var isWaiting = false
     /// Until its own replies have left.
     var waitsForSends = false
+    /// One of the kernel device's; nil: a client's.
+    var device: NBDDeviceLink?
 
     init(slot: Int, serial: UInt32, stream: ByteStream, deadline: UInt64) {
         self.slot = slot
@@ -123,7 +125,8 @@ extension NBDServer {
             case .wantsInput:
                 session.stream.receive(machine.ring)
                 return
-            case .transmission(let agreed): beginTransmission(session, agreed, &events)
+            case .transmission(let agreed):
+                beginTransmission(session, NBDConnectionTerms(agreed), agreed.baseAllocation, &events)
             case .closed(let reason):
                 session.handshake = nil
                 if reason != .aborted { log.info("nbd: a handshake ended: \(reason)") }
@@ -133,11 +136,13 @@ extension NBDServer {
         }
     }
 
-    private func beginTransmission(_ session: NBDSession, _ agreed: NBDNegotiated, _ events: inout EventQueue) {
+    func beginTransmission(
+        _ session: NBDSession, _ terms: NBDConnectionTerms, _ baseAllocation: UInt32?, _ events: inout EventQueue
+    ) {
         session.handshake = nil
         session.deadline = .max
-        session.terms = NBDConnectionTerms(agreed)
-        session.baseAllocation = agreed.baseAllocation
+        session.terms = terms
+        session.baseAllocation = baseAllocation
         let nothing = NBDOpenRequest(NBDRequest(.flush, cookie: 0, offset: 0, length: 0))
         session.requests = Array(repeating: nothing, count: limits.requestsPerSession)
         session.freeRequests = (0..<Int32(limits.requestsPerSession)).reversed()
@@ -151,7 +156,7 @@ extension NBDServer {
 
     /// Does all that can be done with what has come; asks for more, or waits in line.
     func pump(_ session: NBDSession, _ events: inout EventQueue) {
-        while session.phase == .transmission {
+        while session.phase == .transmission, !isHeld(session) {
             switch session.input {
             case .none, .filling: return
             case .header:
@@ -159,8 +164,13 @@ extension NBDServer {
                     session.waitsForSends = true
                     return
                 }
-                guard session.stream.received.count >= NBDRequest.encodedLength else {
-                    session.stream.receive(machine.ring)
+                let count = session.stream.received.count
+                guard count >= NBDRequest.encodedLength else {
+                    if session.device?.isQuiescing != true {
+                        session.stream.receive(machine.ring)
+                    } else if count > 0 {
+                        session.stream.receive(machine.ring, atMost: NBDRequest.encodedLength - count)
+                    }
                     return
                 }
                 takeHeader(session, &events)
@@ -169,7 +179,7 @@ extension NBDServer {
                 session.stream.consume(taken)
                 session.input = .discarding(left - UInt32(taken))
                 guard left == UInt32(taken) else {
-                    session.stream.receive(machine.ring)
+                    session.stream.receive(machine.ring, atMost: Int(left) - taken)
                     return
                 }
                 session.input = .header

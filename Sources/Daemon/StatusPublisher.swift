@@ -10,15 +10,18 @@ package struct StatusPublisher {
     static let progressInterval: UInt64 = 500_000_000
 
     private let nbd: String
+    private let device: () -> String?
     private let read: () -> VolumeStatus
     private var last: VolumeStatus?
     private var lastProgress: UInt64 = 0
 
     /// - Parameters:
     ///   - nbd: the path of the NBD socket.
+    ///   - device: the kernel's, when there is one.
     ///   - read: the core's status as it is now; its counts of clients are taken as they are.
-    package init(nbd: String, read: @escaping () -> VolumeStatus) {
+    package init(nbd: String, device: @escaping () -> String? = { nil }, read: @escaping () -> VolumeStatus) {
         self.nbd = nbd
+        self.device = device
         self.read = read
     }
 
@@ -26,7 +29,7 @@ package struct StatusPublisher {
         var status = read()
         status.nbd = nbd
         status.pid = getpid()
-        status.device = nil
+        status.device = device()
         return status
     }
 

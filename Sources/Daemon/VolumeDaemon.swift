@@ -1,5 +1,4 @@
 import Formats
-import Glibc
 import LinuxIO
 package import Model
 import ReplicationCore
@@ -37,6 +36,7 @@ package enum VolumeDaemon {
             log: log)
         try volume.start(after: predecessor)
         volume.run()
+        Successor.inherit(volume.device.handedOver, restarting: volume.isRestarting, log)
         return 0
     }
 
@@ -52,17 +52,4 @@ package enum VolumeDaemon {
             }
         }
     }
-}
-
-/// `V.pid` of a running daemon.
-enum ProcessIDFile {
-    static func write(_ path: String) {
-        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
-        guard file >= 0 else { return }
-        let text = "\(getpid())\n"
-        _ = text.withCString { Glibc.write(file, $0, strlen($0)) }
-        close(file)
-    }
-
-    static func remove(_ path: String) { unlink(path) }
 }

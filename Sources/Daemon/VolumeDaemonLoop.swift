@@ -23,18 +23,28 @@ final class VolumeLoop {
     var buffersWanted = BufferQueue()
     /// `attach` commands that wait for their disk.
     var attaches: [PendingAttach] = []
+    let device: DevicePort
+    /// Commands that concern the kernel's device, to be looked at outside of the control port.
+    var deviceCommands: [DeviceCommand] = []
+    var resumption = Resumption()
+    var watchdog = Watchdog()
+    /// After the end: run the program anew in this process.
+    var isRestarting = false
     /// The core said `.stopped`.
     var isStopped = false
     var superblockWrites = 0
     let blackBox: BlackBox?
     private let signals: Signals
-    private var now: UInt64
+    private(set) var now: UInt64
     private var toldRevision: UInt64 = 0
     private var lastInUse = 0
+    private var toldDevice: UInt64 = 0
     private var wasAskedToStop = false
 
     /// The id of the stop that a signal asks for.
     static let signalCommand = CommandID(rawValue: .max)
+    /// The id of the promotion by which a device that is there still goes on.
+    static let resumeCommand = CommandID(rawValue: .max - 1)
     /// Patience with connections that do not take what is still to be said, at the end.
     private static let partingTimeout: UInt64 = 3_000_000_000
 
@@ -54,6 +64,9 @@ final class VolumeLoop {
         let run = RunID(rawValue: ProcessControls.nonzeroWord())
         let offer = NBDExportOffer(name: configuration.volume, size: 0, state: .unavailable("starting"))
         nbd = NBDServer(offer: offer, machine: machine, operations: core.limits.clientOperations, log: log)
+        device = DevicePort(
+            volume: configuration.volume, notePath: paths.device(configuration.volume), machine: machine, nbd: nbd,
+            log: log)
         peers = try PeerPort(configuration: configuration, node: node, run: run, machine: machine) { [log] in
             log.note($0)
         }
@@ -66,6 +79,7 @@ final class VolumeLoop {
         replica = Replica(
             configuration: core, run: run, seed: start.seed, wallClock: start.wallClock, metadata: start.metadata,
             at: start.time, deciding: &effects)
+        joinDevice()
     }
 
     /// Nobody waits for a black box: without one a daemon says so, and runs.
@@ -103,6 +117,7 @@ final class VolumeLoop {
             performAll()
             // Superblock 0 and 1, which bear the new start number.
             while superblockWrites < 2, disk.isAttached, !isStopped { turn() }
+            device.find(inherited: Successor.inherited(), size: replica.volumeSize, &events)
             let control = makeControl()
             try predecessor.outwait { () throws(CommandFailure) in try control.start() }
             self.control = control
@@ -111,7 +126,7 @@ final class VolumeLoop {
             blackBox?.end()
             throw error
         }
-        ProcessIDFile.write(paths.processID(configuration.volume))
+        RuntimeFile.write("\(getpid())\n", to: paths.processID(configuration.volume))
         log.info("process: ready: \(configuration.volume) on \(node.disk), ring \(machine.ring.mode.rawValue)")
         if case .refused(let why) = ProcessControls.notifySupervisor("READY=1") {
             log.warning("process: the service manager was not told: \(why)")
@@ -119,20 +134,20 @@ final class VolumeLoop {
     }
 
     private func makeControl() -> ControlPort {
-        let publisher = StatusPublisher(nbd: paths.nbdSocket(configuration.volume)) { [unowned self] in
-            self.replica.status(at: MonotonicTime(nanoseconds: self.now))
-        }
+        let publisher = StatusPublisher(
+            nbd: paths.nbdSocket(configuration.volume), device: { [device] in device.path },
+            read: { [unowned self] in self.replica.status(at: MonotonicTime(nanoseconds: self.now)) })
         return ControlPort(
             path: paths.controlSocket(configuration.volume), configuration: configuration, machine: machine,
-            publisher: publisher, attach: { [unowned self] in self.attaches.append(PendingAttach(id: $0)) },
-            note: { [log] in log.note($0) })
+            publisher: publisher, own: { [unowned self] in self.takes($0, $1, $2) }, note: { [log] in log.note($0) })
     }
 
     // MARK: Running
 
     func run() {
         while !isStopped { turn() }
-        ProcessControls.notifySupervisor("STOPPING=1")
+        ProcessControls.notifySupervisor(isRestarting ? "RELOADING=1" : "STOPPING=1")
+        device.leave(generation: replica.durableState.current.id)
         nbd.stop(&events)
         peers.stop()
         control?.stop()
@@ -142,7 +157,7 @@ final class VolumeLoop {
         }
         disk.release()
         blackBox?.end()
-        ProcessIDFile.remove(paths.processID(configuration.volume))
+        RuntimeFile.remove(paths.processID(configuration.volume))
         log.info("process: stopped")
         log.flush()
     }
@@ -152,6 +167,8 @@ final class VolumeLoop {
         earliest = min(earliest, nbd.nextDeadline ?? .max)
         earliest = min(earliest, peers.nextDeadline ?? .max)
         earliest = min(earliest, control?.nextDeadline ?? .max)
+        earliest = min(earliest, deviceDeadline)
+        earliest = min(earliest, watchdog.next)
         for pending in attaches { earliest = min(earliest, pending.next) }
         return earliest == .max ? nil : earliest
     }
@@ -168,7 +185,9 @@ final class VolumeLoop {
             shareBuffers()
             settle()
         } while nbd.hasWork
+        followDevice()
         tell()
+        watchdog.feed(at: now)
         peers.flushSends()
         nbd.flushSends()
         control?.flushSends()
@@ -182,7 +201,9 @@ final class VolumeLoop {
         case .peer, .peerListener: peers.complete(completion, into: &events)
         case .control, .controlListener: control?.complete(completion, into: &events)
         case .signal: takeSignal(completion)
-        case .wake, .watchdog, nil: break
+        case .device: device.complete(completion, into: &events)
+        case .deviceHangUp: nbd.completeHangUp(completion, into: &events)
+        case .wake, nil: break
         }
     }
 
@@ -192,9 +213,10 @@ final class VolumeLoop {
             if !wasAskedToStop {
                 wasAskedToStop = true
                 log.info("process: asked to stop by a signal")
-                events.append(.command(Self.signalCommand, .stop))
+                deviceCommands.append(.stopBySignal)
             }
-        case .hangUp, nil: break
+        case .hangUp: if !wasAskedToStop { deviceCommands.append(.restart) }
+        case nil: break
         }
         signals.await(machine.ring, token: Token(.signal))
     }
@@ -236,8 +258,9 @@ final class VolumeLoop {
 
     /// What others see of the state, when it changed.
     private func tell() {
-        guard replica.statusRevision != toldRevision else { return }
+        guard replica.statusRevision != toldRevision || device.revision != toldDevice else { return }
         toldRevision = replica.statusRevision
+        toldDevice = device.revision
         nbd.offer.size = replica.volumeSize
         nbd.offer.state = offerState()
         control?.publish()

@@ -119,6 +119,8 @@ extension ControlCommand {
         case .pauseResync: "resync-pause"
         case .resumeResync: "resync-resume"
         case .resyncRate: "resync-rate"
+        case .map: "map"
+        case .unmap: "unmap"
         case .stop: "stop"
         }
     }
@@ -139,7 +141,12 @@ extension ControlCommand {
         case .disconnect(let peer, let force), .invalidate(let peer, let force):
             [.init("peer", .optional(peer)), .init("force", .bool(force))]
         case .resyncRate(let rate): [.init("bytes-per-second", rate.map { .unsigned($0) } ?? .null)]
-        case .attach, .pauseResync, .resumeResync, .stop: []
+        case .map(let device, let blockSize, let ioctl):
+            [
+                .init("device", .optional(device)), .init("block-size", .unsigned(blockSize)),
+                .init("ioctl", .bool(ioctl)),
+            ]
+        case .attach, .pauseResync, .resumeResync, .unmap, .stop: []
         }
     }
 
@@ -164,6 +171,11 @@ extension ControlCommand {
         case "resync-pause": self = .pauseResync
         case "resync-resume": self = .resumeResync
         case "resync-rate": self = .resyncRate(try json.optionalUnsigned("bytes-per-second"))
+        case "map":
+            self = .map(
+                device: try json.optionalString("device"), blockSize: try json.unsigned("block-size"),
+                ioctl: try json.flag("ioctl"))
+        case "unmap": self = .unmap
         case "stop": self = .stop
         default: throw MalformedControlLine(problem: "an unknown request")
         }

@@ -189,13 +189,15 @@ package final class ByteStream {
     }
 
     /// Receives more into the stream's own buffer, unless a receive is in flight.
+    /// - Parameter atMost: bytes, more than 0.
     /// - Returns: false when there is no room: the peer's message is longer than it may be.
     @discardableResult
-    package func receive(_ ring: borrowing Ring) -> Bool {
+    package func receive(_ ring: borrowing Ring, atMost: Int = .max) -> Bool {
         guard !isClosing, !receiveInFlight else { return true }
         makeRoom()
         guard inboxEnd < inboxLimit else { return false }
-        ring.receive(socket, into: inbox.start + inboxEnd, count: inboxLimit - inboxEnd, token: receiveToken)
+        let count = min(atMost, inboxLimit - inboxEnd)
+        ring.receive(socket, into: inbox.start + inboxEnd, count: count, token: receiveToken)
         receiveInFlight = true
         return true
     }
@@ -277,6 +279,18 @@ package final class ByteStream {
     }
 
     // Closing.
+
+    /// Nothing is in flight, and nothing waits to be sent.
+    package var isIdle: Bool { !sendInFlight && !receiveInFlight && queue.isEmpty }
+
+    /// Ends an idle stream without ending its connection.
+    /// - Returns: the socket, which is the caller's now.
+    package func detach() -> Int32 {
+        precondition(isIdle && !isClosing, "a stream with operations in flight keeps its socket")
+        isClosing = true
+        isFinished = true
+        return socket
+    }
 
     /// Takes no more messages, and closes when all that is queued has been taken by the kernel. A peer that does not
     /// read delays this without end: the owner's patience decides when to `close`.

@@ -36,9 +36,21 @@ package enum ProcessControls {
         return hablk_raise_limit(0, wanted, &reached) == 0 ? reached : nil
     }
 
+    /// Processors that this process may run on.
+    package static var processors: Int { max(1, sysconf(Int32(_SC_NPROCESSORS_ONLN))) }
+
+    /// The program that runs here, where it is or was; nil without /proc.
+    package static var executablePath: String? {
+        guard var path = TextFile.link("/proc/self/exe") else { return nil }
+        // Another file bears its name now, as after an upgrade.
+        let replaced = " (deleted)"
+        if path.hasSuffix(replaced) { path.removeLast(replaced.count) }
+        return path
+    }
+
     /// Different after each start of the machine; nil without /proc.
     package static func bootIdentity() -> BootIdentity? {
-        guard let text = contents(of: "/proc/sys/kernel/random/boot_id") else { return nil }
+        let text = TextFile.contents("/proc/sys/kernel/random/boot_id")
         var high: UInt64 = 0
         var low: UInt64 = 0
         var digits = 0
@@ -70,8 +82,7 @@ package enum ProcessControls {
 
     /// Bytes of memory that this process has resident; nil without /proc.
     package static func residentBytes() -> UInt64? {
-        guard let text = contents(of: "/proc/self/statm") else { return nil }
-        let fields = text.split(separator: " ")
+        let fields = TextFile.contents("/proc/self/statm").split(separator: " ")
         guard fields.count > 1, let pages = UInt64(fields[1]) else { return nil }
         return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
     }
@@ -79,13 +90,16 @@ package enum ProcessControls {
     /// Tells the service manager, when `NOTIFY_SOCKET` names one: `READY=1`, `STOPPING=1`, `STATUS=…`; one a line.
     /// - Returns: nil when there is nobody to tell.
     @discardableResult
-    package static func notifySupervisor(_ state: String) -> Attempt? {
+    package static func notifySupervisor(_ state: String, descriptors: [Int32] = []) -> Attempt? {
         guard let name = getenv("NOTIFY_SOCKET"), name.pointee != 0 else { return nil }
-        return notify(String(cString: name), state)
+        return notify(String(cString: name), state, descriptors: descriptors)
     }
 
-    /// - Parameter name: a path, or an abstract name that is written with a leading @.
-    package static func notify(_ name: String, _ state: String) -> Attempt {
+    /// Never waits: a service manager that does not read is not worth a stalled write.
+    /// - Parameters:
+    ///   - name: a path, or an abstract name that is written with a leading @.
+    ///   - descriptors: at most 64; the other side gets its own.
+    package static func notify(_ name: String, _ state: String, descriptors: [Int32] = []) -> Attempt {
         guard name.utf8.count <= 107, name.hasPrefix("/") || name.hasPrefix("@") else {
             return .refused("NOTIFY_SOCKET is neither a path nor an abstract name: \(name)")
         }
@@ -95,27 +109,19 @@ package enum ProcessControls {
         defer { close(socket) }
         let bytes = Array(state.utf8)
         let sent = Sockets.withUnixAddress(path) {
-            Int32(hablk_send_to(socket, bytes, bytes.count, $0, $1))
+            Int32(hablk_send_descriptors(socket, bytes, bytes.count, $0, $1, descriptors, descriptors.count))
         }
         return sent == Int32(bytes.count) ? .done : .refused("\(name): \(errorText(errno))")
     }
 
     private static func hasCapability(_ number: UInt64) -> Bool {
-        guard let text = contents(of: "/proc/self/status"),
-            let line = text.split(separator: "\n").first(where: { $0.hasPrefix("CapEff:") }),
+        guard
+            let line = TextFile.contents("/proc/self/status").split(separator: "\n").first(where: {
+                $0.hasPrefix("CapEff:")
+            }),
             let field = line.split(whereSeparator: { $0 == "\t" || $0 == " " }).last,
             let bits = UInt64(field, radix: 16)
         else { return false }
         return bits >> number & 1 == 1
-    }
-
-    /// Of a small file of /proc.
-    private static func contents(of path: String) -> String? {
-        let file = hablk_open(path, O_RDONLY | O_CLOEXEC, 0)
-        guard file >= 0 else { return nil }
-        defer { close(file) }
-        var bytes = [UInt8](repeating: 0, count: 8192)
-        let count = read(file, &bytes, bytes.count)
-        return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
     }
 }

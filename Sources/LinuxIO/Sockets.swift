@@ -192,6 +192,20 @@ package enum Sockets {
 
     package static func close(_ socket: Int32) { Glibc.close(socket) }
 
+    /// Ends the connection, also when somebody else holds the same socket.
+    package static func end(_ socket: Int32) {
+        shutdown(socket, Int32(SHUT_RDWR))
+        Glibc.close(socket)
+    }
+
+    /// Two Unix stream sockets that are connected to each other.
+    package static func pair() throws(SystemError) -> (one: Int32, other: Int32) {
+        var one: Int32 = -1
+        var other: Int32 = -1
+        guard hablk_socket_pair(&one, &other) == 0 else { throw .last("make a pair of sockets") }
+        return (one, other)
+    }
+
     /// Looks a name up in DNS, /etc/hosts, …; may take many seconds: on a `SideThread`.
     /// - Returns: at least one address, in the order to try them.
     package static func resolve(host: String, port: UInt16) throws(SocketError) -> [SocketAddress] {

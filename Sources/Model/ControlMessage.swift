@@ -24,9 +24,12 @@ package enum ControlCommand: Equatable, Sendable {
     case resumeResync
     /// Bytes a second; nil: as fast as it goes.
     case resyncRate(UInt64?)
+    /// Makes the kernel's device. `device`: /dev/nbdN, nil: a free one; `blockSize` in bytes; `ioctl`: by the old way.
+    case map(device: String?, blockSize: UInt64, ioctl: Bool)
+    case unmap
     case stop
 
-    /// The command for the core; nil for `attach`, which begins at the disk.
+    /// The command for the core; nil for what the daemon does: `attach`, which begins at the disk, `map` and `unmap`.
     /// - Throws: a refusal when a named node is not in `nodes`.
     package func resolved(
         among nodes: [Hello.Node], deadline: MonotonicTime
@@ -45,7 +48,7 @@ package enum ControlCommand: Equatable, Sendable {
         case .connect(let peer, let discard, let dryRun):
             return .connect(peer: try id(peer), discardMyData: discard, dryRun: dryRun, deadline: deadline)
         case .disconnect(let peer, let force): return .disconnect(peer: try id(peer), force: force)
-        case .attach: return nil
+        case .attach, .map, .unmap: return nil
         case .detach(let force): return .detach(force: force)
         case .outdate(let force): return .outdate(force: force)
         case .invalidate(let peer, let force):

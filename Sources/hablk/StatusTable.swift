@@ -56,6 +56,7 @@ struct StatusTable {
         if !status.suspended.isEmpty {
             own.append("I/O waits: \(status.suspended.map(\.rawValue).joined(separator: ", "))")
         }
+        if let device = status.device { own.append("device \(device)") }
         own.append("nbd \(status.nbd)")
         remarks.append("\(status.volume): \(own.joined(separator: ", "))")
         if status.reason != nil || status.message != nil {

@@ -42,7 +42,11 @@ private final class ControlRig {
         port = ControlPort(
             path: path, configuration: Configuration(file: "r0.yaml", volume: "r0", nodes: nodes), machine: machine,
             limits: limits, publisher: StatusPublisher(nbd: "/run/r0.nbd") { told.status },
-            attach: { told.attaches.append($0) }, note: { told.lines.append($0.text) })
+            own: { id, command, _ in
+                guard command == .attach else { return false }
+                told.attaches.append(id)
+                return true
+            }, note: { told.lines.append($0.text) })
         try port.start()
     }
 
@@ -373,7 +377,7 @@ private final class ControlGuest {
         let rig = try ControlRig()
         let second = ControlPort(
             path: rig.path, configuration: Configuration(file: "r0.yaml", volume: "r0", nodes: []),
-            machine: rig.machine, publisher: StatusPublisher(nbd: "") { rig.told.status }, attach: { _ in },
+            machine: rig.machine, publisher: StatusPublisher(nbd: "") { rig.told.status }, own: { _, _, _ in false },
             note: { _ in })
         #expect(throws: CommandFailure.self) { try second.start() }
     }

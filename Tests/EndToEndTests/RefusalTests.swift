@@ -72,7 +72,7 @@ extension EndToEnd {
                 try cluster.writeConfigurations()
                 for words in [
                     ["frobnicate"], ["promote"], ["status", "r0", "--nonsense"], ["wait", "r0", "--for", "nonsense"],
-                    ["promote", "r0", "--timeout", "soon"], ["map", "r0"], ["verify", "r0"],
+                    ["promote", "r0", "--timeout", "soon"], ["map", "r0", "--block-size", "x"], ["verify", "r0"],
                     ["resync", "sideways", "r0"],
                 ] {
                     let answer = try cluster.alpha.run(words, seconds: 10)

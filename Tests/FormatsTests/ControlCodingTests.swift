@@ -58,7 +58,8 @@ private let busy = VolumeStatus(
             .demote(force: true), .connect(peer: "b", discardMyData: true, dryRun: true),
             .disconnect(peer: nil, force: true), .attach, .detach(force: true), .outdate(force: false),
             .invalidate(peer: "bravo", force: true), .pauseResync, .resumeResync, .resyncRate(nil),
-            .resyncRate(100 << 20), .stop,
+            .resyncRate(100 << 20), .map(device: "/dev/nbd3", blockSize: 512, ioctl: true),
+            .map(device: nil, blockSize: 4096, ioctl: false), .unmap, .stop,
         ]
         var requests: [ControlRequest] = [.status, .events(now: true), .events(now: false)]
         for command in commands {

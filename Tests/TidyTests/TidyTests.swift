@@ -129,7 +129,7 @@ import Testing
     @Test func `the commands can be run`() {
         for name in [
             "Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", "Tools/fuzz", "Tools/mutants",
-            "Tools/vm/run", "Tools/vm/pair", ".ci/run",
+            "Tools/vm/run", "Tools/vm/pair", "Tests/Kernel/run", ".ci/run",
         ] {
             let path = tree.top.appendingPathComponent(name).path
             #expect(FileManager.default.isExecutableFile(atPath: path), "\(name) is missing or has no run bit")

@@ -1,0 +1,66 @@
+#!/bin/sh
+# A writing file system whose daemon is killed, restarted, replaced and told to stop: no error, no lost fsync.
+# survival.sh ext4|xfs
+. /vm/lib.sh
+system=$1
+modprobe nbd nbds_max=0
+check "the volume begins" begin_volume /dev/vda /dev/vdb
+device=$(alpha map r0)
+check "mkfs" make_file_system $system $device
+check "mount" mount -t $system $device /mnt
+
+# while_writing NAME COMMAND…: does it under a writer, and tells the longest pause.
+while_writing() {
+    local name=$1 log=/run/log.$1 before
+    shift
+    mkdir -p /mnt/$name
+    write_files /mnt/$name $log &
+    writer=$!
+    eventually 10 test -s $log || fail "$name: the writer does not begin"
+    sleep 2
+    "$@" || fail "$name: $*"
+    before=$(wc -l <$log)
+    eventually 30 sh -c "[ \$(wc -l <$log) -gt $((before + 5)) ]" || fail "$name: the writer does not go on"
+    touch $log.stop
+    wait $writer
+    [ ! -e $log.failed ] || fail "$name: $(cat $log.failed)"
+    echo "$system: $name: the longest time between two fsyncs: $(longest_stall $log) s, $(wc -l <$log) files"
+}
+restart_after_kill() {
+    kill -9 "$(pid_of alpha)" && alpha up r0 >/dev/null
+}
+stop_and_start() {
+    local process=$(pid_of alpha)
+    kill -TERM "$process" && eventually 20 sh -c "! kill -0 $process" && alpha up r0 >/dev/null
+}
+replace() {
+    local process=$(pid_of alpha) run
+    # Another file under the same name, as an upgrade leaves it.
+    cp /usr/bin/hablk /usr/bin/hablk.new && mv /usr/bin/hablk.new /usr/bin/hablk
+    kill -HUP "$process"
+    eventually 20 grep -q "process: now /usr/bin/hablk" /run/alpha/r0.log && alpha wait r0 --for primary --timeout 20
+    check "the same process" test "$(pid_of alpha)" = "$process"
+}
+
+say "$system: nothing happens"
+while_writing calm sleep 2
+say "$system: kill -9, and a new daemon"
+while_writing killed restart_after_kill
+check "the same device" test "$(alpha status r0 --json | field device)" = "$device"
+say "$system: SIGTERM, and a new daemon"
+while_writing stopped stop_and_start
+say "$system: SIGHUP: the program anew in the same process"
+while_writing replaced replace
+say "$system: everything is there"
+for name in calm killed stopped replaced; do
+    echo 3 >/proc/sys/vm/drop_caches
+    check "$name: the files" check_files /mnt/$name /run/log.$name
+done
+umount /mnt
+check "fsck" check_file_system $system $device
+check "unmap" alpha unmap r0
+check "the kernel's log is clean" check_kernel_log
+end_volume
+for disk in vda vdb; do dd if=/dev/$disk bs=1M count=300 2>/dev/null | md5sum; done | uniq | wc -l | grep -qx 1 ||
+    fail "the copies differ"
+finish
