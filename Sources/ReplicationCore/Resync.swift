@@ -36,8 +36,11 @@ extension Replica {
         else { return }
         guard let theirs = self[peer: node].theirs else { return }
         let record = superblock.record
+        // A source without clients keeps the target in `required`; one that was promoted apart must not wait for it, nor
+        // count what it has as confirmed.
+        let isRequired = role == .primary && required.contains(node)
         let isOut =
-            !record.isEmpty && !record.inStep.contains(node)
+            !record.isEmpty && !record.inStep.contains(node) && !isRequired
             && theirs.record.number < record.number && record.inStep.contains(me)
         // An outdated source is one by an administrator's word: a record of itself alone ends that.
         let isOutdated = superblock.flags.contains(.outdated) && record.inStep == NodeSet(me)
@@ -114,7 +117,8 @@ extension Replica {
                 self[bitmap: node].clear(pull.range.blocks)
             }
             self[peer: node].source.pulls.removeAll { $0.id <= flushed.pulls }
-            clearFlushedFrames(through: flushed.writes, at: node)
+            // A primary that is filled here was sent no frames: what is unconfirmed it has written itself.
+            if self[peer: node].theirs?.isPrimary != true { clearFlushedFrames(through: flushed.writes, at: node) }
             noteStatus()
         }
     }

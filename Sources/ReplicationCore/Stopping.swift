@@ -34,13 +34,11 @@ extension Replica {
         }
         // The peer hears first that this copy counts no more; then everything is written back.
         if current.cleaning.phase == .draining {
-            for node in others where self[peer: node].isConnected {
-                let presence = Presence(role: role, disk: .diskless, mark: .none, resyncPaused: isResyncPaused)
-                if self[peer: node].lastPresenceSent != presence {
-                    self[peer: node].lastPresenceSent = presence
-                    send(.presence(presence), to: node)
-                    restartSession(node, "detached")
-                }
+            let presence = Presence(role: role, disk: .diskless, mark: .none, resyncPaused: isResyncPaused)
+            for node in others where self[peer: node].isConnected || self[peer: node].handshake == .exchanging {
+                // A handshake under way would end in step, and what came then would be acknowledged behind the last flush.
+                if self[peer: node].isConnected { send(.presence(presence), to: node) }
+                restartSession(node, "detached")
             }
         }
         guard var cleaning = detaching?.cleaning else { return }

@@ -186,6 +186,24 @@ import Testing
         #expect(bench.core.diskState == .diskless)
     }
 
+    @Test func `a handshake under way does not end in step behind the last flush of a disk that is let go`() {
+        let bench = Bench.secondary()
+        bench.breakLink()
+        bench.open()
+        let theirs = bench.peerState { $0.resumes = bench.told?.run ?? .none }
+        bench.held = [.flush]
+        let command = bench.command(.detach(force: true))
+        #expect(bench.session.isNone)
+        bench.open()
+        let start = bench.moments.count
+        bench.hear(.state(theirs))
+        #expect(bench.messages(since: start).isEmpty)
+        bench.held = []
+        bench.letGo(.flush)
+        #expect(bench.end(of: command) == "done")
+        #expect(bench.stable.flags.contains(.clean))
+    }
+
     @Test func `a primary's disk is let go after the record without it, and service goes on`() throws {
         let bench = Bench.primary()
         let command = bench.command(.detach(force: false))

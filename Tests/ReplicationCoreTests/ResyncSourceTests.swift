@@ -306,4 +306,40 @@ import Testing
         bench.open()
         #expect(bench.told?.discardMyData == false)
     }
+
+    @Test func `a primary that was promoted apart leaves its target behind before it fills it`() throws {
+        var superblock = Bench.secondary().stable
+        superblock.record.inStep = NodeSet(beta)
+        superblock.record.primary = nil
+        superblock.record.number.index += 1
+        let bench = Bench(beta, superblock: superblock)
+        #expect(bench.end(of: bench.promote()) == "done")
+        #expect(bench.core.durableState.required == NodeSet(alpha, beta))
+        #expect(bench.meet(emptyState(of: alpha, zeroes: false)) == .sourceOfEverything)
+        let begun = try #require(
+            bench.messages().lazy.compactMap { if case .resyncBegin(let begun, _) = $0 { begun } else { nil } }.first)
+        #expect(begun.record.primary == beta)
+        #expect(bench.stable.required == NodeSet(beta))
+    }
+
+    @Test func `what a primary that is filled here writes itself is not marked toward it`() {
+        var superblock = Bench.secondary().stable
+        superblock.record.inStep = NodeSet(beta)
+        superblock.required = NodeSet(beta)
+        let bench = Bench(beta, superblock: superblock)
+        let served = bench.peerState {
+            $0.isPrimary = true
+            $0.flags.insert(.inconsistent)
+        }
+        #expect(bench.meet(served) == .sourceOfMarked)
+        bench.hear(.presence(Presence(role: .primary, disk: .inconsistent, mark: .none, resyncPaused: false)))
+        bench.hear(.resyncReady)
+        bench.hear(.resyncReady)
+        bench.hearWrite(1, block: 700)
+        bench.hear(.resyncFlushed(pulls: 0, writes: 0))
+        bench.hear(.confirm(sequence: 1, mark: StartMark(startNumber: 2, sequence: 61)))
+        #expect(!bench.core.isMarked(block: 700, toward: alpha))
+        bench.hear(.resyncComplete)
+        #expect(bench.messages().contains { if case .joinOffer = $0 { true } else { false } })
+    }
 }

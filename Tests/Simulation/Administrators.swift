@@ -171,6 +171,9 @@ extension Cluster {
         }
         let pending = node.commands.remove(at: index)
         node.outcomes[id.rawValue] = outcome
+        if pending.command == nil, case .refused(let refusal) = outcome, refusal.reason == "unrelated-data" {
+            findsTwoVolumes(node)
+        }
         if case .refused = outcome, let copy = pending.givesAway, !isGivenAwayElsewhere(copy) { oracle.keeps(copy) }
         if case .promote(let force, let fenced, _, _) = pending.command { node.lastPromotion.append((force, fenced)) }
     }

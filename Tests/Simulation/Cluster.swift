@@ -252,7 +252,11 @@ package final class Cluster {
         case .reply(let ticket, let result): replied(ticket, result, node)
         case .closeClients: clientsClosed(node)
         case .commandDone(let id, let outcome): commandDone(id, outcome, node)
-        case .note: break
+        case .note(let note):
+            // The two say of each other's marks what cannot be.
+            if note.subject == "resync", note.text.contains("marked that it never took") {
+                oracle.fail("I11", "node \(node.side) says: \(note.text)")
+            }
         case .releaseDisk: node.usesDisk = false
         case .stopped: stopped(node)
         }
@@ -278,5 +282,6 @@ package final class Cluster {
 extension Cluster: DiskView {
     package func value(_ copy: Int, _ sector: Int) -> UInt64 { copies[copy, sector] }
     package func stableValue(_ copy: Int, _ sector: Int) -> UInt64 { nodes[copy].disk.stable[sector] }
+    package func hasForgotten(_ copy: Int, _ sector: Int) -> Bool { nodes[copy].disk.hasForgotten(sector) }
     package func lastPowerLoss(_ copy: Int) -> UInt64 { nodes[copy].lastPowerLoss }
 }

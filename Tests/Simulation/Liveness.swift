@@ -152,6 +152,15 @@ extension Cluster {
         return true
     }
 
+    /// The same, of a disk that failed while its node founded a volume with the other: that one heard nothing of it, and
+    /// founded its own. The disk is refused by name, for ever.
+    func findsTwoVolumes(_ node: SimulatedNode) {
+        guard phase == .liveness, !oracle.haveBeenInStep, let known = node.live?.core.pointee.durableState.volume,
+            known != durableSuperblock(node).volume
+        else { return }
+        isDone = true
+    }
+
     private func giveAway() {
         let loser = liveness.loser ?? drawLoser()
         liveness.loser = loser

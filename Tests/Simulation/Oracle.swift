@@ -21,6 +21,8 @@ package protocol DiskView: AnyObject {
     func value(_ copy: Int, _ sector: Int) -> UInt64
     /// What the copy would hold after a loss of power now, at least.
     func stableValue(_ copy: Int, _ sector: Int) -> UInt64
+    /// What the copy would give is in its cache only, for good: a flush failed that should have taken it out.
+    func hasForgotten(_ copy: Int, _ sector: Int) -> Bool
     /// The step at which the copy last lost its cache.
     func lastPowerLoss(_ copy: Int) -> UInt64
     /// The copy is whole, and a generation that the other does not know goes on from the other's.

@@ -18,7 +18,8 @@ extension Oracle {
             for sector in operation.sectors where !isLost {
                 shadows[member].acknowledge(sector, write: operation.write, at: step, durable: operation.forced)
             }
-            if members.count == 1 {
+            // A copy that is offered the join has it too, though the one that it lives on is all that counts yet.
+            if members.count == 1, sides(self.required[member]).count < 2 {
                 shadows[member].aloneAcknowledgements += 1
                 givenAway[member] = false
                 wentOnAlone[member] = true
@@ -53,7 +54,8 @@ extension Oracle {
             for member in members {
                 for sector in write.sectors
                 where newest[sector] == write.write && disks.value(member, sector) == write.value(of: sector) {
-                    guard disks.stableValue(member, sector) == write.value(of: sector) else {
+                    guard disks.stableValue(member, sector) == write.value(of: sector) || isForgotten(member, sector)
+                    else {
                         return fail(
                             "I2",
                             "node \(primary) answered a flush while \(write.description), acknowledged before it, "
@@ -64,6 +66,11 @@ extension Oracle {
         }
         unflushed.removeAll { $0.acknowledged < operation.began }
         for member in members { shadows[member].flushed(begunAt: operation.began) }
+    }
+
+    /// A last copy whose flush failed, and that an administrator had promoted all the same (`Invariants`, known limits).
+    private func isForgotten(_ copy: Int, _ sector: Int) -> Bool {
+        wentOnAlone[copy] && disks.hasForgotten(copy, sector)
     }
 
     // MARK: Copies

@@ -151,6 +151,8 @@ final class SimulatedDisk {
         }
     }
 
+    func hasForgotten(_ sector: Int) -> Bool { forgotten.contains(sector) }
+
     func landMetadata(offset: Int, bytes: [UInt8]) {
         metadata.replaceSubrange(offset..<offset + bytes.count, with: bytes)
         metadataRevision += 1

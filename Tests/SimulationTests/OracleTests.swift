@@ -11,6 +11,7 @@ private final class PaperDisks: DiskView {
 
     func value(_ copy: Int, _ sector: Int) -> UInt64 { values[copy][sector] }
     func stableValue(_ copy: Int, _ sector: Int) -> UInt64 { stable[copy][sector] }
+    func hasForgotten(_ copy: Int, _ sector: Int) -> Bool { false }
     func lastPowerLoss(_ copy: Int) -> UInt64 { powerLosses[copy] }
     func wentOn(_ copy: Int, from other: Int) -> Bool { false }
 

@@ -111,5 +111,15 @@ enum RegressionSeeds {
             seed: 1_003_970,
             found: "a node whose forced copy was detached was carried by the copy that it had parted from",
             kinds: .untilMishaps),
+        Seed(
+            seed: 4_018_731,
+            found: "a primary that was filled was told again and again that it lacked what it had written itself",
+            kinds: .untilMishaps),
+        Seed(
+            seed: 4_009_470, found: "a volume that one disk began, and forgot, was looked for for ever",
+            kinds: .untilMishaps),
+        Seed(
+            seed: 4_021_859, found: "a copy that was being detached resumed, and answered writes behind its last flush",
+            kinds: .untilMishaps),
     ]
 }
