@@ -93,6 +93,11 @@ let package = Package(
     swiftLanguageModes: [.v6]
 )
 
+// Tools/mutants runs the core's own tests with its rules left out: of the tests it needs no others.
+if Context.environment["HABLK_MUTANTS"] != nil {
+    package.targets.removeAll { $0.type == .test && $0.name != "ReplicationCoreTests" }
+}
+
 // libFuzzer brings its own `main`, and must be linked: Tools/fuzz asks for it.
 if Context.environment["HABLK_FUZZ"] != nil {
     package.targets.append(

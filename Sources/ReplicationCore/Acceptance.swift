@@ -55,7 +55,8 @@ extension Replica {
     /// Not more than the disk has: behind the data may lie its metadata. The handshake compares sizes too, but a record can
     /// come that names another one than the state did.
     private func hasRoom(for record: Record) -> Bool {
-        record.isPossible && record.size > 0 && (!hasDisk || record.size <= superblock.size)
+        if isLeftOut(.recordFitsDisk) { return true }
+        return record.isPossible && record.size > 0 && (!hasDisk || record.size <= superblock.size)
     }
 
     private func objection(to proposal: Proposal, by node: NodeID) -> RejectReason? {

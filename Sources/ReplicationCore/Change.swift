@@ -81,7 +81,7 @@ extension Replica {
             if change == nil, let heir = others.first(where: { canInherit(self[peer: $0].relation) }) {
                 // The record without this copy goes to the heir alone. Its term must be on this disk before: another run
                 // on it would make it again. So a record of this run, that still names both, comes first.
-                let isNewTerm = hasDisk && nextNumber.term != superblock.promised
+                let isNewTerm = hasDisk && !isLeftOut(.termIsOnItsMakersDisk) && nextNumber.term != superblock.promised
                 begin(
                     isNewTerm ? .promote : .leaveSelf, losing: isNewTerm ? NodeSet() : NodeSet(me),
                     offeringTo: NodeSet(heir))
@@ -242,7 +242,7 @@ extension Replica {
             newGeneration = true
         }
         // Made without its maker's disk: a later run on that one knows nothing of it (`HandshakeVerdict.tookBack`).
-        if !hasDisk, !record.inStep.contains(me) { record.instances[me] = .none }
+        if !hasDisk, !record.inStep.contains(me), !isLeftOut(.termIsOnItsMakersDisk) { record.instances[me] = .none }
         if newGeneration {
             change.current = Generation(id: GenerationID(rawValue: random.identity()), node: me, began: wallTime)
         }

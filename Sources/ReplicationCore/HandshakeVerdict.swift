@@ -196,7 +196,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if !mine.hasDisk, !theirs.hasDisk { return .init(.nothing, because: .bothDiskless) }
         let (bare, holder) = mine.hasDisk ? (theirs, mine) : (mine, theirs)
         // Who lost its disk remembers the other's all the same: what that one lacks would be read as if never written.
-        if isRolledBack(holder, rememberedBy: bare) { return .init(.parted, because: .rolledBack) }
+        if isRolledBack(holder, rememberedBy: bare), !isLeftOut(.disklessRemembersNumbers) {
+            return .init(.parted, because: .rolledBack)
+        }
         if bare.isPrimary {
             // The very record this primary acts under, or the next one that names it: of its own, whose acceptance it did
             // not hear of, or of the holder that was filling its disk. By the record's generation: a disk that was here
@@ -340,7 +342,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// administrator said: in one generation it is the other copy that lost something, with its cache.
     private static func isSourceInStep(_ side: HandshakeState, because rule: HandshakeRule? = nil) -> Bool {
         if isLeftOut(.sourceIsWholeInStep) { return true }
-        let isWord = rule == .discardedData && !isLeftOut(.givenAwayMakesSource) || rule == .oneSuspect
+        let isWord =
+            rule == .discardedData && !isLeftOut(.givenAwayMakesSource)
+            || rule == .oneSuspect && !isLeftOut(.suspectIsFilledByOutdated)
         if side.flags.contains(.outdated), !isWord { return false }
         return side.record.isEmpty
             || (side.record.inStep.contains(side.node)

@@ -15,6 +15,8 @@ enum Mutant {
     case supersededRecordYields
     /// A number belongs to one record, also to one that was only offered.
     case offeredNumbersCount
+    /// A term is on the disk of its maker, or its records are never taken back.
+    case termIsOnItsMakersDisk
 
     // MARK: F2
     /// A joining copy is required before it is offered the record.
@@ -33,6 +35,8 @@ enum Mutant {
     case suspectIsNotPromoted
     /// Of equal copies the suspect one is the target.
     case suspectIsTarget
+    /// A copy that lost its cache is filled by the other, be that called outdated.
+    case suspectIsFilledByOutdated
 
     // MARK: F5
     /// What this copy has is flushed before a record of its own.
@@ -125,6 +129,8 @@ enum Mutant {
     case rollbackIsNoticed
     /// A copy that was found older says so until it is filled.
     case rollbackIsRemembered
+    /// A node without a disk knows a copy that was rolled back, too.
+    case disklessRemembersNumbers
 
     // MARK: F16
     /// A forced promotion begins a new lineage.
@@ -257,6 +263,8 @@ enum Mutant {
     case resumesSameRun
     /// A resumed session sends again what was not answered.
     case unansweredIsSentAgain
+    /// Nothing is resumed across an attach.
+    case attachEndsResume
     /// What is unanswered goes to the carrier anew at each handshake.
     case carrierGetsAllAgain
     /// Writes that were given up are made equal by a handshake.
@@ -269,12 +277,20 @@ enum Mutant {
     case readsNeedStep
     /// A copy that meets a newer line says durably that it is outdated.
     case behindSaysOutdated
+    /// No record is taken that the disk has no room for.
+    case recordFitsDisk
+    /// A copy that took a join is not promoted before it hears that this is so.
+    case joinIsHeardFirst
+    /// A disk that knows less than its run is outdated.
+    case attachedSaysOutdated
     /// An offer to discard ends with its command.
     case discardEndsWithCommand
     /// A detach by force lets the superblock in flight arrive.
     case detachAwaitsSuperblock
     /// A primary that lives on its peer takes no disk of another line.
     case servedTakesNoOtherLine
+    /// A primary whose new disk is filled gives way to a record without it.
+    case filledPrimaryIsSuperseded
     /// A diskless primary is known by its record, not by a disk that was there for a moment.
     case disklessActsUnderItsRecord
     /// A node without a disk is not served by a copy that lacks what it wrote.
@@ -306,11 +322,11 @@ enum Mutant {
         var rule: String {
             switch self {
             case .workBeforeReply: "canary"
-            case .recordsAreNumbered, .offeredNumbersCount, .supersededRecordYields: "F1"
+            case .recordsAreNumbered, .offeredNumbersCount, .supersededRecordYields, .termIsOnItsMakersDisk: "F1"
             case .requiredBeforeJoin, .joinHoldsWrites: "F2"
             case .settledBeforeRead: "F3"
             case .powerLossMakesSuspect, .suspectIsNotPromoted: "F4"
-            case .suspectIsTarget: "F4, F10"
+            case .suspectIsTarget, .suspectIsFilledByOutdated: "F4, F10"
             case .flushBeforeRecord, .flushBeforeAccepting, .lostRecordIsTakenBack: "F5"
             case .inconsistentBeforeResync, .excludedBeforeResync, .sourceIsWholeInStep, .promotedIsWholeInStep,
                 .givenAwayMakesSource:
@@ -327,7 +343,7 @@ enum Mutant {
                 .flushCoversDoneFrames, .laterFramesKeepMarks:
                 "F12"
             case .oldWritesEndFirst, .onlyLiveSession: "F13"
-            case .rollbackIsNoticed, .rollbackIsRemembered: "F15"
+            case .rollbackIsNoticed, .rollbackIsRemembered, .disklessRemembersNumbers: "F15"
             case .forceBeginsLineage: "F16"
             case .termAboveBoth: "F17"
             case .pauseMakesDoubt, .pausedNewsIsOld: "F18"
@@ -359,14 +375,18 @@ enum Mutant {
             case .bothCopiesAreWritten, .detachAwaitsSuperblock: "stale superblock copy"
             case .superblockIsAwaited: "said before it is durable"
             case .olderRecordHasNoRight: "deposed primary"
-            case .resumesSameRun, .unansweredIsSentAgain, .carrierGetsAllAgain: "resume after a restart"
+            case .resumesSameRun, .unansweredIsSentAgain, .carrierGetsAllAgain, .attachEndsResume:
+                "resume after a restart"
             case .givenUpMeansHandshake: "given-up writes"
             case .overlappingWritesWait: "overlap not held"
             case .bufferKeptUntilWritten: "buffer released early"
             case .readsNeedStep: "read from a stale copy"
-            case .behindSaysOutdated: "stale copy chosen"
+            case .behindSaysOutdated, .attachedSaysOutdated: "stale copy chosen"
             case .discardEndsWithCommand: "discard of the wrong copy"
-            case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord, .servedTakesNoOtherLine:
+            case .joinIsHeardFirst: "promotion between two records"
+            case .recordFitsDisk: "hostile peer"
+            case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord, .servedTakesNoOtherLine,
+                .filledPrimaryIsSuperseded:
                 "diskless primary"
             case .whoServesIsNamed: "suspect copy promoted"
             }

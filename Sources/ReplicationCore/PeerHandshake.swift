@@ -283,7 +283,7 @@ extension Replica {
             supersede(by: node)
             rememberBeingBehind(theirs)
         }
-        let livesThere = !hasDisk || !required.contains(me)
+        let livesThere = !hasDisk || !required.contains(me) && !isLeftOut(.filledPrimaryIsSuperseded)
         if verdict.rule == .lostLine, role == .primary, livesThere, theirs.record.primary != me,
             theirs.record.lineage == superblock.record.lineage, superblock.record.number < theirs.record.number
         {

@@ -251,7 +251,7 @@ extension Replica {
         for node in others {
             restartSession(node, "a disk is attached")
             // What was sent and not answered is not on this disk: it may be another one, or one put back.
-            self[peer: node].resumableRun = .none
+            if !isLeftOut(.attachEndsResume) { self[peer: node].resumableRun = .none }
         }
         dropAllUnconfirmedInMemory()
         let line = superblock
@@ -263,7 +263,7 @@ extension Replica {
             superblock.required = line.required
             superblock.promised = max(superblock.promised, line.promised)
             superblock.flags.insert(.inconsistent)
-        } else if knowsMore(line) {
+        } else if knowsMore(line), !isLeftOut(.attachedSaysOutdated) {
             superblock.flags.insert(.outdated)
         }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))

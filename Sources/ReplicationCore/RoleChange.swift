@@ -187,7 +187,7 @@ extension Replica {
         }
         for node in others {
             switch self[peer: node].relation {
-            case .target where !superblock.flags.contains(.inconsistent):
+            case .target where !superblock.flags.contains(.inconsistent) && !isLeftOut(.joinIsHeardFirst):
                 // It took the join, and is about to hear that this is so.
                 return .passing(
                     Refusal(

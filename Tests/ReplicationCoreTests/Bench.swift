@@ -57,6 +57,7 @@ final class Bench {
     init(_ node: NodeID, superblock: Superblock, log: [UInt32] = [], bootID: (UInt64, UInt64) = (1, 1)) {
         me = node
         peer = node == alpha ? beta : alpha
+        leaveOutRule()
         now = MonotonicTime(nanoseconds: 1_000_000_000)
         stable = superblock
         var limits = Limits()

@@ -11,6 +11,7 @@ func generation(_ number: UInt64) -> Generation {
 
 /// What a copy says of itself in a handshake: by default one of a pair in step, at rest, in generation 9.
 func copyState(of node: NodeID, _ change: (inout HandshakeState) -> Void = { _ in }) -> HandshakeState {
+    leaveOutRule()
     let other = node == alpha ? beta : alpha
     var instances = PerNode(repeating: InstanceID.none)
     for member in [alpha, beta] { instances[member] = instance(of: member) }

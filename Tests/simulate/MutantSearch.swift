@@ -69,14 +69,14 @@ final class MutantSearch: Sendable {
     private func report(_ line: String) { FileHandle.standardError.write(Data((line + "\n").utf8)) }
 
     private func searchNext() -> Bool {
-        let taken = state.withLock { state -> (index: Int, arguments: [String])? in
+        let taken = state.withLock { state -> (index: Int, row: Row)? in
             guard state.next < state.rows.count else { return nil }
             state.next += 1
-            return (state.next - 1, state.rows[state.next - 1].arguments)
+            return (state.next - 1, state.rows[state.next - 1])
         }
         guard let taken else { return false }
-        let found = search(taken.arguments, limit: limit)
-        let other = found == nil ? searchElsewhere(taken.arguments) : nil
+        let found = search(taken.row.arguments, limit: limit)
+        let other = found == nil ? searchElsewhere(taken.row.name, taken.row.arguments) : nil
         state.withLock { state in
             state.rows[taken.index].seeds = found?.seed
             if let by = found?.by ?? other { state.rows[taken.index].noticedBy = by }
@@ -102,12 +102,14 @@ final class MutantSearch: Sendable {
         return hasEnded ? nil : (seed, "a precondition of the core")
     }
 
-    /// The scenario whose expectation does not hold, or a crash point.
-    private func searchElsewhere(_ arguments: [String]) -> String? {
+    /// The scenario whose expectation does not hold, the core's own test that fails, the scenario that tells another story,
+    /// or the crash points.
+    private func searchElsewhere(_ mutant: String, _ arguments: [String]) -> String? {
         let scenarios = said(by: ["--scenarios"] + arguments)
         // `NAME.txt:LINE: …` is an expectation that does not hold, `FOLDER/NAME.txt:LINE: …` a text that differs.
         let files = scenarios.lines.compactMap { $0.split(separator: ":").first }.filter { $0.hasSuffix(".txt") }
         if let name = files.first(where: { !$0.contains("/") }) { return "scenario \(name.dropLast(4))" }
+        if let test = failingTest(mutant) { return "test \(test)" }
         if let name = files.first?.split(separator: "/").last { return "what scenario \(name.dropLast(4)) says" }
         if scenarios.isTrapped { return "a scenario, a precondition of the core" }
         let points = said(by: ["--crash-points", "--length", "3"] + arguments)
@@ -115,15 +117,34 @@ final class MutantSearch: Sendable {
         return isFound ? "crash points" : nil
     }
 
-    private func said(by arguments: [String]) -> (lines: [String], isTrapped: Bool) {
+    /// Of the core's own tests, which `Tools/mutants` builds beside this program.
+    private func failingTest(_ mutant: String) -> String? {
+        let tests = Self.program.deletingLastPathComponent().appendingPathComponent("hablkPackageTests.xctest")
+        guard FileManager.default.isExecutableFile(atPath: tests.path) else { return nil }
+        let said = said(
+            by: ["--testing-library", "swift-testing"], of: tests, environment: ["HABLK_LEAVE_OUT": mutant],
+            errors: true)
+        for line in said.lines where line.contains("Test \"") && line.contains("\" failed after") {
+            return line.split(separator: "\"").dropFirst().first.map { "`\($0)`" }
+        }
+        return said.isTrapped ? "run: a precondition of the core" : nil
+    }
+
+    private static let program = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+
+    private func said(
+        by arguments: [String], of program: URL = program, environment: [String: String] = [:],
+        errors: Bool = false
+    ) -> (lines: [String], isTrapped: Bool) {
         let process = Process()
-        process.executableURL = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
+        process.executableURL = program
         process.arguments = arguments
-        process.environment = ProcessInfo.processInfo.environment.merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
+        process.environment = ProcessInfo.processInfo.environment.merging(environment) { $1 }
+            .merging(["SWIFT_BACKTRACE": "enable=no"]) { $1 }
         let output = Pipe()
         process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        guard (try? process.run()) != nil else { return ([], true) }
+        process.standardError = errors ? output as Any : FileHandle.nullDevice
+        guard (try? process.run()) != nil else { return ([], false) }
         var reader = LineReader(output.fileHandleForReading)
         var lines: [String] = []
         while let line = reader.next() { lines.append(line) }
