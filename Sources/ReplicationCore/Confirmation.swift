@@ -43,7 +43,7 @@ extension Replica {
         let isWorthIt =
             rounds.current == nil && !unconfirmed.isEmpty
             ? unconfirmed.isFirstCovered(by: through) : through > rounds.boundary
-        if isWorthIt { wantRound() } else { rounds.hasNews = false }
+        if isWorthIt || isLeftOut(.epochConfirmsMore) { wantRound() } else { rounds.hasNews = false }
     }
 
     /// Epochs end by bytes and by entries when a write does, and not when it begins: it is no part of what it would close.
@@ -79,7 +79,7 @@ extension Replica {
 
     private mutating func startRound() {
         rounds.isWanted = false
-        rounds.hasNews = false
+        rounds.hasNews = isLeftOut(.epochConfirmsMore)
         rounds.bytes = 0
         rounds.boundary = completeThrough()
         rounds.lastID += 1

@@ -227,6 +227,10 @@ enum Mutant {
     case primaryKeepsUnconfirmed
     /// Only writes that are complete everywhere are confirmed.
     case confirmOnlyComplete
+    /// An epoch is closed only for what its flushes can newly confirm.
+    case epochConfirmsMore
+    /// What a source cannot read is asked for later, in the same session.
+    case unreadableIsAskedLater
     /// A new primary's numbers confirm nothing of the old one's.
     case primariesNumberApart
     /// A frame counts as sent only in the session that lives.
@@ -365,6 +369,7 @@ enum Mutant {
             case .marksSurviveConnect, .equalIDsProveNothing: "bits cleared at connect"
             case .absentIsMarked, .unconfirmedMarkedAtLoss, .primaryKeepsUnconfirmed: "marks toward an absent peer"
             case .confirmOnlyComplete, .primariesNumberApart, .sentEndsWithSession: "confirmed too early"
+            case .epochConfirmsMore, .unreadableIsAskedLater: "busy for nothing"
             case .resyncEndsUnmarked: "resync declared ended too early"
             case .resyncLocksRanges, .filledPrimaryLocksRanges: "resync against writes"
             case .fullCopyMarksAll: "full copy interrupted"

@@ -211,6 +211,9 @@ extension Replica {
             self[bitmap: node].clearAll()
             dropAllUnconfirmed()
         }
+        // No record ever named either copy, and nobody wrote: what is marked comes from metadata that does not verify. Kept,
+        // it would end each such handshake in a new one.
+        if self[peer: node].verdict?.rule == .bothZero { self[bitmap: node].clearAll() }
         guard let mine = self[peer: node].mine, self[bitmap: node].count == 0, unconfirmed.isEmpty else {
             restartSession(node, "blocks were written meanwhile")
             return

@@ -343,6 +343,7 @@ extension Replica {
         self[peer: node].target.hasFailures = true
         let isAsked: (Operation) -> Bool = { $0.kind == .pullAsk && $0.peer == node && $0.sequence == id }
         if let asked = table.firstSlot(where: isAsked) { endPeerOperation(asked) }
+        if isLeftOut(.unreadableIsAskedLater) { restartSession(node, "a block could not be read") }
         attention = true
     }
 

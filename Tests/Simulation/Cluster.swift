@@ -57,6 +57,8 @@ package final class Cluster {
     var coverageCursor = 0
     var eventsHandled = 0
     var nextBustleCheck: UInt64 = 0
+    /// There were no faults when it was last looked at.
+    var wasQuiet = false
     /// Each process is recorded so, when it is not nil, into `recordings`.
     package var recordingLayout: RecordingLayout?
     package var recordings: [NodeRecording] = []

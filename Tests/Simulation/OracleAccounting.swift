@@ -91,6 +91,13 @@ package enum OracleAccounting {
             guard deeds > most else { return nil }
             return "sent \(deeds) messages and flushes in \(seconds) s for \(occasions) occasions, more than \(most)"
         }
+
+        /// While nothing breaks, and an administrator does something each half second at most: sessions that end only to
+        /// begin anew, each handshake for the reason of the last one.
+        package func excessSessions(seconds: Int) -> String? {
+            let most = 4 * seconds
+            return sessions > most ? "began \(sessions) sessions in \(seconds) s without faults" : nil
+        }
     }
 }
 
@@ -101,7 +108,12 @@ extension Cluster {
     func checkBustle() {
         guard now >= nextBustleCheck else { return }
         nextBustleCheck = now + UInt64(Self.bustleSeconds) * 1_000_000_000
+        let isQuiet = phase == .liveness && wasQuiet
+        wasQuiet = phase == .liveness
         for node in nodes {
+            if isQuiet, let excess = node.bustle.excessSessions(seconds: Self.bustleSeconds) {
+                oracle.fail(.liveness, "I7", "node \(node.side) \(excess)")
+            }
             if let excess = node.bustle.excess(options.limits, options.timing, seconds: Self.bustleSeconds) {
                 oracle.fail(.liveness, "I7", "node \(node.side) \(excess)")
             }

@@ -219,6 +219,12 @@ struct OracleCheckerTests {
         #expect(storm.excess(limits, timing, seconds: 4) != nil)
         for _ in 0..<500 { storm.heard(.dataDone(OperationID(rawValue: 3), .succeeded)) }
         #expect(storm.excess(limits, timing, seconds: 4) == nil)
+        for _ in 0..<16 {
+            storm.heard(.sessionOpened(Self.beta, .none, run: .none, dialedHere: true, discardsItsData: false))
+        }
+        #expect(storm.excessSessions(seconds: 4) == nil)
+        storm.heard(.sessionOpened(Self.beta, .none, run: .none, dialedHere: true, discardsItsData: false))
+        #expect(storm.excessSessions(seconds: 4) != nil)
     }
 
     @Test func `more at the disk than may be is found`() {
