@@ -145,6 +145,8 @@ extension Replica {
             adoptRecord(proposal.record, proposal.current, losing: lost)
             superblock.promised = max(superblock.promised, proposal.record.number.term)
             superblock.required = proposal.record.inStep
+            // Alone in step, be it for a primary without a disk: what this copy holds is what counts from now on.
+            if proposal.record.inStep == NodeSet(me) { superblock.flags.remove(.suspect) }
             if lost.isEmpty == false, proposal.record.inStep == NodeSet(me), hasDisk { dropAllUnconfirmed() }
         case .begin(let proposal, let everything):
             beginTarget(proposal, everything: everything, from: current.from)

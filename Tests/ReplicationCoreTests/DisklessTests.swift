@@ -122,6 +122,21 @@ import Testing
         bench.expectNothingLeft()
     }
 
+    @Test func `a carrier that a record names alone is suspect no more`() {
+        var superblock = Bench.secondary().stable
+        superblock.record.primary = nil
+        superblock.flags = [.suspect]
+        let bench = Bench(beta, superblock: superblock)
+        #expect(bench.meet(bench.peerState { $0.hasDisk = false }) == .carrier)
+        var record = superblock.record
+        record.number.index += 1
+        record.primary = alpha
+        record.inStep = NodeSet(beta)
+        record.generation = GenerationID(rawValue: 40)
+        bench.takeRecord(Proposal(volume: superblock.volume, record: record, current: generation(40)))
+        #expect(!bench.stable.flags.contains(.suspect))
+    }
+
     @Test func `a detach by force lets the superblock that is on its way arrive first`() {
         let bench = Bench.primary()
         bench.hear(.goodbye(.stopping))

@@ -174,7 +174,12 @@ extension Cluster {
         if pending.command == nil, case .refused(let refusal) = outcome, refusal.reason == "unrelated-data" {
             findsTwoVolumes(node)
         }
-        if case .refused = outcome, let copy = pending.givesAway, !isGivenAwayElsewhere(copy) { oracle.keeps(copy) }
+        // Refused because its node stops, it may have taken effect: the copy is being filled.
+        if case .refused = outcome, let copy = pending.givesAway, !isGivenAwayElsewhere(copy),
+            !durableSuperblock(nodes[copy]).flags.contains(.inconsistent)
+        {
+            oracle.keeps(copy)
+        }
         if case .promote(let force, let fenced, _, _) = pending.command { node.lastPromotion.append((force, fenced)) }
     }
 
