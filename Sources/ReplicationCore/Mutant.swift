@@ -332,20 +332,17 @@ enum Mutant {
             case .powerLossMakesSuspect, .suspectIsNotPromoted: "F4"
             case .suspectIsTarget, .suspectIsFilledByOutdated: "F4, F10"
             case .flushBeforeRecord, .flushBeforeAccepting, .lostRecordIsTakenBack: "F5"
-            case .inconsistentBeforeResync, .excludedBeforeResync, .sourceIsWholeInStep, .promotedIsWholeInStep,
-                .givenAwayMakesSource:
-                "F6"
+            case .inconsistentBeforeResync, .excludedBeforeResync: "F6"
+            case .sourceIsWholeInStep, .promotedIsWholeInStep, .givenAwayMakesSource: "F6"
             case .fullCopyKnowsInstance, .marksKnowInstance, .instanceBeforeMarksGo: "F7"
             case .goesOnOnlyForReplies, .lineKeepsGenerations, .zeroEndsWithRecord, .idleSourceKeepsTarget: "F8"
             case .splitBrainStops: "F8, F16"
             case .requiredDecidesGeneration, .generationForLostMember: "F9"
             case .primaryLeads: "F10"
-            case .sourceAddsItsMarks, .targetAddsItsMarks, .receiverMarksAbsent, .receiverKeepsUnconfirmed,
-                .marksReachBack, .targetAddsUnconfirmed, .sentAgainIsMarked:
-                "F11"
-            case .targetFlushClearsMarks, .targetFlushesBeforeTelling, .sourceFlushClearsMarks, .flushCoversDonePulls,
-                .flushCoversDoneFrames, .laterFramesKeepMarks:
-                "F12"
+            case .sourceAddsItsMarks, .targetAddsItsMarks, .receiverMarksAbsent, .receiverKeepsUnconfirmed: "F11"
+            case .marksReachBack, .targetAddsUnconfirmed, .sentAgainIsMarked: "F11"
+            case .targetFlushClearsMarks, .targetFlushesBeforeTelling, .sourceFlushClearsMarks: "F12"
+            case .flushCoversDonePulls, .flushCoversDoneFrames, .laterFramesKeepMarks: "F12"
             case .oldWritesEndFirst, .onlyLiveSession: "F13"
             case .rollbackIsNoticed, .rollbackIsRemembered, .disklessRemembersNumbers: "F15"
             case .forceBeginsLineage: "F16"
@@ -390,9 +387,8 @@ enum Mutant {
             case .discardEndsWithCommand: "discard of the wrong copy"
             case .joinIsHeardFirst: "promotion between two records"
             case .recordFitsDisk: "hostile peer"
-            case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord, .servedTakesNoOtherLine,
-                .filledPrimaryIsSuperseded:
-                "diskless primary"
+            case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord: "diskless primary"
+            case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded: "diskless primary"
             case .whoServesIsNamed: "suspect copy promoted"
             }
         }
