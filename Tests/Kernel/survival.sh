@@ -51,8 +51,24 @@ say "$system: SIGTERM, and a new daemon"
 while_writing stopped stop_and_start
 say "$system: SIGHUP: the program anew in the same process"
 while_writing replaced replace
+say "$system: a restart by a service manager that keeps the sockets"
+kill -TERM "$(pid_of alpha)"
+eventually 20 sh -c '! [ -e /run/alpha/r0.pid ]' || fail "it does not stop"
+HABLK_NODE=alpha HABLK_RUNTIME_DIR=/run/alpha WATCHDOG_USEC=4000000 \
+    /vm/supervisor /run/notify hablk run r0 >/run/supervisor.log 2>>/run/alpha/r0.log &
+supervisor=$!
+check "primary again" alpha wait r0 --for primary --timeout 30
+restart_by_supervisor() {
+    local process=$(pid_of alpha)
+    kill -HUP $supervisor
+    eventually 20 sh -c "! kill -0 $process" && alpha wait r0 --for primary --timeout 30
+}
+while_writing restarted restart_by_supervisor
+check "the sockets were kept" grep -q "FDNAME=hablk-device" /run/supervisor.log
+check "they went on" test "$(tail -n 12 /run/alpha/r0.log | grep -c "has fresh sockets")" = 0
+check "the watchdog is fed" grep -q "WATCHDOG=1" /run/supervisor.log
 say "$system: everything is there"
-for name in calm killed stopped replaced; do
+for name in calm killed stopped replaced restarted; do
     echo 3 >/proc/sys/vm/drop_caches
     check "$name: the files" check_files /mnt/$name /run/log.$name
 done
@@ -60,6 +76,8 @@ umount /mnt
 check "fsck" check_file_system $system $device
 check "unmap" alpha unmap r0
 check "the kernel's log is clean" check_kernel_log
+kill -TERM $supervisor
+wait $supervisor
 end_volume
 for disk in vda vdb; do dd if=/dev/$disk bs=1M count=300 2>/dev/null | md5sum; done | uniq | wc -l | grep -qx 1 ||
     fail "the copies differ"
