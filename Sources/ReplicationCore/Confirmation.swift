@@ -131,7 +131,7 @@ extension Replica {
         if !hasDisk, required.contains(me) { return }
         rounds.current = nil
         rounds.completed = round.id
-        for node in round.peers where !required.contains(node) { clearFlushedFrames(through: round.boundary, at: node) }
+        for node in round.peers { clearFlushedFrames(through: round.boundary, at: node) }
         confirm(through: round.boundary)
         for node in round.peers where required.contains(node) {
             send(.confirm(sequence: round.boundary, mark: mark), to: node)
@@ -144,9 +144,11 @@ extension Replica {
         attention = true
     }
 
-    /// A joining target's flush covers the frames it was sent up to `sequence`: their bits go, those of later frames stay.
+    /// A target's flush covers the frames it was sent up to `sequence`: their bits go, those of later frames stay. Also while
+    /// its join is under way and `required` names it: with the round the frames leave `unconfirmed`, and nothing else would
+    /// say what their bits stand for.
     mutating func clearFlushedFrames(through sequence: UInt64, at node: NodeID) {
-        guard !required.contains(node) else { return }
+        guard !required.contains(node) || change?.purpose == .join(node) else { return }
         for index in 0..<unconfirmed.count {
             let entry = unconfirmed[index]
             let isCovered = entry.sequence <= sequence || isLeftOut(.laterFramesKeepMarks)

@@ -258,6 +258,24 @@ import Testing
         #expect(bench.core.isMarked(block: 30, toward: beta))
     }
 
+    // Found by a device under a file system: a flush that was on its way when the target said that it is done.
+    @Test func `a round that ends while the join is under way takes the marks of its frames with it`() throws {
+        let bench = source()
+        for (id, block) in [(1, 5), (2, 9)] as [(UInt64, UInt64)] {
+            bench.hear(.pull(id: id, range: ByteRange(blocks: block..<block + 1)))
+        }
+        bench.ask(2, .write, block: 700)
+        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        bench.ask(3, .flush)
+        bench.hear(.resyncFlushed(pulls: 2, writes: bench.lastSequence - 1))
+        bench.hear(.resyncComplete)
+        #expect(bench.stable.required == NodeSet(alpha, beta))
+        #expect(bench.core.isMarked(block: 700, toward: beta))
+        bench.hear(.flushed(round: flushRound(bench), succeeded: true, mark: .none))
+        #expect(bench.reply(to: 3) == .done)
+        #expect(!bench.core.isMarked(block: 700, toward: beta))
+    }
+
     @Test func `a target that says it is done while blocks are marked is not joined`() {
         let bench = source()
         bench.hear(.resyncComplete)
