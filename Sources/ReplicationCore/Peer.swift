@@ -158,6 +158,8 @@ struct ResyncTarget {
     /// A primary that is filled itself holds its clients' writes for the join.
     var isHolding = false
     var completeSent = false
+    /// Pulls that failed since the last that did not: as long as there are any, one is asked for at a time.
+    var failures = 0
     /// Something of this pass could not be read at the source.
     var hasFailures = false
     /// After such a pass each block is asked for by itself.

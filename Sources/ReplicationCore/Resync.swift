@@ -5,6 +5,8 @@ import Model
 extension Replica {
     /// Blocks of one `bitmapRuns` message's runs at most.
     static var runsPerMessage: Int { 1000 }
+    /// So many pulls that failed, with none between them that did not, and the target waits before the next.
+    private static var failuresInRow: Int { 16 }
 
     mutating func advanceResync() {
         for node in others {
@@ -231,7 +233,7 @@ extension Replica {
         let piece = self[peer: node].target.isCareful ? 1 : limits.resyncPiece / Geometry.blockSize
         while !isPaused(node), now >= self[peer: node].target.notBefore,
             self[peer: node].target.bytesInFlight < limits.resyncWindow,
-            self[peer: node].target.inFlight.count < limits.resyncPulls,
+            self[peer: node].target.inFlight.count < (self[peer: node].target.failures > 0 ? 1 : limits.resyncPulls),
             let run = self[bitmap: node].nextRun(from: self[peer: node].target.cursor, limit: piece)
         {
             // No operation crosses an extent.
@@ -323,6 +325,7 @@ extension Replica {
         self[peer: node].target.inFlight.remove(at: index)
         self[peer: node].target.bytesInFlight -= range.length
         self[peer: node].target.pulledBytes += range.length
+        self[peer: node].target.failures = 0
         self[peer: node].target.written.append(ResyncTarget.Pull(id: id, range: range))
         self[peer: node].target.bytesSinceFlush += range.length
         if self[peer: node].target.bytesSinceFlush >= configuration.limits.resyncFlushBytes,
@@ -341,6 +344,12 @@ extension Replica {
         let pull = self[peer: node].target.inFlight.remove(at: index)
         self[peer: node].target.bytesInFlight -= pull.range.length
         self[peer: node].target.hasFailures = true
+        // A disk that reads nothing at all is not asked for each block of the volume at the speed of the network.
+        self[peer: node].target.failures += 1
+        if self[peer: node].target.failures % Self.failuresInRow == 0 {
+            self[peer: node].target.notBefore = max(
+                self[peer: node].target.notBefore, now + configuration.timing.cutOff)
+        }
         let isAsked: (Operation) -> Bool = { $0.kind == .pullAsk && $0.peer == node && $0.sequence == id }
         if let asked = table.firstSlot(where: isAsked) { endPeerOperation(asked) }
         if isLeftOut(.unreadableIsAskedLater) { restartSession(node, "a block could not be read") }

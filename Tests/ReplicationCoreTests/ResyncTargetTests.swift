@@ -73,6 +73,23 @@ import Testing
         bench.expectNothingLeft()
     }
 
+    @Test func `a source that can read nothing is not asked for each block at once`() {
+        let bench = target(runs: [BlockRun(first: 0, count: 4096)])
+        bench.hear(.bitmapEnd)
+        var asked = 0
+        let start = bench.moments.count
+        for _ in 0..<4000 {
+            let all = pulls(bench)
+            for pull in all[asked...] { bench.hear(.pullFailed(id: pull.id)) }
+            asked = all.count
+            bench.pass(milliseconds: 5)
+        }
+        // 20 seconds: the window of the beginning, then sixteen each time.
+        #expect(asked < 130)
+        #expect(!bench.moments[start...].contains { if case .sessionEnded = $0 { true } else { false } })
+        #expect(bench.core.isMarked(block: 7, toward: alpha))
+    }
+
     @Test func `a target is durably inconsistent before it says that it is ready`() throws {
         let bench = Bench.secondary()
         bench.breakLink()

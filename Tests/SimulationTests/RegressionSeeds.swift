@@ -49,6 +49,8 @@ enum RegressionSeeds {
             seed: 1_004_470, found: "a disk of zeroes got only what its predecessor's resync had not copied yet",
             kinds: .untilMishaps),
         Seed(
+            seed: 5_021_598, found: "a source that could read nothing was asked for each block at once", kinds: .all),
+        Seed(
             seed: 3_010_960, found: "a disk whose flush failed before anybody was served stayed suspect in step",
             kinds: .untilMishaps),
         Seed(
