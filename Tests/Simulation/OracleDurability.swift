@@ -123,7 +123,7 @@ extension Oracle {
         for (write, _) in unflushed {
             for sector in write.sectors
             where newest[sector] == write.write && disks.value(node, sector) == write.value(of: sector)
-                && disks.stableValue(node, sector) != write.value(of: sector)
+                && disks.stableValue(node, sector) != write.value(of: sector) && !isForgotten(node, sector)
             {
                 return fail(
                     "I2", "node \(node) goes on alone while \(write.description), acknowledged, is not stable there")

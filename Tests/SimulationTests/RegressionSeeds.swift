@@ -123,5 +123,8 @@ enum RegressionSeeds {
         Seed(
             seed: 4_021_859, found: "a copy that was being detached resumed, and answered writes behind its last flush",
             kinds: .untilMishaps),
+        Seed(
+            seed: 4_033_499, found: "the oracle asked of a disk whose flush had failed what only its peer could give",
+            kinds: .all),
     ]
 }
