@@ -224,7 +224,11 @@ extension Replica {
     private func disklessObstacle() -> PromotionObstacle {
         if let node = others.first(where: { self[peer: $0].relation == .carried }) {
             let isWhole = self[peer: node].presence.map { $0.disk == .upToDate || $0.disk == .consistent } ?? false
-            if isWhole { return .none(.promote, offeringTo: NodeSet(node)) }
+            // It would refuse the record (`objection`): that is asked once, and not again with each new session.
+            let isStained = !(self[peer: node].theirs?.flags ?? []).isDisjoint(with: [.suspect, .outdated])
+            if isWhole, !isStained || superblock.record.primary == nil {
+                return .none(.promote, offeringTo: NodeSet(node))
+            }
         }
         return .passing(
             Refusal(

@@ -137,6 +137,18 @@ import Testing
         #expect(!bench.stable.flags.contains(.suspect))
     }
 
+    @Test func `a suspect carrier is not asked for a record that it would refuse`() {
+        let bench = Bench.secondary()
+        #expect(bench.end(of: bench.command(.detach(force: true))) == "done")
+        let suspect = bench.peerState { $0.flags = [.suspect] }
+        #expect(bench.meet(suspect) == .carried)
+        bench.hear(.presence(Presence(role: .secondary, disk: .consistent, mark: .none, resyncPaused: false)))
+        let promotion = bench.promote()
+        #expect(bench.proposal == nil)
+        bench.pass(milliseconds: 6000)
+        #expect(bench.end(of: promotion) == "no-good-copy")
+    }
+
     @Test func `a detach by force lets the superblock that is on its way arrive first`() {
         let bench = Bench.primary()
         bench.hear(.goodbye(.stopping))

@@ -126,5 +126,8 @@ enum RegressionSeeds {
         Seed(
             seed: 4_033_499, found: "the oracle asked of a disk whose flush had failed what only its peer could give",
             kinds: .all),
+        Seed(
+            seed: 4_034_505, found: "a node without a disk asked a suspect carrier for its record without end",
+            kinds: .all),
     ]
 }
