@@ -5,7 +5,7 @@ package import Model
 ///     header (64 bytes, little-endian)
 ///      0  magic             u32  "HBPF"
 ///      4  kind              u8
-///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused); others are refused
+///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused, settled); others are refused
 ///      6  version           u16
 ///      8  payload length    u32  bulk data; only write, readData and pullData have any
 ///     12  body length       u32  fields that do not fit here
@@ -25,7 +25,7 @@ package enum PeerFrame {
     package static let headerLength = 64
     /// "HBPF" as it lies in memory.
     package static let magic: UInt32 = 0x4650_4248
-    package static let version: UInt16 = 1
+    package static let version: UInt16 = 2
     /// Runs that one `bitmapRuns` carries at most.
     package static let maximumRuns = 2000
     /// No kind has a longer body.
@@ -69,13 +69,20 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
     case resyncComplete = 29
     case joinOffer = 30
     case invalidate = 31
+    case standing = 32
+    case inquiry = 33
+    case inquiryAnswer = 34
+    case vote = 35
+    case voteRuns = 36
+    case voted = 37
+    case marksToward = 38
 
     package var carriesPayload: Bool { self == .write || self == .readData || self == .pullData }
 
     /// Bits that may be set in the header's flags.
     var allowedFlags: UInt8 {
         switch self {
-        case .zero, .written, .flushed, .resyncBegin, .presence: PeerFrame.flagYes
+        case .zero, .written, .flushed, .resyncBegin, .presence, .confirm: PeerFrame.flagYes
         default: 0
         }
     }
@@ -83,22 +90,27 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
     /// Whether a body of `length` bytes can be one of this kind.
     func allowsBody(of length: UInt32) -> Bool {
         switch self {
-        case .ping, .pong, .resyncReady, .bitmapEnd, .resyncComplete, .invalidate: length == 0
+        case .resyncReady, .bitmapEnd, .resyncComplete, .invalidate: length == 0
         case .goodbye: length == 1
         case .verdict: length == 2
         case .readFailed: length == 4
-        case .written, .flush, .pullFailed: length == 8
+        case .written, .flush, .pullFailed, .ping, .pong: length == 8
+        case .vote: length == 9
         case .readData: length == 12
         case .write, .read, .pullData, .resyncFlushed: length == 16
         case .chosen: length == 17
-        case .presence, .rejected: length == 18
+        case .presence, .rejected, .inquiry: length == 18
         case .zero, .pull, .pullZero: length == 20
         case .flushed, .confirm: length == 24
         case .accepted: length == 33
         case .propose, .resyncBegin: length == UInt32(PeerBody.proposalLength)
         case .state: PeerBody.allowsHistory(length, behind: PeerBody.stateLength)
         case .joinOffer: PeerBody.allowsHistory(length, behind: PeerBody.joinOfferLength)
-        case .bitmapRuns: length % 16 == 0 && length <= UInt32(PeerFrame.maximumBodyLength)
+        case .bitmapRuns, .voteRuns: length % 16 == 0 && length <= UInt32(PeerFrame.maximumBodyLength)
+        case .marksToward: length % 16 == 1 && length <= UInt32(PeerFrame.maximumBodyLength)
+        case .standing: length == UInt32(PeerBody.standingLength)
+        case .inquiryAnswer: length == UInt32(9 + PeerBody.standingLength)
+        case .voted: length == UInt32(19 + PeerBody.standingLength)
         }
     }
 }

@@ -6,10 +6,11 @@ enum PeerBody {
     static let recordLength = 108
     /// volume, record, current
     static let proposalLength = 8 + recordLength + generationLength
-    /// proposal, number of generations; the history follows
-    static let joinOfferLength = proposalLength + 1
+    /// proposal, eight bases, number of generations; the history follows
+    static let joinOfferLength = proposalLength + 8 * 9 + 1
     /// All of `HandshakeState` but the history, which follows.
-    static let stateLength = 243
+    static let stateLength = 252
+    static let standingLength = 8 + 8 + 9 + recordLength + 1
 
     static func allowsHistory(_ length: UInt32, behind fixed: Int) -> Bool {
         guard let rest = Int(exactly: length)?.subtractingReportingOverflow(fixed).partialValue, rest >= 0 else {
@@ -36,8 +37,8 @@ extension FieldReader {
         switch header.kind {
         case .write, .zero, .written, .flush, .flushed, .confirm: try readWritePath(header, buffer)
         case .read, .readData, .readFailed, .pull, .pullData, .pullZero, .pullFailed: try readCopying(header, buffer)
-        case .ping: .ping
-        case .pong: .pong
+        case .ping: .ping(try u64())
+        case .pong: .pong(try u64())
         case .resyncReady: .resyncReady
         case .bitmapEnd: .bitmapEnd
         case .resyncComplete: .resyncComplete
@@ -54,6 +55,8 @@ extension FieldReader {
         case .bitmapRuns: .bitmapRuns(try readRuns(header.bodyLength / 16))
         case .resyncFlushed: .resyncFlushed(pulls: try counter(), writes: try counter())
         case .joinOffer: .joinOffer(try readJoinOffer())
+        case .marksToward: .marksToward(try node(), try readRuns((header.bodyLength - 1) / 16))
+        case .standing, .inquiry, .inquiryAnswer, .vote, .voteRuns, .voted: try readVoting(header)
         }
     }
 
@@ -67,7 +70,7 @@ extension FieldReader {
         case .written: return .written(sequence: number, succeeded: header.isYes)
         case .flush: return .flush(round: number)
         case .flushed: return .flushed(round: number, succeeded: header.isYes, mark: try mark())
-        case .confirm: return .confirm(sequence: number, mark: try mark())
+        case .confirm: return .confirm(sequence: number, mark: try mark(), settled: header.isYes)
         default: preconditionFailure("not of the write path")
         }
     }
@@ -123,11 +126,14 @@ extension FieldReader {
 
     private mutating func readJoinOffer() throws(FieldError) -> JoinOffer {
         let proposal = try readProposal()
+        var bases = PerNode(repeating: BitmapBase.inStep)
+        for node in NodeID.all { bases[node] = try base() }
         return JoinOffer(
-            volume: proposal.volume, record: proposal.record, current: proposal.current, history: try history())
+            volume: proposal.volume, record: proposal.record, current: proposal.current, history: try history(),
+            bases: bases)
     }
 
-    private mutating func readRuns(_ count: Int) throws(FieldError) -> [BlockRun] {
+    mutating func readRuns(_ count: Int) throws(FieldError) -> [BlockRun] {
         let blocks = Geometry.maximumVolumeSize / Geometry.blockSize
         var runs: [BlockRun] = []
         runs.reserveCapacity(count)
@@ -145,6 +151,7 @@ extension FieldReader {
         let volume = try identity(VolumeID.self)
         let capacity = try size()
         let record = try record()
+        let promised = try term()
         let required = try nodes()
         let current = try generation()
         let base = try base()
@@ -155,16 +162,16 @@ extension FieldReader {
         let mark = try mark()
         let flags = Superblock.Flags(rawValue: try u8())
         let truths = try u8()
-        guard truths < 8 else { throw .value(.flags) }
+        guard truths < 16 else { throw .value(.flags) }
         let run = try identity(RunID.self)
         let resumes = try identity(RunID.self)
         let foundSequence = try counter()
         return HandshakeState(
-            node: node, instance: instance, volume: volume, capacity: capacity, record: record, required: required,
-            current: current, history: try history(), base: base, dirtyBlocks: dirtyBlocks,
+            node: node, instance: instance, volume: volume, capacity: capacity, record: record, promised: promised,
+            required: required, current: current, history: try history(), base: base, dirtyBlocks: dirtyBlocks,
             unconfirmedBlocks: unconfirmedBlocks, seenInstance: seenInstance, seen: seen, mark: mark, flags: flags,
-            hasDisk: truths & 1 != 0, isPrimary: truths & 2 != 0, discardMyData: truths & 4 != 0, run: run,
-            resumes: resumes, foundSequence: foundSequence)
+            hasDisk: truths & 1 != 0, isPrimary: truths & 2 != 0, isKeeper: truths & 8 != 0,
+            discardMyData: truths & 4 != 0, run: run, resumes: resumes, foundSequence: foundSequence)
     }
 }
 
@@ -201,10 +208,10 @@ extension FieldWriter {
             u64(round)
             self.mark(mark)
             return (.flushed, flag(succeeded))
-        case .confirm(let sequence, let mark):
+        case .confirm(let sequence, let mark, let settled):
             u64(sequence)
             self.mark(mark)
-            return (.confirm, 0)
+            return (.confirm, flag(settled))
         default: preconditionFailure("not of the write path")
         }
     }
@@ -243,8 +250,12 @@ extension FieldWriter {
 
     private mutating func writeControl(_ message: PeerMessage) -> (PeerFrameKind, flags: UInt8) {
         switch message {
-        case .ping: return (.ping, 0)
-        case .pong: return (.pong, 0)
+        case .ping(let number):
+            u64(number)
+            return (.ping, 0)
+        case .pong(let number):
+            u64(number)
+            return (.pong, 0)
         case .resyncReady: return (.resyncReady, 0)
         case .bitmapEnd: return (.bitmapEnd, 0)
         case .resyncComplete: return (.resyncComplete, 0)
@@ -288,11 +299,7 @@ extension FieldWriter {
             write(proposal)
             return (.resyncBegin, flag(everything))
         case .bitmapRuns(let runs):
-            precondition(runs.count <= PeerFrame.maximumRuns, "more runs than one frame carries")
-            for run in runs {
-                u64(run.first)
-                u64(run.count)
-            }
+            write(runs)
             return (.bitmapRuns, 0)
         case .resyncFlushed(let pulls, let writes):
             u64(pulls)
@@ -300,9 +307,22 @@ extension FieldWriter {
             return (.resyncFlushed, 0)
         case .joinOffer(let offer):
             write(Proposal(volume: offer.volume, record: offer.record, current: offer.current))
+            for node in NodeID.all { base(offer.bases[node]) }
             history(offer.history)
             return (.joinOffer, 0)
-        default: preconditionFailure("a message without a coding")
+        case .marksToward(let node, let runs):
+            self.node(node)
+            write(runs)
+            return (.marksToward, 0)
+        default: return (writeVoting(message), 0)
+        }
+    }
+
+    mutating func write(_ runs: [BlockRun]) {
+        precondition(runs.count <= PeerFrame.maximumRuns, "more runs than one frame carries")
+        for run in runs {
+            u64(run.first)
+            u64(run.count)
         }
     }
 
@@ -332,6 +352,7 @@ extension FieldWriter {
         identity(state.volume)
         u64(state.capacity)
         record(state.record)
+        term(state.promised)
         nodes(state.required)
         generation(state.current)
         base(state.base)
@@ -341,7 +362,8 @@ extension FieldWriter {
         mark(state.seen)
         mark(state.mark)
         u8(state.flags.rawValue)
-        u8((state.hasDisk ? 1 : 0) | (state.isPrimary ? 2 : 0) | (state.discardMyData ? 4 : 0))
+        let truths = (state.hasDisk ? 1 : 0) | (state.isPrimary ? 2 : 0) | (state.discardMyData ? 4 : 0)
+        u8(UInt8(truths | (state.isKeeper ? 8 : 0)))
         identity(state.run)
         identity(state.resumes)
         u64(state.foundSequence)

@@ -15,7 +15,7 @@ extension FieldWriter {
             payloadLength = Int(range.length)
             u64(range.length)
             u32(UInt32(bitPattern: buffer.index))
-        case .bitmapRuns(let runs): u64(UInt64(runs.count))
+        case .bitmapRuns(let runs), .voteRuns(let runs), .marksToward(_, let runs): u64(UInt64(runs.count))
         default: break
         }
         let (kind, flags) = write(message, payloadLength: payloadLength)
@@ -37,10 +37,10 @@ extension FieldReader {
             guard length <= Geometry.maximumPayload else { throw .value(.size) }
             payloadLength = Int(length)
             buffer = BufferID(index: Int32(bitPattern: try u32()))
-        } else if kind == .bitmapRuns {
+        } else if kind == .bitmapRuns || kind == .voteRuns || kind == .marksToward {
             let runs = try u64()
             guard runs <= UInt64(PeerFrame.maximumRuns) else { throw .value(.runs) }
-            bodyLength = Int(runs) * 16
+            bodyLength = Int(runs) * 16 + (kind == .marksToward ? 1 : 0)
         }
         let stamp = FrameStamp(session: .none, lineage: .none, number: Record.empty.number)
         let header = PeerFrameHeader(

@@ -6,6 +6,7 @@ package struct HandshakeState: Equatable, Sendable {
     /// Bytes of data the copy can hold; 0 without a disk.
     package var capacity: UInt64
     package var record: Record
+    package var promised: Term
     package var required: NodeSet
     package var current: Generation
     package var history: [Generation]
@@ -20,6 +21,8 @@ package struct HandshakeState: Equatable, Sendable {
     package var flags: Superblock.Flags
     package var hasDisk: Bool
     package var isPrimary: Bool
+    /// No node is primary, and this one re-admits copies meanwhile (KEEPER).
+    package var isKeeper: Bool
     package var discardMyData: Bool
     package var run: RunID
     /// The run this side was last established with, when all it sent since is still held; else none.
@@ -29,16 +32,18 @@ package struct HandshakeState: Equatable, Sendable {
     package var foundSequence: UInt64
 
     package init(
-        node: NodeID, instance: InstanceID, volume: VolumeID, capacity: UInt64, record: Record, required: NodeSet,
-        current: Generation, history: [Generation], base: BitmapBase, dirtyBlocks: UInt64, unconfirmedBlocks: UInt64,
+        node: NodeID, instance: InstanceID, volume: VolumeID, capacity: UInt64, record: Record, promised: Term,
+        required: NodeSet, current: Generation, history: [Generation], base: BitmapBase, dirtyBlocks: UInt64,
+        unconfirmedBlocks: UInt64,
         seenInstance: InstanceID, seen: StartMark, mark: StartMark, flags: Superblock.Flags, hasDisk: Bool,
-        isPrimary: Bool, discardMyData: Bool, run: RunID, resumes: RunID, foundSequence: UInt64
+        isPrimary: Bool, isKeeper: Bool, discardMyData: Bool, run: RunID, resumes: RunID, foundSequence: UInt64
     ) {
         self.node = node
         self.instance = instance
         self.volume = volume
         self.capacity = capacity
         self.record = record
+        self.promised = promised
         self.required = required
         self.current = current
         self.history = history
@@ -51,6 +56,7 @@ package struct HandshakeState: Equatable, Sendable {
         self.flags = flags
         self.hasDisk = hasDisk
         self.isPrimary = isPrimary
+        self.isKeeper = isKeeper
         self.discardMyData = discardMyData
         self.run = run
         self.resumes = resumes

@@ -106,6 +106,11 @@ package struct LineageID: RandomIdentity {
     package init(rawValue: UInt64) { self.rawValue = rawValue }
 }
 
+extension LineageID {
+    /// With quorum, where every volume begins: its first records are votes of one ballot after the other.
+    package static let founding = LineageID(rawValue: 1)
+}
+
 /// One run of a daemon, drawn at its start.
 package struct RunID: RandomIdentity {
     package let rawValue: UInt64

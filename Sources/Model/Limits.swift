@@ -35,6 +35,15 @@ package struct Timing: Equatable, Sendable {
     package var pingTimeout: UInt64 = 1_000_000_000
     package var reconnectMinimum: UInt64 = 100_000_000
     package var reconnectMaximum: UInt64 = 5_000_000_000
+    /// With quorum: a member that answered a ping does not begin to serve for this long (LEASE).
+    package var lease: UInt64 = 2_000_000_000
+    /// Parts in a thousand by which two nodes' clocks may run apart.
+    package var clockDrift: UInt64 = 10
+
+    /// How long a primary may rest on an answered ping, counted from when it asked.
+    package var leaseHeld: UInt64 { lease - lease / 1000 * clockDrift }
+    /// How long a successor waits, counted from its own last answer.
+    package var leaseWaited: UInt64 { lease + lease / 1000 * clockDrift }
 
     package init() {}
 }

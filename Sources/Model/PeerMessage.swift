@@ -81,19 +81,25 @@ package struct JoinOffer: Equatable, Sendable {
     package var record: Record
     package var current: Generation
     package var history: [Generation]
+    /// Of the source's bitmaps toward the nodes that stay out.
+    package var bases: PerNode<BitmapBase>
 
-    package init(volume: VolumeID, record: Record, current: Generation, history: [Generation]) {
+    package init(
+        volume: VolumeID, record: Record, current: Generation, history: [Generation], bases: PerNode<BitmapBase>
+    ) {
         self.volume = volume
         self.record = record
         self.current = current
         self.history = history
+        self.bases = bases
     }
 }
 
 /// The frames of a session after hello and authentication. A `BufferID` stands for the payload that follows.
 package enum PeerMessage: Equatable, Sendable {
-    case ping
-    case pong
+    /// Numbered: the answer tells when the question was asked, which a lease counts from.
+    case ping(UInt64)
+    case pong(UInt64)
     case goodbye(GoodbyeReason)
     case presence(Presence)
 
@@ -107,14 +113,23 @@ package enum PeerMessage: Equatable, Sendable {
     case rejected(RecordNumber, RejectReason)
     case chosen(RecordNumber)
 
+    // Votes (`quorum: majority`).
+    indirect case standing(Standing)
+    case inquiry(Inquiry)
+    indirect case inquiryAnswer(InquiryAnswer)
+    case vote(Term)
+    /// The voter's unconfirmed blocks: as many frames as it takes, then `voted`.
+    case voteRuns([BlockRun])
+    indirect case voted(Vote)
+
     // The write path. Sequences begin at 1 in each run of a primary and rise by one.
     case write(sequence: UInt64, range: ByteRange, buffer: BufferID)
     case zero(sequence: UInt64, range: ByteRange, trim: Bool)
     case written(sequence: UInt64, succeeded: Bool)
     case flush(round: UInt64)
     case flushed(round: UInt64, succeeded: Bool, mark: StartMark)
-    /// Everything up to `sequence` is stable on all of `required`.
-    case confirm(sequence: UInt64, mark: StartMark)
+    /// Everything up to `sequence` is stable on all of `required`; `settled`: so is what a former primary had in flight.
+    case confirm(sequence: UInt64, mark: StartMark, settled: Bool)
 
     // Reads through a peer, when the own disk is away.
     case read(id: UInt32, range: ByteRange)
@@ -136,6 +151,8 @@ package enum PeerMessage: Equatable, Sendable {
     case resyncFlushed(pulls: UInt64, writes: UInt64)
     /// The target lacks nothing that it knows of.
     case resyncComplete
+    /// What the source has marked toward a node that stays out, before the offer: as many frames as it takes.
+    case marksToward(NodeID, [BlockRun])
     indirect case joinOffer(JoinOffer)
 
     /// `invalidate --peer`: the receiver throws its data away.

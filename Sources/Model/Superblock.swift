@@ -59,6 +59,9 @@ package struct Superblock: Equatable, Sendable {
         /// A peer found it older than it was once: restored, rolled back or cloned. What it lacks is written nowhere, so
         /// it says so until it is filled from scratch, however often it is started meanwhile.
         package static let rolledBack = Flags(rawValue: 16)
+        /// With quorum: a record was chosen, so the volume's identity is final. A first record that nobody chose can
+        /// still give way to another candidate's.
+        package static let founded = Flags(rawValue: 32)
     }
 
     package var node: NodeID

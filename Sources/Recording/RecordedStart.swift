@@ -43,6 +43,7 @@ extension RecordWriter {
         for member in value.members {
             node(member.id)
             text(member.name)
+            truth(member.isWitness)
         }
         limits(value.limits)
         u64(value.timing.cutOff)
@@ -50,7 +51,12 @@ extension RecordWriter {
         u64(value.timing.pingTimeout)
         u64(value.timing.reconnectMinimum)
         u64(value.timing.reconnectMaximum)
+        u64(value.timing.lease)
+        u64(value.timing.clockDrift)
         optional(value.resyncRate)
+        truth(value.quorum == .majority)
+        truth(value.failsWithoutQuorum)
+        truth(value.confirmsReads)
     }
 
     private mutating func limits(_ value: Limits) {
@@ -165,7 +171,7 @@ extension FieldReader {
         var members: [ReplicaConfiguration.Member] = []
         let count = Int(try u8())
         guard count <= Int(NodeSet.capacity) else { throw .value(.node) }
-        for _ in 0..<count { members.append(.init(id: try self.node(), name: try text())) }
+        for _ in 0..<count { members.append(.init(id: try self.node(), name: try text(), isWitness: try truth())) }
         let limits = try limits()
         var timing = Timing()
         timing.cutOff = try u64()
@@ -173,8 +179,14 @@ extension FieldReader {
         timing.pingTimeout = try u64()
         timing.reconnectMinimum = try u64()
         timing.reconnectMaximum = try u64()
-        return ReplicaConfiguration(
+        timing.lease = try u64()
+        timing.clockDrift = try u64()
+        var configuration = ReplicaConfiguration(
             volume: volume, node: node, members: members, limits: limits, timing: timing, resyncRate: try optional())
+        configuration.quorum = try truth() ? .majority : .off
+        configuration.failsWithoutQuorum = try truth()
+        configuration.confirmsReads = try truth()
+        return configuration
     }
 
     private mutating func limits() throws(FieldError) -> Limits {

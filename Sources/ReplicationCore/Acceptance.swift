@@ -6,11 +6,17 @@ struct Acceptance {
         case record(Proposal)
         case begin(Proposal, everything: Bool)
         case join(JoinOffer)
+        /// No record: the promise of a term (`6-protocol`, PROMOTE 3).
+        case vote(Term)
+        /// A record that this copy has already: its answer was lost.
+        case repeated(RecordNumber)
     }
 
     enum Phase: Equatable {
         case draining
         case flushing(UInt64)
+        /// Marks that the record's durability rests on are written.
+        case marking
         case persisting(UInt64)
     }
 
@@ -40,15 +46,27 @@ extension Record {
 extension Replica {
     mutating func proposed(_ proposal: Proposal, by node: NodeID) {
         let number = proposal.record.number
-        if let reason = objection(to: proposal, by: node) {
+        if let reason = isByMajority ? objectionByMajority(to: proposal, by: node) : objection(to: proposal, by: node) {
             send(.rejected(number, reason), to: node)
             // Whatever the number lacks, it gets at the next handshake.
             let isLower = proposal.record.primary == node && node < me && !isLeftOut(.higherCandidateYields)
-            if change?.purpose == .promote, isLower { yieldPromotion(to: node) }
+            if isByMajority {
+                send(.standing(standing), to: node)
+            } else if change?.purpose == .promote, isLower {
+                yieldPromotion(to: node)
+            }
             return
         }
+        let isKnown = isByMajority && number == superblock.record.number
+        if isByMajority, !isKnown { yield(to: node) }
         abortChange()
-        acceptance = Acceptance(from: node, session: self[peer: node].session, kind: .record(proposal))
+        let kind: Acceptance.Kind = isKnown ? .repeated(number) : .record(proposal)
+        acceptance = Acceptance(from: node, session: self[peer: node].session, kind: kind)
+        // Nobody is left out and nobody else takes over: nothing that was written before rests on it.
+        let losesNobody = superblock.record.inStep.isSubset(of: proposal.record.inStep)
+        if isKnown || (isByMajority && losesNobody && superblock.record.number.term == number.term) {
+            acceptance?.phase = .flushing(0)
+        }
         attention = true
     }
 
@@ -57,6 +75,24 @@ extension Replica {
     private func hasRoom(for record: Record) -> Bool {
         if isLeftOut(.recordFitsDisk) { return true }
         return record.isPossible && record.size > 0 && (!hasDisk || record.size <= superblock.size)
+    }
+
+    /// With quorum every voter and member takes a newer record of a term that it did not outlive.
+    private func objectionByMajority(to proposal: Proposal, by node: NodeID) -> RejectReason? {
+        let record = proposal.record
+        guard hasDisk else { return .noDisk }
+        guard acceptance == nil, stopping == nil, detaching == nil, record.number.term.node == node else {
+            return .notNow
+        }
+        let isFounded = superblock.flags.contains(.founded)
+        if isFounded, superblock.volume != proposal.volume { return .notNow }
+        guard superblock.record.isEmpty || superblock.record.lineage == record.lineage else { return .notNow }
+        if record.number.term < superblock.promised || record.number < superblock.record.number { return .olderTerm }
+        if record == superblock.record { return nil }
+        if record.number == superblock.record.number { return .olderTerm }
+        guard record.inStep.contains(me) else { return nil }
+        let isWhole = hasWholeCopy && hasRoom(for: record) && !superblock.flags.contains(.suspect)
+        return isWhole && isNamed(me, superblock.instance, by: record) ? nil : .notNow
     }
 
     private func objection(to proposal: Proposal, by node: NodeID) -> RejectReason? {
@@ -84,6 +120,7 @@ extension Replica {
     }
 
     mutating func resyncBegun(_ proposal: Proposal, everything: Bool, by node: NodeID) {
+        if postpone(.begin(proposal, everything: everything), by: node) { return }
         guard self[peer: node].relation == .targetWaiting, acceptance == nil, change == nil, hasDisk,
             role != .primary || !required.contains(me), hasRoom(for: proposal.record)
         else {
@@ -96,7 +133,11 @@ extension Replica {
     }
 
     mutating func joinOffered(_ offer: JoinOffer, by node: NodeID) {
-        guard self[peer: node].relation == .target, acceptance == nil, change == nil, hasDisk,
+        if postpone(.join(offer), by: node) { return }
+        let isOlder =
+            isByMajority
+            && (offer.record.number.term < superblock.promised || offer.record.number < superblock.record.number)
+        guard self[peer: node].relation == .target, acceptance == nil, change == nil, hasDisk, !isOlder,
             offer.record.inStep.contains(me), self[peer: node].target.completeSent, hasRoom(for: offer.record)
         else {
             restartSession(node, "it offers to join too early")
@@ -106,7 +147,26 @@ extension Replica {
         attention = true
     }
 
+    /// With quorum a record goes to all voters, and what follows from it may come while it is being taken here.
+    private mutating func postpone(_ kind: Acceptance.Kind, by node: NodeID) -> Bool {
+        guard isByMajority, let acceptance, acceptance.from == node, postponed == nil else { return false }
+        postponed = Acceptance(from: node, session: self[peer: node].session, kind: kind)
+        return true
+    }
+
+    private mutating func takePostponed() {
+        guard acceptance == nil, let later = postponed else { return }
+        postponed = nil
+        guard self[peer: later.from].session == later.session else { return }
+        switch later.kind {
+        case .begin(let proposal, let everything): resyncBegun(proposal, everything: everything, by: later.from)
+        case .join(let offer): joinOffered(offer, by: later.from)
+        default: break
+        }
+    }
+
     mutating func advanceAcceptance() {
+        defer { takePostponed() }
         while let current = acceptance {
             switch current.phase {
             case .draining:
@@ -119,6 +179,9 @@ extension Replica {
                 acceptance?.phase = .flushing(number)
             case .flushing(let number):
                 guard isFlushed(number) || isLeftOut(.flushBeforeAccepting) else { return }
+                if case .join = current.kind { acceptance?.phase = .marking } else { adoptOffered(current) }
+            case .marking:
+                guard !isByMajority || writeBackPages() else { return }
                 adoptOffered(current)
             case .persisting(let version):
                 guard isDurable(version) else { return }
@@ -139,9 +202,20 @@ extension Replica {
     private mutating func adoptOffered(_ current: Acceptance) {
         switch current.kind {
         case .record(let proposal):
+            if isByMajority, !proposal.record.inStep.contains(me) {
+                adoptAsOutsider(proposal, from: current.from)
+                break
+            }
             let lost = superblock.record.inStep.subtracting(proposal.record.inStep)
-            if proposal.record.primary != superblock.record.primary { beginLine() }
+            let isSameLeader =
+                proposal.record.primary == superblock.record.primary
+                && (!isByMajority || self[peer: current.from].run == leaderRun)
+            if !isSameLeader { isByMajority ? gatherUnsettled() : beginLine() }
             superblock.volume = proposal.volume
+            for node in others where isByMajority && proposal.record.inStep.contains(node) {
+                // Re-admitted: it holds what this copy holds.
+                if superblock.peers[node].base != .inStep { self[bitmap: node].clearAll() }
+            }
             adoptRecord(proposal.record, proposal.current, losing: lost)
             superblock.promised = max(superblock.promised, proposal.record.number.term)
             superblock.required = proposal.record.inStep
@@ -150,6 +224,7 @@ extension Replica {
             if lost.isEmpty == false, proposal.record.inStep == NodeSet(me), hasDisk { dropAllUnconfirmed() }
         case .begin(let proposal, let everything):
             beginTarget(proposal, everything: everything, from: current.from)
+        case .vote, .repeated: break
         case .join(let offer):
             superblock.volume = offer.volume
             superblock.record = offer.record
@@ -157,15 +232,30 @@ extension Replica {
             superblock.promised = offer.record.number.term
             superblock.current = offer.current
             superblock.history = offer.history
-            superblock.peers[current.from].base = .inStep
-            self[bitmap: current.from].clearAll()
+            for node in others where isByMajority { superblock.peers[node].base = offer.bases[node] }
+            for node in others where offer.record.inStep.contains(node) {
+                superblock.peers[node].base = .inStep
+                self[bitmap: node].clearAll()
+            }
             superblock.flags.subtract([.inconsistent, .suspect, .outdated])
             dropAllUnconfirmed()
+            forgetUnsettled()
             beginLine()
         }
         let version = persistSuperblock()
         acceptance?.phase = .persisting(version)
         advanceMetadata()
+    }
+
+    /// ACCEPT, left out: the record is kept, line and bases stay; what was not confirmed may differ from anybody's.
+    private mutating func adoptAsOutsider(_ proposal: Proposal, from node: NodeID) {
+        for other in others { markUnconfirmed(toward: other) }
+        forgetUnsettled()
+        superblock.volume = proposal.volume
+        superblock.record = proposal.record
+        superblock.required = proposal.record.inStep
+        superblock.promised = max(superblock.promised, proposal.record.number.term)
+        noteStatus()
     }
 
     private mutating func beginTarget(_ proposal: Proposal, everything: Bool, from node: NodeID) {
@@ -178,7 +268,9 @@ extension Replica {
         for index in 0..<unconfirmed.count where !isLeftOut(.targetAddsUnconfirmed) {
             self[bitmap: node].mark(unconfirmed[index].range.blocks)
         }
+        if isByMajority { markUnconfirmed(toward: node) }
         dropAllUnconfirmed()
+        forgetUnsettled()
         beginLine()
         // A primary's writes that went to the source alone, or may have not reached this disk.
         for slot in table.slots(where: { $0.isClientWrite && $0.phase == .running }) {
@@ -195,9 +287,15 @@ extension Replica {
         let node = current.from
         guard self[peer: node].session == current.session, self[peer: node].hasSession else { return }
         switch current.kind {
-        case .record(let proposal): send(.accepted(proposal.record.number, mark: mark), to: node)
+        case .record(let proposal):
+            if isByMajority { follow(node, proposal.record) }
+            send(.accepted(proposal.record.number, mark: mark), to: node)
+        case .repeated(let number): send(.accepted(number, mark: mark), to: node)
+        case .vote(let term): tellVote(term, to: node)
         case .begin: targetReady(node)
-        case .join(let offer): send(.accepted(offer.record.number, mark: mark), to: node)
+        case .join(let offer):
+            leaderRun = self[peer: node].run
+            send(.accepted(offer.record.number, mark: mark), to: node)
         }
     }
 }

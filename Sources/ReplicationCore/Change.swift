@@ -17,6 +17,11 @@ struct Change {
         /// The first record of a volume nobody served yet, by one copy alone.
         case found
         case force
+        /// With quorum: a term to re-admit copies.
+        case keep
+        /// A voter more, or less.
+        case admit(NodeID)
+        case dismiss(NodeID)
     }
 
     enum Phase: Equatable {
@@ -40,9 +45,20 @@ struct Change {
     var current: Generation
     /// Members that have not accepted yet.
     var pending = NodeSet()
+    /// With quorum: who has it durably, this node included, and who must vote besides the record's own voters.
+    var accepted = NodeSet()
+    var formerVoters = NodeSet()
     var offeredAt = MonotonicTime(nanoseconds: 0)
     /// The record is in the superblock already (`persisting` comes before `offering`).
     var isApplied = false
+
+    /// Writes go on meanwhile.
+    var isHarmless: Bool {
+        switch purpose {
+        case .admit, .dismiss: true
+        default: false
+        }
+    }
 }
 
 extension Replica {
@@ -50,12 +66,13 @@ extension Replica {
 
     /// Something waits that only a record without an absent member can let go.
     private var replyWaits: Bool {
-        guard role == .primary else { return false }
+        guard leads else { return false }
+        if isByMajority, unsettled.count > 0 || !lease.waiting.isEmpty || isKeeper { return true }
         return isLeftOut(.goesOnOnlyForReplies) || table.clientWrites > 0 || !flushQueue.isEmpty
             || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
     }
 
-    private var lostMembers: NodeSet {
+    var lostMembers: NodeSet {
         var lost = NodeSet()
         for node in others where required.contains(node) {
             let peer = self[peer: node]
@@ -69,19 +86,31 @@ extension Replica {
     var isHandshaking: Bool { others.contains { self[peer: $0].handshake == .exchanging } }
 
     mutating func advanceChange() {
+        if isByMajority, leads, !holdsTerm, candidacy == nil {
+            stopKeeping()
+            return
+        }
         startNeededChange()
+        advanceVoters()
         while change != nil, stepChange() {}
     }
 
     private mutating func startNeededChange() {
         guard acceptance == nil, !isHandshaking, stopping?.isLeaving != true else { return }
-        if change != nil, change?.phase != .offering || change?.loses.isEmpty != true { return }
+        if isByMajority, candidacy != nil { return }
+        if let phase = change?.phase, phase != .offering || change?.loses.isEmpty != true {
+            if !isByMajority || !isChangeStuck { return }
+        }
         if !hasDisk || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
             let canInherit: (Peer.Relation) -> Bool = { $0 == .established || $0 == .carried }
-            if change == nil, let heir = others.first(where: { canInherit(self[peer: $0].relation) }) {
+            if change == nil,
+                let heir = others.first(where: { canInherit(self[peer: $0].relation) && required.contains($0) })
+            {
                 // The record without this copy goes to the heir alone. Its term must be on this disk before: another run
                 // on it would make it again. So a record of this run, that still names both, comes first.
-                let isNewTerm = hasDisk && !isLeftOut(.termIsOnItsMakersDisk) && nextNumber.term != superblock.promised
+                let isNewTerm =
+                    !isByMajority && hasDisk && !isLeftOut(.termIsOnItsMakersDisk)
+                    && nextNumber.term != superblock.promised
                 begin(
                     isNewTerm ? .promote : .leaveSelf, losing: isNewTerm ? NodeSet() : NodeSet(me),
                     offeringTo: NodeSet(heir))
@@ -89,7 +118,7 @@ extension Replica {
             }
         }
         guard hasDisk, required.contains(me) else { return }
-        if isLeaveUndecided, role == .primary {
+        if isLeaveUndecided, role == .primary, !isByMajority {
             abortChange()
             begin(.exclude, losing: required.removing(me), offeringTo: NodeSet())
             return
@@ -97,8 +126,9 @@ extension Replica {
         guard replyWaits else { return }
         let lost = lostMembers
         if !lost.isEmpty {
+            let losing = isByMajority ? lost.union(change?.loses ?? NodeSet()) : lost
             abortChange()
-            begin(.exclude, losing: lost, offeringTo: NodeSet())
+            begin(.exclude, losing: losing, offeringTo: NodeSet())
             if isLeftOut(.recordBeforeReply) { lost.forEach { dropLegs(to: $0) } }
         } else if isUnsettled {
             isUnsettled = false
@@ -112,6 +142,8 @@ extension Replica {
         for node in others where loses.contains(node) && self[peer: node].theirs?.isPrimary == true {
             change?.served.insert(node)
         }
+        // Nothing that was written before rests on it.
+        if change?.isHarmless == true { change?.phase = .flushing(0) }
         attention = true
     }
 
@@ -123,14 +155,15 @@ extension Replica {
         switch given.purpose {
         case .promote, .found, .force: promotion?.isUnderWay = false
         case .handOver: handedOver()
-        case .exclude, .establish, .leaveSelf, .join: break
+        case .exclude, .establish, .leaveSelf, .join, .keep, .admit, .dismiss: break
         }
     }
 
     /// The session to a node ended: nothing is offered there any more.
     mutating func changeLost(_ node: NodeID) {
         guard let change, change.pending.contains(node) else { return }
-        if change.purpose == .leaveSelf, change.phase == .offering, hasDisk {
+        // With quorum only the joining copy is waited for by name.
+        if change.purpose == .leaveSelf, change.phase == .offering, hasDisk, !isByMajority {
             isLeaveUndecided = !isLeftOut(.undecidedLeaveIsReplaced)
         }
         abortChange()
@@ -154,7 +187,13 @@ extension Replica {
             offerJoin()
         case .persisting(let version):
             guard isDurable(version) else { return false }
-            if current.pending.isEmpty { finishChange() } else { offer() }
+            if isByMajority {
+                offerToVoters()
+            } else if current.pending.isEmpty {
+                finishChange()
+            } else {
+                offer()
+            }
         case .offering: return false
         }
         return true
@@ -168,114 +207,25 @@ extension Replica {
     private func isJoinBusy(_ change: Change) -> Bool {
         guard case .join(let node) = change.purpose, !isLeftOut(.joinHoldsWrites) else { return false }
         return table.contains {
-            ($0.isClientWrite && $0.phase == .running) || ($0.kind == .pullRead && $0.peer == node)
+            ($0.isReplicated && $0.phase == .running) || ($0.kind == .pullRead && $0.peer == node)
         }
-    }
-
-    /// The number of the next record: this run's term goes on, or a higher one begins. A term belongs to one run and a
-    /// number to one record, also to one that was offered and never heard of again: else two different records could bear
-    /// one number, and `HandshakeVerdict` could not tell which of a term's records took the other's place.
-    private var nextNumber: RecordNumber {
-        var other = RecordNumber(term: .zero, index: 0)
-        for node in others where !isLeftOut(.termAboveBoth) {
-            if let theirs = self[peer: node].theirs { other = max(other, theirs.record.number) }
-        }
-        let isReused = isLeftOut(.offeredNumbersCount)
-        let number = isReused ? superblock.record.number : max(superblock.record.number, proposed)
-        if number == proposed || isReused && number.term.counter > 0, number.term.node == me,
-            superblock.promised == number.term, other < number
-        {
-            let index = isLeftOut(.recordsAreNumbered) ? number.index : number.index + 1
-            return RecordNumber(term: number.term, index: index)
-        }
-        let counter = max(superblock.promised.counter, number.term.counter, other.term.counter) + 1
-        return RecordNumber(term: Term(counter: counter, node: me), index: 1)
-    }
-
-    private mutating func formRecord() {
-        guard var change else { return }
-        var record = superblock.record
-        record.number = nextNumber
-        proposed = record.number
-        if record.isEmpty {
-            record.lineage = LineageID(rawValue: random.identity())
-            record.size = superblock.size
-            for member in configuration.members { record.voters.insert(member.id) }
-        }
-        if hasDisk { record.instances[me] = superblock.instance }
-        // `.zero` says that a copy holds nothing but zeroes: the first record ends that, or a copy made anew would look as
-        // if it had missed nothing.
-        let members = isLeftOut(.requiredDecidesGeneration) ? record.inStep : required
-        var newGeneration = !change.loses.intersection(members).isEmpty && !isLeftOut(.generationForLostMember)
-        newGeneration = newGeneration || superblock.current.id == .zero && !isLeftOut(.zeroEndsWithRecord)
-        switch change.purpose {
-        case .exclude:
-            record.inStep = required.subtracting(change.loses)
-            if record.inStep.isEmpty { record.inStep = NodeSet(me) }
-            // One that is served by this copy, and filled by it, stays primary, also when its session ended meanwhile.
-            let served = change.loses.first { self[peer: $0].theirs?.isPrimary ?? change.served.contains($0) }
-            record.primary = role == .primary ? me : isLeftOut(.servedStaysNamed) ? nil : served
-            // Nobody writes: no acknowledgement can come to lack the copy, so the line goes on. `required` keeps it, and
-            // whoever writes here later needs it, or a generation of its own.
-            if role != .primary, !isLeftOut(.idleSourceKeepsTarget) { newGeneration = superblock.current.id == .zero }
-        case .establish(let node): establish(node, &record)
-        case .promote:
-            record.primary = me
-            record.inStep = (hasDisk ? required : required.removing(me)).subtracting(change.loses)
-            newGeneration = newGeneration || (required.contains(me) && !hasDisk)
-        case .handOver: record.primary = nil
-        case .leaveSelf:
-            record.inStep = required.removing(me)
-            // Promoted apart, and no reply has waited yet: the record does not name this primary.
-            if role == .primary, !isLeftOut(.leavingPrimaryIsNamed) { record.primary = me }
-        case .join(let node):
-            record.inStep = record.inStep.inserting(node)
-            // Promoted while it was the source of a record that nobody served under.
-            if role == .primary, !isLeftOut(.whoServesIsNamed) { record.primary = me }
-            record.instances[node] = self[peer: node].theirs?.instance ?? .none
-        case .found, .force:
-            if change.purpose == .force, !isLeftOut(.forceBeginsLineage) {
-                record.lineage = LineageID(rawValue: random.identity())
-            }
-            record.inStep = NodeSet(me)
-            record.primary = me
-            newGeneration = true
-        }
-        // Made without its maker's disk: a later run on that one knows nothing of it (`HandshakeVerdict.tookBack`).
-        if !hasDisk, !record.inStep.contains(me), !isLeftOut(.termIsOnItsMakersDisk) { record.instances[me] = .none }
-        if newGeneration {
-            change.current = Generation(id: GenerationID(rawValue: random.identity()), node: me, began: wallTime)
-        }
-        record.generation = change.current.id
-        change.record = record
-        self.change = change
-        switch change.purpose {
-        case .join(let node): requireJoining(node)
-        case .leaveSelf: offer()
-        case .promote where !hasDisk: offer()
-        default: applyAndPersist()
-        }
-    }
-
-    private mutating func establish(_ node: NodeID, _ record: inout Record) {
-        guard let theirs = self[peer: node].theirs else { return }
-        if superblock.record.isEmpty {
-            record.size = min(superblock.size, theirs.capacity / Geometry.blockSize * Geometry.blockSize)
-        }
-        record.inStep = NodeSet(me, node)
-        record.instances[node] = theirs.instance
-        record.primary = role == .primary ? me : nil
     }
 
     /// The record, the line and the bases become durable in one superblock write. The marks of what was unconfirmed are
     /// held by hot extents until their pages are written.
-    private mutating func applyAndPersist() {
+    mutating func applyAndPersist() {
         guard var change else { return }
+        change.formerVoters = change.purpose == .force ? change.record.voters : voters(of: superblock.record)
         adoptRecord(change.record, change.current, losing: change.loses)
+        if let volume = candidacy?.volume, !volume.isNone, !superblock.flags.contains(.founded) {
+            superblock.volume = volume
+        }
         if superblock.volume.isNone { superblock.volume = VolumeID(rawValue: random.identity()) }
         superblock.promised = change.record.number.term
         let keepsLost = change.purpose == .exclude && role != .primary && !isLeftOut(.idleSourceKeepsTarget)
-        superblock.required = keepsLost ? required.union(change.record.inStep) : change.record.inStep
+        // With quorum a record that is not chosen yet lets nobody go.
+        let keepsAll = keepsLost || (isByMajority && change.purpose != .force)
+        superblock.required = keepsAll ? required.union(change.record.inStep) : change.record.inStep
         if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack]) }
         // Alone in step: what this copy holds is what counts from now on.
         if change.record.inStep == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
@@ -291,9 +241,7 @@ extension Replica {
             if superblock.peers[node].base == .inStep, !superblock.current.id.isNone {
                 superblock.peers[node].base = .since(superblock.current.id)
             }
-            if hasDisk, !isLeftOut(.unconfirmedMarkedAtLoss) {
-                for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
-            }
+            if !isLeftOut(.unconfirmedMarkedAtLoss) { markUnconfirmed(toward: node) }
         }
         for node in others where record.inStep.contains(node) && !loses.contains(node) {
             superblock.peers[node].base = .inStep
@@ -313,9 +261,17 @@ extension Replica {
         superblock.current = current
     }
 
+    /// This copy counts no more, or there is none: the record is the others' to keep.
+    mutating func offerFromElsewhere() {
+        let former = voters(of: superblock.record)
+        change?.pending = NodeSet()
+        change?.formerVoters = former
+        offerToVoters()
+    }
+
     // MARK: Offering
 
-    private mutating func offer() {
+    mutating func offer() {
         guard var change else { return }
         change.phase = .offering
         change.offeredAt = now
@@ -326,7 +282,7 @@ extension Replica {
 
     /// `required` with the copy to be joined is durable before the offer: should this node crash in between, it must not
     /// acknowledge alone in a generation that the joined copy also has.
-    private mutating func requireJoining(_ node: NodeID) {
+    mutating func requireJoining(_ node: NodeID) {
         if !isLeftOut(.requiredBeforeJoin) { superblock.required.insert(node) }
         let version = persistSuperblock()
         change?.phase = .persistingRequired(version)
@@ -338,23 +294,32 @@ extension Replica {
         change.phase = .offering
         change.offeredAt = now
         self.change = change
+        var bases = PerNode(repeating: BitmapBase.inStep)
+        for other in others { bases[other] = superblock.peers[other].base }
+        tellMarks(to: node)
         send(
             .joinOffer(
                 JoinOffer(
                     volume: superblock.volume, record: change.record, current: superblock.current,
-                    history: superblock.history)), to: node)
+                    history: superblock.history, bases: bases)), to: node)
     }
 
     mutating func accepted(_ number: RecordNumber, by node: NodeID) {
         guard let current = change, current.phase == .offering, current.record.number == number,
             current.pending.contains(node)
-        else { return }
+        else {
+            if isByMajority { acceptedByVoter(number, node) }
+            return
+        }
+        change?.accepted.insert(node)
         change?.pending.remove(node)
         attention = true
         guard change?.pending.isEmpty == true else { return }
         if case .join(let joined) = current.purpose {
+            let former = voters(of: superblock.record)
+            change?.formerVoters = former
             superblock.record = current.record
-            superblock.required = current.record.inStep
+            superblock.required = required.union(current.record.inStep)
             superblock.peers[joined].base = .inStep
             clearJoined(joined)
             change?.isApplied = true
@@ -374,6 +339,8 @@ extension Replica {
 
     mutating func rejected(_ number: RecordNumber, _ reason: RejectReason, by node: NodeID) {
         guard let current = change, current.phase == .offering, current.record.number == number else { return }
+        // It will be offered again, or a higher term is heard of.
+        if isByMajority, reason == .notNow || reason == .olderTerm { return }
         note(.warning, "record", "record \(number) refused: \(reason)", peer: node)
         abortChange()
         switch current.purpose {
@@ -381,80 +348,5 @@ extension Replica {
         case .handOver: break
         default: restartSession(node, "it refused the record")
         }
-    }
-
-    // MARK: Chosen
-
-    private mutating func finishChange() {
-        guard let done = change else { return }
-        change = nil
-        attention = true
-        let members = done.record.inStep.map { name($0) }.joined(separator: ", ")
-        note(.info, "record", "record \(done.record.number): in step: \(members); generation \(done.record.generation)")
-        if done.record.inStep == NodeSet(me) || done.loses.contains(me) {
-            if hasDisk { dropAllUnconfirmed() }
-            isUnsettled = false
-        }
-        for node in done.loses where node != me { leftOut(node) }
-        for node in done.record.inStep where node != me { send(.chosen(done.record.number), to: node) }
-        switch done.purpose {
-        case .establish(let node): becomeEstablished(node)
-        case .join(let node): joined(node)
-        case .promote, .found, .force: becomePrimary()
-        case .handOver: handedOver()
-        case .leaveSelf: selfLeft()
-        case .exclude: isLeaveUndecided = false
-        }
-        doubts = doubts.intersection(required)
-        recheckHeld()
-    }
-
-    private mutating func leftOut(_ node: NodeID) {
-        doubts.remove(node)
-        self[peer: node].lostAt = nil
-        self[peer: node].resumableRun = .none
-        dropLegs(to: node)
-        dropFromRound(node)
-        note(.warning, "replication", "left behind: goes on without it", peer: node)
-        if self[peer: node].relation == .establishing || self[peer: node].relation == .established {
-            restartSession(node, "left behind")
-        }
-    }
-
-    private mutating func selfLeft() {
-        for slot in table.slots(where: { $0.isClientWrite && $0.localFailed }) { finishWriteIfDone(slot) }
-        if detaching != nil { failDisk("detached") }
-    }
-
-    /// Replies that a pending record, a doubt or the role held back are looked at again.
-    mutating func recheckHeld() {
-        for slot in table.slots(where: { $0.isClientWrite && $0.phase == .running }) { finishWriteIfDone(slot) }
-        attention = true
-    }
-
-    /// The peer says that its record is chosen.
-    mutating func chosen(_ number: RecordNumber, told node: NodeID) {
-        guard superblock.record.number == number, acceptance == nil else { return }
-        if self[peer: node].relation == .establishing || self[peer: node].relation == .target {
-            becomeEstablished(node)
-        }
-    }
-
-    /// The peer's disk is gone: its copy counts no more, its node may still rely on this one.
-    mutating func peerDiskFailed(_ node: NodeID) {
-        guard self[peer: node].isConnected, self[peer: node].relation != .carrier else { return }
-        let relation = self[peer: node].relation
-        note(.warning, "disk", "its disk failed or was detached", peer: node)
-        unconfirmed.forgetSending(to: node)
-        endResync(node, relation)
-        self[peer: node].relation = hasDisk ? .carrier : .nothing
-        self[peer: node].isCutOff = true
-        self[peer: node].resumableRun = .none
-        changeLost(node)
-        if !required.contains(node) {
-            dropLegs(to: node)
-            dropFromRound(node)
-        }
-        attention = true
     }
 }

@@ -23,6 +23,7 @@ extension Replica {
         operation.buffer = request.buffer
         operation.forced = request.forced
         operation.began = now
+        if request.kind == .read, isByMajority { operation.round = nextPingRound }
         table.insert(operation, at: slot)
         if isLeftOut(.workBeforeReply), operation.isClientWrite { emit(.reply(request.ticket, .done)) }
         if table[slot].blockers == 0 { enterClient(slot) }
@@ -38,11 +39,11 @@ extension Replica {
         case .clientFlush: waitForRound(slot)
         case .clientRead: startRead(slot)
         default:
-            if isWriteGateOpen { fillEdges(slot) } else { waitAtGate(slot) }
+            if isWriteGateOpen, !isUnsettled(table[slot].range) { fillEdges(slot) } else { waitAtGate(slot) }
         }
     }
 
-    private mutating func waitAtGate(_ slot: Int) {
+    mutating func waitAtGate(_ slot: Int) {
         table[slot].phase = .waitingGate
         gateQueue.append(slot)
         attention = true
@@ -50,8 +51,8 @@ extension Replica {
 
     /// Writes may start: this node is primary, every required peer is there, no record is undecided.
     var isWriteGateOpen: Bool {
-        let isFree = change == nil || isLeftOut(.joinHoldsWrites) && change?.phase == .offering
-        guard role == .primary, isFree, doubts.isEmpty, !isUnsettled else { return false }
+        let isFree = change.map(\.isHarmless) ?? true || isLeftOut(.joinHoldsWrites) && change?.phase == .offering
+        guard role == .primary, isFree, candidacy == nil, doubts.isEmpty, !isUnsettled else { return false }
         guard unconfirmed.count < configuration.limits.unconfirmedEntries else { return false }
         if !hasDisk, disk == .failed || required.contains(me) { return false }
         guard !required.isEmpty else { return false }
@@ -66,7 +67,7 @@ extension Replica {
 
     /// Reads need less: the data here, or at a member.
     private var isReadGateOpen: Bool {
-        guard role == .primary, doubts.isEmpty, !isUnsettled else { return false }
+        guard role == .primary, doubts.isEmpty, !isUnsettled, candidacy == nil else { return false }
         return hasDisk && (required.contains(me) || isLeftOut(.readsNeedStep)) || readablePeer != nil
     }
 
@@ -75,7 +76,9 @@ extension Replica {
         while waiting > 0, let slot = gateQueue.popFirst() {
             waiting -= 1
             guard table[slot].kind != .free else { continue }
-            if table[slot].kind == .clientRead, isReadGateOpen {
+            if isUnsettled(table[slot].range) {
+                gateQueue.append(slot)
+            } else if table[slot].kind == .clientRead, isReadGateOpen {
                 startRead(slot)
             } else if table[slot].isClientWrite, isWriteGateOpen {
                 resumeWrite(slot)
@@ -153,6 +156,19 @@ extension Replica {
             waitAtGate(slot)
             return
         }
+        let receivers = takeSequence(slot)
+        if hasDisk {
+            table[slot].localPending = true
+            outstanding += 1
+            writeLocally(slot)
+        }
+        for node in receivers { sendWrite(slot, to: node) }
+        rounds.bytes += table[slot].range.length
+        rounds.lastWrite = now
+    }
+
+    /// The write's place in the order, and the peers it goes to; toward every other one it is marked.
+    private mutating func takeSequence(_ slot: Int) -> NodeSet {
         sequence += 1
         table[slot].sequence = sequence
         table[slot].phase = .running
@@ -168,15 +184,15 @@ extension Replica {
         }
         table[slot].legs = receivers
         table[slot].sentTo = receivers
-        if hasDisk {
-            if !receivers.isEmpty, !isLeftOut(.primaryKeepsUnconfirmed) {
-                addUnconfirmed(sequence, table[slot].range, sentTo: receivers)
-            }
-            table[slot].localPending = true
-            outstanding += 1
-            writeLocally(slot)
+        if hasDisk, !receivers.isEmpty, !isLeftOut(.primaryKeepsUnconfirmed) {
+            addUnconfirmed(sequence, table[slot].range, sentTo: receivers)
         }
-        for node in receivers { sendWrite(slot, to: node) }
+        return receivers
+    }
+
+    /// What is here already goes to every member like a write.
+    mutating func replicate(_ slot: Int) {
+        for node in takeSequence(slot) { sendWrite(slot, to: node) }
         rounds.bytes += table[slot].range.length
         rounds.lastWrite = now
     }
@@ -196,7 +212,7 @@ extension Replica {
     mutating func sendWrite(_ slot: Int, to node: NodeID) {
         let operation = table[slot]
         switch operation.kind {
-        case .clientWrite:
+        case .clientWrite, .settle:
             guard let buffer = operation.buffer else { preconditionFailure("a write has a buffer") }
             send(.write(sequence: operation.sequence, range: operation.range, buffer: buffer), to: node)
         default:
@@ -214,7 +230,11 @@ extension Replica {
             return
         }
         table[slot].legs.remove(node)
-        finishWriteIfDone(slot)
+        finishReplication(slot)
+    }
+
+    mutating func finishReplication(_ slot: Int) {
+        if table[slot].kind == .settle { finishSettling(slot) } else { finishWriteIfDone(slot) }
     }
 
     /// All legs are done. A leg that failed here, or at a peer that is being left out, holds the reply until the record
@@ -237,8 +257,9 @@ extension Replica {
 
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
     var mayAcknowledge: Bool {
-        guard role == .primary, doubts.isEmpty else { return false }
+        guard leads, doubts.isEmpty, candidacy == nil else { return false }
         guard hasDisk || !required.contains(me) || isLeftOut(.failedDiskLeavesBeforeReply) else { return false }
+        if isByMajority, !holdsTerm { return false }
         return isLeftOut(.recordBeforeReply) || change.map { $0.loses.isEmpty } ?? true
     }
 
@@ -328,10 +349,8 @@ extension Replica {
     private mutating func finishRead(_ slot: Int) {
         if table[slot].isGivenUp {
             endClient(slot)
-        } else if role == .primary, doubts.isEmpty {
-            complete(slot, .done)
         } else {
-            waitAtGate(slot)
+            answerRead(slot)
         }
     }
 

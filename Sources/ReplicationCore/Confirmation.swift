@@ -70,7 +70,9 @@ extension Replica {
 
     mutating func advanceRounds() {
         finishRound()
-        guard rounds.current == nil, rounds.isWanted, role == .primary, change == nil, !required.isEmpty else { return }
+        guard rounds.current == nil, rounds.isWanted, leads, change.map(\.isHarmless) ?? true, candidacy == nil,
+            !required.isEmpty
+        else { return }
         for node in others where required.contains(node) && !self[peer: node].receivesWrites { return }
         if !hasDisk, required.contains(me) { return }
         startRound()
@@ -95,9 +97,11 @@ extension Replica {
     /// The highest sequence such that it and all before it are complete on all legs.
     private func completeThrough() -> UInt64 {
         var lowest = sequence + 1
-        for slot in 0..<table.clientSlots where !isLeftOut(.confirmOnlyComplete) {
+        // Peers' operations are numbered elsewhere; only a settlement's copies are writes of this node's own.
+        for slot in 0..<(settlement.running > 0 ? table.count : table.clientSlots)
+        where !isLeftOut(.confirmOnlyComplete) {
             let operation = table[slot]
-            if operation.isClientWrite, operation.phase == .running, operation.sequence > 0,
+            if operation.isReplicated, operation.phase == .running, operation.sequence > 0,
                 operation.localPending || !operation.legs.isEmpty
             {
                 lowest = min(lowest, operation.sequence)
@@ -132,9 +136,10 @@ extension Replica {
         rounds.current = nil
         rounds.completed = round.id
         for node in round.peers { clearFlushedFrames(through: round.boundary, at: node) }
-        confirm(through: round.boundary)
+        let settled = !leads || isSettled(through: round.boundary)
+        confirm(through: round.boundary, settled: settled)
         for node in round.peers where required.contains(node) {
-            send(.confirm(sequence: round.boundary, mark: mark), to: node)
+            send(.confirm(sequence: round.boundary, mark: mark, settled: settled), to: node)
         }
         while let slot = flushQueue.first, table[slot].round <= round.id {
             _ = flushQueue.popFirst()

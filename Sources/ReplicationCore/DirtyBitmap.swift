@@ -59,6 +59,15 @@ struct DirtyBitmap {
     mutating func mark(_ range: Range<UInt64>) { change(range, setting: true) }
     mutating func clear(_ range: Range<UInt64>) { change(range, setting: false) }
 
+    /// Marks what the other one has marked.
+    mutating func formUnion(_ other: DirtyBitmap) {
+        var cursor: UInt64 = 0
+        while let run = other.nextRun(from: cursor, limit: Self.blocksPerPage) {
+            mark(run)
+            cursor = run.upperBound
+        }
+    }
+
     mutating func markAll() { mark(0..<blocks) }
 
     mutating func clearAll() {

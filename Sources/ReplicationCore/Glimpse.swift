@@ -83,7 +83,8 @@ extension Replica {
     package func isHot(extent: UInt32) -> Bool { log.contains(extent) }
     package func isUnconfirmed(block: UInt64) -> Bool { unconfirmed.contains(block: block) }
     @inline(never) package mutating func isInFlight(block: UInt64) -> Bool {
-        table.contains { $0.isWrite && $0.range.blocks.contains(block) }
+        if isUnsettled(ByteRange(blocks: block..<block + 1)) { return true }
+        return table.contains { $0.isWrite && $0.range.blocks.contains(block) }
     }
     package var durableState: Superblock { @inline(never) mutating get { superblock } }
 }

@@ -42,6 +42,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
     case bothInconsistent, inconsistentCopy, equalGenerations, oneSuspect, primaryLeads, newerRecord, lowerNode
     case containsGeneration, crossedLines, splitBrain, discardedData, unrelatedLines, wouldOverwritePrimary
     case servedPrimary, oneOutdated, supersededRecord
+    case higherTerm, nobodyLeads
 
     /// The `reason` that `status` and refusals show.
     package var reason: String {
@@ -84,6 +85,8 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .equalGenerations: "equal-generations"
         case .oneSuspect: "one-suspect"
         case .oneOutdated: "one-outdated"
+        case .higherTerm: "a higher term was promised"
+        case .nobodyLeads: "no-primary"
         case .primaryLeads: "primary-leads"
         case .newerRecord: "newer-record"
         case .supersededRecord: "superseded-record"
@@ -172,7 +175,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         !side.isPrimary || side.record.primary == side.node || isLeftOut(.whoServesIsNamed)
     }
 
-    private static func canResume(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
+    static func canResume(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
         (!mine.resumes.isNone && mine.resumes == theirs.run && theirs.resumes == mine.run
             || isLeftOut(.resumesSameRun))
             && mine.record == theirs.record && mine.current.id == theirs.current.id
@@ -192,7 +195,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         return side.mark.startNumber < other.seen.startNumber || side.mark.sequence < other.seen.sequence
     }
 
-    private static func judgeDiskless(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+    static func judgeDiskless(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
         if !mine.hasDisk, !theirs.hasDisk { return .init(.nothing, because: .bothDiskless) }
         let (bare, holder) = mine.hasDisk ? (theirs, mine) : (mine, theirs)
         // Who lost its disk remembers the other's all the same: what that one lacks would be read as if never written.
@@ -225,7 +228,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     /// What a rolled-back copy lacks is written nowhere: it is refused, and filled from scratch on an explicit word.
-    private static func judgeRolledBack(
+    static func judgeRolledBack(
         _ mine: HandshakeState, _ theirs: HandshakeState, mineOlder: Bool, theirsOlder: Bool
     ) -> HandshakeVerdict {
         if mineOlder != theirsOlder {
@@ -317,7 +320,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
 
     // MARK: How much
 
-    private static func source(
+    static func source(
         _ mine: HandshakeState, _ theirs: HandshakeState, because rule: HandshakeRule
     ) -> HandshakeVerdict {
         if theirs.isPrimary, !isLeftOut(.primaryIsNotOverwritten) {

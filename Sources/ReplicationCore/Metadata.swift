@@ -342,6 +342,8 @@ extension Replica {
         }
         for slot in table.slots(where: { $0.holdsExtent }) { table[slot].holdsExtent = false }
         while !unconfirmed.isEmpty { _ = unconfirmed.removeFirst() }
+        unsettled = DirtyBitmap(blocks: 0)
+        settlement.held = []
         for index in peerFlushes.indices {
             let flush = peerFlushes[index]
             if self[peer: flush.peer].session == flush.session {

@@ -13,6 +13,8 @@ struct Operation {
         case pullWrite, pullZero
         /// Resync data asked for by a target that is primary: its clients' writes to the range wait until it is in place.
         case pullAsk
+        /// Blocks that the members may hold differently, copied from here to all of them.
+        case settle
     }
 
     enum Phase: UInt8 {
@@ -27,6 +29,8 @@ struct Operation {
         case running
         /// All legs are done; the right to answer, or a flush, is not there yet.
         case waitingFlush
+        /// A read's data is here; the lease is not.
+        case waitingLease
     }
 
     var kind = Kind.free
@@ -60,12 +64,14 @@ struct Operation {
     var older: Int32 = -1
     /// Edge blocks still to be had from a peer (diskless): bit 0 the first, bit 1 the last.
     var edges: UInt8 = 0
+    /// Neither waits for what overlaps it nor holds it back.
+    var isUnordered = false
 
     var isWrite: Bool {
         switch kind {
         case .clientWrite, .clientZero, .clientTrim, .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero, .pullAsk:
             true
-        case .free, .clientRead, .clientFlush, .peerRead, .pullRead: false
+        case .free, .clientRead, .clientFlush, .peerRead, .pullRead, .settle: false
         }
     }
 
@@ -79,6 +85,9 @@ struct Operation {
     var isResync: Bool { kind == .pullRead || kind == .pullWrite || kind == .pullZero || kind == .pullAsk }
 
     var isClientWrite: Bool { kind == .clientWrite || kind == .clientZero || kind == .clientTrim }
+
+    /// Goes to the peers with a sequence, and waits for their answers.
+    var isReplicated: Bool { isClientWrite || kind == .settle }
 }
 
 /// All operations in fixed slots, and who must wait for whom: operations that overlap run in the order of their arrival
@@ -113,14 +122,15 @@ struct OperationTable {
     mutating func takePeerSlot() -> Int? { freePeerSlots.popLast().map(Int.init) }
 
     /// Enters an operation and counts the earlier ones it must wait for.
-    mutating func insert(_ operation: Operation, at slot: Int) {
+    mutating func insert(_ operation: Operation, at slot: Int, ordered: Bool = true) {
         precondition(slots[slot].kind == .free, "a ticket is used for one operation at a time")
         order += 1
         slots[slot] = operation
         slots[slot].order = order
         if operation.isClient { clients += 1 } else { peerOperations += 1 }
         if operation.isClientWrite { clientWrites += 1 }
-        guard !operation.range.isEmpty else { return }
+        slots[slot].isUnordered = !ordered
+        guard ordered, !operation.range.isEmpty else { return }
         let bucket = Int(operation.range.extent) % Self.bucketCount
         var blockers: Int32 = 0
         var other = buckets[bucket]
@@ -139,7 +149,7 @@ struct OperationTable {
     mutating func remove(_ slot: Int, freeing freed: inout [Int32]) {
         let operation = slots[slot]
         precondition(operation.kind != .free, "an operation ends once")
-        if !operation.range.isEmpty {
+        if !operation.range.isEmpty, !operation.isUnordered {
             let bucket = Int(operation.range.extent) % Self.bucketCount
             if operation.newer >= 0 {
                 slots[Int(operation.newer)].older = operation.older

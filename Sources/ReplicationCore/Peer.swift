@@ -53,8 +53,18 @@ struct Peer {
     var lastPing = MonotonicTime(nanoseconds: 0)
     /// The last session was ended to begin a new one at once: until then, or until a dial fails, the other side is there.
     var expectedBack: MonotonicTime?
-    var pings: UInt64 = 0
-    var pongs: UInt64 = 0
+    /// The newest ping sent there, and the newest answered.
+    var pinged: UInt64 = 0
+    var ponged: UInt64 = 0
+    /// When the last pings were sent, by number.
+    var pings = Array(repeating: Lease.Ping(), count: Peer.pingMemory)
+    static let pingMemory = 16
+    /// When the newest answered ping was sent: a lease counts from then.
+    var leaseFrom = MonotonicTime(nanoseconds: 0)
+    /// What it said of itself as a voter, in this session.
+    var standing: Standing?
+    /// It said that it is primary, and not yet that it is none.
+    var claimsPrimary = false
 
     // The handshake.
     var handshake = Handshake.none

@@ -15,7 +15,11 @@ extension Replica {
 
     /// Every disk write of an older session is complete, and nothing is under way that would change what is told.
     private func isReadyToTell(_ node: NodeID) -> Bool {
-        guard change == nil, acceptance == nil, detaching == nil, stopping == nil, disk != .failed else { return false }
+        // With quorum the vote of the node that comes back may be the very one that a record waits for.
+        let isOffered = isByMajority && change?.phase == .offering && change?.pending.isEmpty == true
+        guard change == nil || isOffered, acceptance == nil, detaching == nil, stopping == nil, disk != .failed else {
+            return false
+        }
         guard !hasDisk || (metadata.phase == .idle && metadata.durable == metadata.wanted) else { return false }
         return isLeftOut(.oldWritesEndFirst) || !table.contains { !$0.isClient && $0.peer == node }
     }
@@ -24,10 +28,11 @@ extension Replica {
         let slot = superblock.peers[node]
         return HandshakeState(
             node: me, instance: superblock.instance, volume: superblock.volume, capacity: hasDisk ? superblock.size : 0,
-            record: superblock.record, required: superblock.required, current: superblock.current,
-            history: superblock.history, base: slot.base, dirtyBlocks: hasDisk ? self[bitmap: node].count : 0,
+            record: superblock.record, promised: superblock.promised, required: superblock.required,
+            current: superblock.current, history: superblock.history, base: slot.base,
+            dirtyBlocks: hasDisk ? self[bitmap: node].count : 0,
             unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance, seen: slot.seen, mark: mark,
-            flags: superblock.flags, hasDisk: hasDisk, isPrimary: role == .primary,
+            flags: superblock.flags, hasDisk: hasDisk, isPrimary: role == .primary, isKeeper: isKeeper,
             discardMyData: self[peer: node].discardMine && role != .primary, run: run,
             resumes: self[peer: node].resumableRun, foundSequence: metadata.foundSequence)
     }
@@ -42,6 +47,8 @@ extension Replica {
             return
         }
         self[peer: node].theirs = state
+        self[peer: node].claimsPrimary = state.isPrimary
+        highestPromise = max(highestPromise, state.promised)
         judge(node)
     }
 
@@ -49,7 +56,10 @@ extension Replica {
         guard self[peer: node].handshake == .exchanging, self[peer: node].verdict == nil,
             let mine = self[peer: node].mine, let theirs = self[peer: node].theirs
         else { return }
-        let verdict = HandshakeVerdict.judge(mine: mine, theirs: theirs)
+        let verdict =
+            isByMajority
+            ? HandshakeVerdict.judgeByRecord(mine: mine, theirs: theirs)
+            : HandshakeVerdict.judge(mine: mine, theirs: theirs)
         self[peer: node].verdict = verdict
         send(.verdict(outcome: verdict.outcome.rawValue, rule: verdict.rule.rawValue), to: node)
         conclude(node)
@@ -82,12 +92,21 @@ extension Replica {
             default: offerToDiscard(node, false)
             }
         }
-        guard change == nil, acceptance == nil else {
+        guard restsOnPresent(node) else {
             restartSession(node, "a record was begun meanwhile")
             return
         }
         act(on: verdict, node, theirs)
+        learn(theirs.record, from: node)
         concludeConnects(node)
+    }
+
+    /// Nothing changed since the state was told that the verdict rests on.
+    private func restsOnPresent(_ node: NodeID) -> Bool {
+        guard isByMajority else { return change == nil && acceptance == nil }
+        guard let mine = self[peer: node].mine, acceptance == nil, change?.pending.isEmpty ?? true else { return false }
+        return mine.record == superblock.record && mine.promised == superblock.promised
+            && mine.isPrimary == (role == .primary) && mine.isKeeper == isKeeper
     }
 
     private mutating func remember(_ theirs: HandshakeState, of node: NodeID) {
@@ -144,7 +163,7 @@ extension Replica {
 
     /// Others went on from this copy's line: it says so durably, so that it is not promoted should the peer vanish now.
     mutating func rememberBeingBehind(_ theirs: HandshakeState) {
-        guard hasDisk, !isLeftOut(.behindSaysOutdated), theirs.current.id != superblock.current.id,
+        guard hasDisk, !isByMajority, !isLeftOut(.behindSaysOutdated), theirs.current.id != superblock.current.id,
             theirs.lineContains(superblock.current.id),
             !superblock.flags.contains(.outdated)
         else { return }
@@ -164,7 +183,7 @@ extension Replica {
     }
 
     mutating func resend(to node: NodeID) {
-        let held = table.slots(where: { $0.isClientWrite && $0.phase == .running && $0.legs.contains(node) })
+        let held = table.slots(where: { $0.isReplicated && $0.phase == .running && $0.legs.contains(node) })
         if isLeftOut(.unansweredIsSentAgain) { return }
         for slot in held.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
         if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
@@ -218,6 +237,10 @@ extension Replica {
             restartSession(node, "blocks were written meanwhile")
             return
         }
+        if isByMajority {
+            establishByRecord(node)
+            return
+        }
         let leads: Bool
         if mine.isPrimary != theirs.isPrimary {
             leads = mine.isPrimary
@@ -227,6 +250,25 @@ extension Replica {
             leads = me < node
         }
         if leads { begin(.establish(node), losing: NodeSet(), offeringTo: NodeSet(node)) }
+    }
+
+    /// The record names both already; who missed it is told again. One that is not chosen yet establishes nobody.
+    private mutating func establishByRecord(_ node: NodeID) {
+        guard leads, change == nil else { return }
+        guard lastChosen == superblock.record.number else {
+            // It was given up undecided: another one takes its place.
+            if holdsTerm, candidacy == nil { begin(.exclude, losing: NodeSet(), offeringTo: NodeSet()) }
+            return
+        }
+        if self[peer: node].theirs?.record == superblock.record {
+            becomeEstablished(node)
+            send(.chosen(superblock.record.number), to: node)
+        } else {
+            send(
+                .propose(
+                    Proposal(volume: superblock.volume, record: superblock.record, current: superblock.current)),
+                to: node)
+        }
     }
 
     mutating func becomeEstablished(_ node: NodeID) {

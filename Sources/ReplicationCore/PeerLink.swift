@@ -1,4 +1,4 @@
-package import Model
+import Model
 
 /// The connection to each peer: dialing, two sessions racing, pings, time-outs, and where each message goes.
 extension Replica {
@@ -19,7 +19,7 @@ extension Replica {
     // MARK: Dialing
 
     mutating func beginDialing() {
-        for node in others { scheduleDial(node, after: 0) }
+        for node in everyone { scheduleDial(node, after: 0) }
     }
 
     private mutating func scheduleDial(_ node: NodeID, after delay: UInt64) {
@@ -85,8 +85,11 @@ extension Replica {
         self[peer: node].isDialing = false
         self[peer: node].nextDial = nil
         self[peer: node].expectedBack = nil
-        self[peer: node].pings = 0
-        self[peer: node].pongs = 0
+        if self[peer: node].run != run { self[peer: node].claimsPrimary = false }
+        self[peer: node].standing = nil
+        self[peer: node].leaseFrom = MonotonicTime(nanoseconds: 0)
+        self[peer: node].pinged = 0
+        self[peer: node].ponged = 0
         self[peer: node].session = session
         self[peer: node].dialedHere = dialedHere
         self[peer: node].discardsItsData = discards
@@ -97,6 +100,13 @@ extension Replica {
         self[peer: node].handshake = .preparing
         self[peer: node].lastPresenceSent = nil
         attention = true
+        if isByMajority { send(.standing(standing), to: node) }
+        if isWitness || witnesses.contains(node) {
+            self[peer: node].handshake = .finished
+            self[peer: node].relation = .nothing
+            self[peer: node].backoff = 0
+            note(.info, "connection", "connected", peer: node)
+        }
     }
 
     mutating func sessionClosed(_ node: NodeID, _ session: SessionID, _ why: String) {
@@ -206,62 +216,17 @@ extension Replica {
 
     /// Writes no longer wait for that peer.
     mutating func dropLegs(to node: NodeID) {
-        for slot in table.slots(where: { $0.isClientWrite && $0.legs.contains(node) }) {
+        for slot in table.slots(where: { $0.isReplicated && $0.legs.contains(node) }) {
             table[slot].legs.remove(node)
-            finishWriteIfDone(slot)
+            finishReplication(slot)
         }
     }
 
     // MARK: Time
 
-    /// When `.tick` is due; nil: never.
-    /// `mutating`, field by field of each peer, and without a closure: asked after every event, it copies no replica and
-    /// no peer, and checks no access.
-    package var nextDeadline: MonotonicTime? {
-        @inline(never) mutating get {
-            guard !isStopped else { return nil }
-            var earliest = UInt64.max
-            for place in others.indices { considerPeer(Int(others[place].rawValue), &earliest) }
-            if role == .primary, rounds.hasNews, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
-                earliest = min(earliest, (rounds.lastWrite + configuration.limits.epochIdle).nanoseconds)
-            }
-            if hasDisk, log.extents > 0 { earliest = min(earliest, nextCooling.nanoseconds) }
-            considerCommands(&earliest)
-            return earliest == .max ? nil : MonotonicTime(nanoseconds: earliest)
-        }
-    }
-
-    private mutating func considerCommands(_ earliest: inout UInt64) {
-        if let promotion {
-            if !promotion.isUnderWay { earliest = min(earliest, promotion.deadline.nanoseconds) }
-            if isPromotionStuck { earliest = min(earliest, promotion.patience.nanoseconds) }
-        }
-        if let demotion, demotion.phase != .handingOver { earliest = min(earliest, demotion.deadline.nanoseconds) }
-        for pending in connects { earliest = min(earliest, pending.deadline.nanoseconds) }
-    }
-
-    private mutating func considerPeer(_ index: Int, _ earliest: inout UInt64) {
-        let pause = configuration.timing.pingInterval
-        if !peers[index].session.isNone {
-            let silence = pause + configuration.timing.pingTimeout
-            earliest = min(earliest, peers[index].lastPing.nanoseconds &+ pause)
-            earliest = min(earliest, peers[index].lastHeard.nanoseconds &+ silence)
-        } else if stopping == nil, !peers[index].isDialing, !peers[index].isStandalone {
-            if let nextDial = peers[index].nextDial { earliest = min(earliest, nextDial.nanoseconds) }
-            if promotion != nil, let back = peers[index].expectedBack { earliest = min(earliest, back.nanoseconds) }
-        }
-        if let lostAt = peers[index].lostAt, !peers[index].isCutOff {
-            earliest = min(earliest, (lostAt + configuration.timing.cutOff).nanoseconds)
-        }
-        if peers[index].target.bytesInFlight == 0, now < peers[index].target.notBefore,
-            peers[index].relation == .target
-        {
-            earliest = min(earliest, peers[index].target.notBefore.nanoseconds)
-        }
-    }
-
     mutating func tick() {
-        for node in others { tick(node) }
+        for node in everyone { tick(node) }
+        offerOverdue()
         if now >= nextCooling {
             nextCooling = now + configuration.limits.coolAfter / 4
             coolLog()
@@ -295,9 +260,7 @@ extension Replica {
             return
         }
         if now >= peers[index].lastPing + timing.pingInterval {
-            self[peer: node].lastPing = now
-            self[peer: node].pings += 1
-            send(.ping, to: node)
+            ping(node)
             cutOffIfUnanswered(node)
         }
     }
@@ -306,7 +269,7 @@ extension Replica {
     private mutating func cutOffIfUnanswered(_ node: NodeID) {
         let limit = configuration.timing.cutOff
         var isStuck = table.contains {
-            $0.isClientWrite && $0.phase == .running && $0.legs.contains(node) && now.since($0.began) > limit
+            $0.isReplicated && $0.phase == .running && $0.legs.contains(node) && now.since($0.began) > limit
         }
         if let round = rounds.current, round.pending.contains(node), now.since(round.began) > limit { isStuck = true }
         if let change, change.phase == .offering, change.pending.contains(node), now.since(change.offeredAt) > limit {
@@ -332,9 +295,7 @@ extension Replica {
             guard role == .primary, required.contains(node) else { continue }
             if !isLeftOut(.pauseMakesDoubt) { doubts.insert(node) }
             now = time
-            self[peer: node].pings += 1
-            self[peer: node].lastPing = time
-            send(.ping, to: node)
+            ping(node)
         }
         note(.warning, "io", "this process stood still for \(time.since(lastTurn) / 1_000_000) ms")
     }
@@ -348,6 +309,13 @@ extension Replica {
             return
         }
         self[peer: node].lastHeard = now
+        if carriesRight(message), isByMajority, stamp.number.term < superblock.promised {
+            // It holds what it sent; a new session begins after it won a term that this node does not refuse.
+            send(.standing(standing), to: node)
+            release(message)
+            dropSession(node, "it acts under an older term")
+            return
+        }
         let isOlder = stamp.lineage != superblock.record.lineage || stamp.number < superblock.record.number
         if carriesRight(message), isOlder, !isLeftOut(.olderRecordHasNoRight) {
             release(message)
@@ -355,22 +323,22 @@ extension Replica {
             return
         }
         switch message {
-        case .ping: send(.pong, to: node)
-        case .pong: pongReceived(node)
+        case .ping(let number): pinged(number, stamp, by: node)
+        case .pong(let number): ponged(number, by: node)
         case .written(let sequence, let succeeded): written(sequence, succeeded, from: node)
         case .write(let sequence, let range, let buffer): receiveWrite(.peerWrite, sequence, range, buffer, node)
         case .zero(let sequence, let range, let trim):
             receiveWrite(trim ? .peerTrim : .peerZero, sequence, range, nil, node)
         case .flush(let round): receiveFlush(round, node)
         case .flushed(let round, let succeeded, let mark): flushed(round, succeeded, mark, from: node)
-        case .confirm(let sequence, let mark):
+        case .confirm(let sequence, let mark, let settled):
             remember(mark, of: node)
-            confirm(through: sequence)
-        default: receiveRare(message, from: node)
+            confirm(through: sequence, settled: settled)
+        default: receiveRare(message, stamp, from: node)
         }
     }
 
-    private mutating func receiveRare(_ message: PeerMessage, from node: NodeID) {
+    private mutating func receiveRare(_ message: PeerMessage, _ stamp: FrameStamp, from node: NodeID) {
         switch message {
         case .goodbye(let reason): goodbye(reason, from: node)
         case .presence(let presence): presenceTold(presence, by: node)
@@ -397,6 +365,13 @@ extension Replica {
         case .resyncComplete: resyncCompleted(by: node)
         case .joinOffer(let offer): joinOffered(offer, by: node)
         case .invalidate: invalidateAsked(by: node)
+        case .standing(let standing): standingTold(standing, by: node)
+        case .inquiry(let inquiry): inquired(inquiry, stamp, by: node)
+        case .inquiryAnswer(let answer): inquiryAnswered(answer, by: node)
+        case .vote(let term): voteAsked(term, by: node)
+        case .voteRuns(let runs): voteRunsTold(runs, by: node)
+        case .voted(let vote): voted(vote, by: node)
+        case .marksToward(let absent, let runs): marksTold(runs, toward: absent, by: node)
         case .ping, .pong, .write, .zero, .written, .flush, .flushed, .confirm: break
         }
     }
@@ -414,13 +389,6 @@ extension Replica {
         case .write(_, _, let buffer), .readData(_, _, let buffer), .pullData(_, _, let buffer):
             emit(.releaseBuffer(buffer))
         default: break
-        }
-    }
-
-    private mutating func pongReceived(_ node: NodeID) {
-        self[peer: node].pongs += 1
-        if doubts.contains(node), self[peer: node].pongs >= self[peer: node].pings, self[peer: node].isConnected {
-            settleDoubt(node)
         }
     }
 
@@ -470,25 +438,27 @@ extension Replica {
     /// peer is copied.
     mutating func tellPresence() {
         let state = diskState
-        for place in others.indices {
-            let index = Int(others[place].rawValue)
+        let told = isWitness ? Role.witness : role
+        for place in everyone.indices {
+            let index = Int(everyone[place].rawValue)
             guard peers[index].handshake == .finished else { continue }
-            if let sent = peers[index].lastPresenceSent, sent.role == role, sent.disk == state,
+            if let sent = peers[index].lastPresenceSent, sent.role == told, sent.disk == state,
                 sent.resyncPaused == isResyncPaused
             {
                 continue
             }
-            let presence = Presence(role: role, disk: state, mark: .none, resyncPaused: isResyncPaused)
+            let presence = Presence(role: told, disk: state, mark: .none, resyncPaused: isResyncPaused)
             peers[index].lastPresenceSent = presence
-            send(.presence(presence), to: others[place])
+            send(.presence(presence), to: everyone[place])
         }
     }
 
     private mutating func presenceTold(_ presence: Presence, by node: NodeID) {
         let hadDisk = self[peer: node].presence.map { $0.disk != .failed && $0.disk != .diskless } ?? true
         self[peer: node].presence = presence
+        self[peer: node].claimsPrimary = presence.role == .primary
         let lostDisk = presence.disk == .failed || presence.disk == .diskless
-        if hadDisk, lostDisk { peerDiskFailed(node) }
+        if hadDisk, lostDisk, !isWitness, !witnesses.contains(node) { peerDiskFailed(node) }
         attention = true
         noteStatus()
     }

@@ -103,6 +103,7 @@ extension Replica {
             table[slot].phase = .waitingBuffer
             emit(.takeBuffer(OperationID(rawValue: UInt32(slot)), bytes: UInt32(table[slot].range.length)))
         case .pullWrite, .pullZero: submitPeerWrite(slot)
+        case .settle: takeForSettling(slot)
         case .pullAsk:
             table[slot].phase = .running
             send(.pull(id: table[slot].sequence, range: table[slot].range), to: table[slot].peer)
@@ -127,6 +128,10 @@ extension Replica {
 
     /// The extent is durable in the log, or the copy is being filled and its source holds the marks (resync data).
     mutating func submitPeerWrite(_ slot: Int) {
+        if table[slot].kind == .settle {
+            takeForSettling(slot)
+            return
+        }
         guard hasDisk else {
             table[slot].localFailed = true
             endPeerOperation(slot)
@@ -182,6 +187,10 @@ extension Replica {
     }
 
     mutating func peerOperationDone(_ slot: Int, _ result: DiskResult) {
+        if table[slot].kind == .settle {
+            settle(slot, result)
+            return
+        }
         let operation = table[slot]
         let isCurrent = operation.session == self[peer: operation.peer].session
         if result == .failed { table[slot].localFailed = true }
@@ -224,6 +233,10 @@ extension Replica {
 
     /// Answers what has an answer and takes the operation out.
     mutating func endPeerOperation(_ slot: Int) {
+        if table[slot].kind == .settle {
+            endSettling(slot, isSettled: false)
+            return
+        }
         let operation = table[slot]
         if operation.session == self[peer: operation.peer].session, self[peer: operation.peer].hasSession {
             switch operation.kind {

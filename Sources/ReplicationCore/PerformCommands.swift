@@ -40,6 +40,13 @@ extension Replica {
                 .commandDone(id, .refused(refusal("stopping", "the daemon stops", "hablk up \(configuration.volume)"))))
             return
         }
+        if isWitness, command != .stop {
+            emit(
+                .commandDone(
+                    id, .refused(refusal("witness", "a witness holds no data and only votes", "run it on a data node")))
+            )
+            return
+        }
         switch command {
         case .promote(let force, let fenced, let deadline, let dryRun):
             guard promotion == nil else {

@@ -5,16 +5,30 @@ package struct ReplicaConfiguration: Sendable {
     package struct Member: Sendable {
         package var id: NodeID
         package var name: String
-        package init(id: NodeID, name: String) {
+        package var isWitness: Bool
+        package init(id: NodeID, name: String, isWitness: Bool = false) {
             self.id = id
             self.name = name
+            self.isWitness = isWitness
         }
+    }
+
+    package enum Quorum: Sendable {
+        /// The record is local (`6-protocol`, QUORUM OFF).
+        case off
+        /// A record counts once a majority of the voters has it.
+        case majority
     }
 
     package var volume: String
     package var node: NodeID
-    /// All data nodes, this one included.
+    /// All nodes, this one and witnesses included.
     package var members: [Member]
+    package var quorum = Quorum.off
+    /// Without a majority requests that need one fail, instead of waiting (`on-quorum-lost: error`).
+    package var failsWithoutQuorum = false
+    /// A read is answered only after a ping round begun after it arrived (`reads: confirm`).
+    package var confirmsReads = false
     package var limits: Limits
     package var timing: Timing
     /// Bytes a second a resync may take; nil: as fast as it goes.
@@ -47,7 +61,13 @@ package struct Replica {
 
     var configuration: ReplicaConfiguration
     let me: NodeID
+    /// The other data nodes.
     let others: [NodeID]
+    let witnesses: [NodeID]
+    /// Holds no data, only votes: its superblock, of a copy that stays blank for ever, is its memory.
+    let isWitness: Bool
+    /// All other nodes.
+    let everyone: [NodeID]
     let run: RunID
     let startedAt: MonotonicTime
     let wallClock: UInt64
@@ -90,6 +110,7 @@ package struct Replica {
     /// `required ∖ me` and the record are in the superblock; without a disk it lives in memory only.
     var change: Change?
     var acceptance: Acceptance?
+    var postponed: Acceptance?
     /// The newest record that this run formed, whether or not anybody accepted it: its number is not used again.
     var proposed = RecordNumber(term: .zero, index: 0)
     /// A peer may have accepted a record without this copy, and its answer is lost: a newer one takes its place before
@@ -102,6 +123,24 @@ package struct Replica {
     /// When it woke: what peers said before is no news.
     var wokeAt = MonotonicTime(nanoseconds: 0)
     var promotion: Promotion?
+    /// With quorum: the way to a term of one's own.
+    var candidacy: Candidacy?
+    /// This node voted for another: that one gets its time before this one asks for votes itself.
+    var candidacyNotBefore = MonotonicTime(nanoseconds: 0)
+    /// Nobody is primary, and this node holds a term to re-admit copies (KEEPER).
+    var isKeeper = false
+    /// Blocks that may differ between the members of the record: each is copied to all before it is served.
+    var unsettled = DirtyBitmap(blocks: 0)
+    var settlement = Settlement()
+    var lease = Lease()
+    /// The run of the node whose record this copy took last.
+    var leaderRun = RunID.none
+    /// The newest record of this node's own that was chosen.
+    var lastChosen = RecordNumber(term: .zero, index: 0)
+    /// The highest term that any node told of.
+    var highestPromise = Term.zero
+    /// When this node last answered a ping of one that may be primary; its start before that.
+    var lastPong: MonotonicTime
     var demotion: Demotion?
     var stopping: Stopping?
     var isStopped = false
@@ -121,12 +160,17 @@ package struct Replica {
     ) {
         self.configuration = configuration
         me = configuration.node
-        others = configuration.members.map(\.id).filter { $0 != configuration.node }.sorted()
+        let rest = configuration.members.filter { $0.id != configuration.node }
+        others = rest.filter { !$0.isWitness }.map(\.id).sorted()
+        witnesses = rest.filter(\.isWitness).map(\.id).sorted()
+        isWitness = configuration.members.contains { $0.id == configuration.node && $0.isWitness }
+        everyone = rest.map(\.id).sorted()
         self.run = run
         self.wallClock = wallClock
         self.now = now
         startedAt = now
         lastTurn = now
+        lastPong = now
         random = Randomness(seed: seed)
         let limits = configuration.limits
         table = OperationTable(clients: limits.clientOperations, peers: limits.peerOperations)
@@ -193,11 +237,13 @@ package struct Replica {
             advanceMetadata()
             advanceDisk()
             advanceAcceptance()
+            advanceCandidacy()
             advanceChange()
             advanceHandshakes()
             advanceRole()
             advanceGate()
             advanceLog()
+            advanceSettlement()
             advanceRounds()
             advanceResync()
             advanceCommands()

@@ -3,6 +3,7 @@ package import Model
 extension Replica {
     /// The law stands with `DiskState`; here is how this copy's state follows from what is durable and who is connected.
     package var diskState: DiskState {
+        if isWitness { return .diskless }
         switch disk {
         case .none: return .diskless
         case .failed: return .failed
@@ -26,17 +27,22 @@ extension Replica {
     package func status(at now: MonotonicTime) -> VolumeStatus {
         let split = others.first { self[peer: $0].isStandalone && self[peer: $0].reason != nil }
         return VolumeStatus(
-            volume: configuration.volume, node: name(me), role: role, disk: diskState, size: volumeSize,
+            volume: configuration.volume, node: name(me), role: isWitness ? .witness : role, disk: diskState,
+            size: volumeSize,
             generation: superblock.current.id.isNone ? nil : superblock.current.id.description,
             term: superblock.record.number.term.counter, inStep: superblock.record.inStep.map { name($0) },
-            quorum: nil, suspended: suspended, suspect: superblock.flags.contains(.suspect), nbd: "", device: nil,
+            quorum: isByMajority ? hasQuorum : nil, suspended: suspended, suspect: superblock.flags.contains(.suspect),
+            nbd: "", device: nil,
             clients: writableClients, pid: 0, reason: split.flatMap { self[peer: $0].reason },
-            message: split.flatMap { self[peer: $0].message }, peers: others.map { status(of: $0, at: now) })
+            message: split.flatMap { self[peer: $0].message }, peers: everyone.map { status(of: $0, at: now) })
     }
 
     private var suspended: [SuspendReason] {
         guard role == .primary else { return [] }
         var reasons: [SuspendReason] = []
+        if isByMajority, !hasQuorum, candidacy != nil || (change.map { !$0.isHarmless } ?? false) {
+            reasons.append(.quorum)
+        }
         if readablePeer == nil, !hasDisk || !required.contains(me) { reasons.append(.noData) }
         let isHeld = change.map { !$0.loses.isEmpty } ?? false
         let isWaiting = others.contains { required.contains($0) && !self[peer: $0].receivesWrites }

@@ -43,7 +43,7 @@ extension Replica {
         let isRequired = role == .primary && required.contains(node)
         let isOut =
             !record.isEmpty && !record.inStep.contains(node) && !isRequired
-            && theirs.record.number < record.number && record.inStep.contains(me)
+            && (isByMajority || theirs.record.number < record.number) && record.inStep.contains(me)
         // An outdated source is one by an administrator's word: a record of itself alone ends that.
         let isOutdated = superblock.flags.contains(.outdated) && record.inStep == NodeSet(me)
         guard isOut && !isOutdated || isLeftOut(.excludedBeforeResync) else {

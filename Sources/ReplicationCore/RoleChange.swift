@@ -47,6 +47,10 @@ extension Replica {
             withdrawStuckPromotion(promotion)
             return
         }
+        if isByMajority {
+            advanceElection(promotion)
+            return
+        }
         guard change == nil, acceptance == nil, demotion == nil else {
             let busy = Refusal(
                 reason: "busy", message: "a record or a demotion is under way", remedy: "try again in a moment")
@@ -68,14 +72,13 @@ extension Replica {
                 return
             }
             self.promotion?.isUnderWay = true
-            self.promotion?.patience = max(promotion.deadline, now + configuration.timing.cutOff)
-            promote(purpose, members)
+            promoteLocally(purpose, members)
         }
     }
 
     /// The promotion's record is not formed yet: this disk does not finish what comes before it.
     var isPromotionStuck: Bool {
-        guard promotion?.isUnderWay == true, let change else { return false }
+        guard promotion?.isUnderWay == true, candidacy == nil, let change else { return false }
         guard change.purpose == .promote || change.purpose == .found || change.purpose == .force else { return false }
         switch change.phase {
         case .draining, .flushing: return true
@@ -94,7 +97,20 @@ extension Replica {
                     remedy: "look at the disk: hablk status \(configuration.volume)")))
     }
 
-    private mutating func promote(_ purpose: Change.Purpose?, _ members: NodeSet) {
+    /// With quorum the candidacy does the work; here its time runs out.
+    private mutating func advanceElection(_ promotion: Promotion) {
+        if role == .primary, candidacy == nil {
+            endPromotion(.done("already primary"))
+        } else if now >= promotion.deadline, candidacy?.isBinding != true, !(candidacy?.isFirstAttempt ?? true) {
+            candidacy = nil
+            endPromotion(.timedOut(promotion.obstacle))
+        }
+    }
+
+    mutating func promoteLocally(_ purpose: Change.Purpose?, _ members: NodeSet) {
+        if let promotion {
+            self.promotion?.patience = max(promotion.deadline, now + configuration.timing.cutOff)
+        }
         if purpose == .force {
             for node in others { restartSession(node, "promoted by force") }
         }
@@ -129,6 +145,8 @@ extension Replica {
         for node in others where required.contains(node) && !self[peer: node].receivesWrites {
             self[peer: node].isCutOff = true
         }
+        isKeeper = false
+        renewLease()
         note(.info, "role", "primary")
         let forced = promotion?.force == true ? " by force" : ""
         endPromotion(.done("\(configuration.volume) is primary on \(name(me))\(forced)"))
@@ -149,13 +167,13 @@ extension Replica {
         endPromotion(.refused(peerIsPrimary(node)))
     }
 
-    private mutating func endPromotion(_ outcome: CommandOutcome) {
+    mutating func endPromotion(_ outcome: CommandOutcome) {
         guard let promotion else { return }
         self.promotion = nil
         emit(.commandDone(promotion.command, outcome))
     }
 
-    private func peerIsPrimary(_ node: NodeID) -> Refusal {
+    func peerIsPrimary(_ node: NodeID) -> Refusal {
         Refusal(
             reason: "peer-is-primary", message: "\(name(node)) is primary",
             remedy: "hablk demote \(configuration.volume) on \(name(node)) first")
@@ -237,7 +255,7 @@ extension Replica {
     }
 
     /// Why this copy's data may not be served.
-    private func dataObstacle(peerFenced: NodeID?) -> PromotionObstacle? {
+    func dataObstacle(peerFenced: NodeID?) -> PromotionObstacle? {
         let volume = configuration.volume
         if let node = others.first(where: { self[peer: $0].reason == "split-brain" && self[peer: $0].isStandalone }) {
             return .lasting(
@@ -381,11 +399,13 @@ extension Replica {
         emit(.closeClients("demoted"))
         if change == nil, acceptance == nil, demotion?.force != true,
             let node = others.first(where: {
-                self[peer: $0].relation == .established || self[peer: $0].relation == .carried
+                !isByMajority && self[peer: $0].relation == .established || self[peer: $0].relation == .carried
             })
         {
             begin(.handOver, losing: NodeSet(), offeringTo: NodeSet(node))
-        } else if required == NodeSet(me), hasDisk, change == nil, acceptance == nil, demotion?.force != true {
+        } else if isByMajority || required == NodeSet(me), hasDisk, change == nil, acceptance == nil,
+            demotion?.force != true
+        {
             begin(.handOver, losing: NodeSet(), offeringTo: NodeSet())
         } else {
             handedOver()
@@ -408,6 +428,7 @@ extension Replica {
     mutating func becomeSecondary() {
         guard role == .primary else { return }
         role = .secondary
+        endSettlement()
         rounds.current = nil
         rounds.isWanted = false
         isUnsettled = false

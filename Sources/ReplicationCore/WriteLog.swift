@@ -163,6 +163,7 @@ extension Replica {
 
     /// The extent's unconfirmed blocks are marked toward every peer and hold it no longer.
     private mutating func spill(_ extent: UInt32) {
+        spillUnsettled(extent)
         for index in 0..<unconfirmed.count
         where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
             if isLeftOut(.spilledIsMarked) {
@@ -188,11 +189,19 @@ extension Replica {
     }
 
     /// Everything up to `sequence` is durable on all of `required` (CONFIRM).
-    mutating func confirm(through sequence: UInt64) {
+    mutating func confirm(through sequence: UInt64, settled: Bool) {
         let hadSpilled = unconfirmed.spilledCount > 0
+        if settled { forgetUnsettled() }
         while unconfirmed.isFirstCovered(by: sequence) { dropFirstUnconfirmed() }
-        if hadSpilled { remarkSpilled() }
+        if hadSpilled || (isByMajority && hasMarksTowardMembers) { remarkSpilled() }
         if !logQueue.isEmpty || !gateQueue.isEmpty { attention = true }
+    }
+
+    /// Spilled, or replayed and settled since.
+    private var hasMarksTowardMembers: Bool {
+        others.contains {
+            self[bitmap: $0].count > 0 && superblock.peers[$0].base == .inStep && required.contains($0)
+        }
     }
 
     mutating func dropFirstUnconfirmed() {
@@ -213,6 +222,10 @@ extension Replica {
             for node in others where superblock.peers[node].base == .inStep {
                 self[bitmap: node].mark(unconfirmed[index].range.blocks)
             }
+        }
+        for node in others
+        where unsettled.count > 0 && superblock.peers[node].base == .inStep && required.contains(node) {
+            self[bitmap: node].formUnion(unsettled)
         }
     }
 }

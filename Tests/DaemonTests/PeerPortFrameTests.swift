@@ -39,7 +39,7 @@ import Testing
         for (number, size) in Self.sizes.enumerated() {
             for node in [pair.alpha, pair.bravo] {
                 let buffer = try buffer(node, size, number)
-                node.send(.ping)
+                node.send(.ping(1))
                 node.send(write(number + 1, size, buffer))
                 node.send(.bitmapRuns((0..<UInt64(number * 200)).map { BlockRun(first: $0 * 2, count: 1) }))
                 // The port keeps its own hold.
@@ -57,7 +57,7 @@ import Testing
                     Issue.record("a frame is missing")
                     continue
                 }
-                #expect(node.messages[number * 3].message == .ping)
+                #expect(node.messages[number * 3].message == .ping(1))
                 #expect(sequence == UInt64(number + 1) && range.length == UInt64(size))
                 #expect(holds(node, buffer, size, number))
                 guard case .bitmapRuns(let runs) = node.messages[number * 3 + 2].message else { continue }
@@ -134,7 +134,7 @@ import Testing
         pair.alpha.send(write(1, 1 << 20, held))
         pair.alpha.send(.goodbye(.stopping))
         pair.alpha.port.closeSession(pair.bravo.id, session, "a test")
-        pair.alpha.send(.ping)
+        pair.alpha.send(.ping(1))
         pair.alpha.machine.pool.release(held.index)
         #expect(pair.until { pair.bravo.closed.count == 1 })
         #expect(pair.bravo.messages.count == 2 && pair.bravo.messages.last?.message == .goodbye(.stopping))
@@ -208,12 +208,12 @@ import Testing
             let guest = try guest(pair)
             var bytes = frame(pair, write(1, 8192, BufferID(index: 0)), payload)
             bytes[place] ^= 0x10
-            guest.send(frame(pair, .ping, []) + bytes)
+            guest.send(frame(pair, .ping(1), []) + bytes)
             #expect(
                 pair.until {
                     guest.look(); return guest.hasEnded
                 }, "place \(place)")
-            #expect(pair.alpha.messages.map(\.message) == [.ping])
+            #expect(pair.alpha.messages.map(\.message) == [.ping(1)])
             #expect(pair.alpha.closed.count == 1 && pair.alpha.closed[0].why.contains("bad frame"))
             #expect(pair.alpha.machine.pool.inUse == 0)
         }
@@ -223,7 +223,7 @@ import Testing
         for session: UInt64 in [78, 0] {
             let pair = try PeerPortPair()
             let guest = try guest(pair)
-            guest.send(frame(pair, .ping, [], session: session))
+            guest.send(frame(pair, .ping(1), [], session: session))
             #expect(
                 pair.until {
                     guest.look(); return guest.hasEnded
@@ -269,7 +269,7 @@ import Testing
         #expect(pair.alpha.heard.allSatisfy { $0 == SessionID(rawValue: 77) })
         pair.alpha.heard = []
         for _ in 0..<20 {
-            guest.send(frame(pair, .ping, []))
+            guest.send(frame(pair, .ping(1), []))
             pair.turn(milliseconds: 1)
         }
         #expect(pair.alpha.heard.isEmpty && pair.alpha.messages.count == 21)
@@ -279,7 +279,7 @@ import Testing
         let pair = try PeerPortPair()
         let guest = try guest(pair)
         let payload = (0..<8192).map { Self.pattern(5, $0) }
-        let bytes = frame(pair, .ping, []) + frame(pair, write(1, 8192, BufferID(index: 0)), payload)
+        let bytes = frame(pair, .ping(1), []) + frame(pair, write(1, 8192, BufferID(index: 0)), payload)
         for byte in bytes[..<300] {
             guest.send([byte])
             pair.alpha.turn()

@@ -55,7 +55,7 @@ import Testing
     @Test func `Another protocol version is told by its number`() throws {
         let pair = try PeerPortPair()
         let guest = try stranger(pair)
-        guest.send(.hello(hello(pair) { $0.version = 2 }))
+        guest.send(.hello(hello(pair) { $0.version = 9 }))
         #expect(until(pair, guest) { guest.refusal != nil })
         #expect(guest.refusal?.contains("`protocol version`") == true)
         #expect(pair.alpha.log.lines.contains { $0.contains("protocol version") })
@@ -182,7 +182,7 @@ import Testing
             let stamp = FrameStamp(
                 session: SessionID(rawValue: 77), lineage: .none,
                 number: RecordNumber(term: Term(counter: 0, node: NodeID(0)!), index: 0))
-            count = PeerFrame.encode(.ping, stamp, payload: nil, into: UnsafeMutableRawBufferPointer(bytes))
+            count = PeerFrame.encode(.ping(1), stamp, payload: nil, into: UnsafeMutableRawBufferPointer(bytes))
         }
         let accepted = HelloFrame.encode(.verdict(.accepted))
         for (early, late) in [([], accepted), (accepted, []), ([], frame), ([], accepted + frame)] {

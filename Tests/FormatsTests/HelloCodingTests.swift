@@ -72,11 +72,11 @@ import Testing
 
     @Test func `another version is refused with both numbers named, whatever follows`() {
         var hello = Self.sample
-        hello.version = 2
+        hello.version = 3
         var bytes = HelloFrame.encode(.hello(hello))
         bytes[12...] = ArraySlice([UInt8](repeating: 0xff, count: bytes.count - 12))
-        let error = #expect(throws: HelloError.otherVersion(theirs: 2)) { try decode(bytes) }
-        #expect(error?.description == "the peer speaks protocol version 2, this node version 1")
+        let error = #expect(throws: HelloError.otherVersion(theirs: 3)) { try decode(bytes) }
+        #expect(error?.description == "the peer speaks protocol version 3, this node version 2")
     }
 
     @Test func `what is no node at all is told apart`() {

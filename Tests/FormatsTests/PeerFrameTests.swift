@@ -113,9 +113,9 @@ import Testing
             }
         }
         #expect(throws: PeerFrameError.unknownKind(0)) { try PeerFrame.header(kind: 0, body: 0, payload: 0) }
-        #expect(throws: PeerFrameError.unknownKind(32)) { try PeerFrame.header(kind: 32, body: 0, payload: 0) }
-        #expect(throws: PeerFrameError.unknownFlags(.ping, 1)) {
-            try PeerFrame.header(kind: PeerFrameKind.ping.rawValue, flags: 1, body: 0, payload: 0)
+        #expect(throws: PeerFrameError.unknownKind(39)) { try PeerFrame.header(kind: 39, body: 0, payload: 0) }
+        #expect(throws: PeerFrameError.unknownFlags(.pull, 1)) {
+            try PeerFrame.header(kind: PeerFrameKind.pull.rawValue, flags: 1, body: 20, payload: 0)
         }
         #expect(throws: PeerFrameError.unknownFlags(.zero, 2)) {
             try PeerFrame.header(kind: PeerFrameKind.zero.rawValue, flags: 2, body: 20, payload: 0)
@@ -123,10 +123,10 @@ import Testing
     }
 
     @Test func `another version is refused with both numbers named`() {
-        var frame = SampleFrame(.ping, FrameStamp.nothing, payload: [])
+        var frame = SampleFrame(.resyncReady, FrameStamp.nothing, payload: [])
         frame.bytes[6] = 9
         let error = #expect(throws: PeerFrameError.otherVersion(theirs: 9)) { try frame.decoded() }
-        #expect(error?.description == "the peer speaks frame version 9, this node version 1")
+        #expect(error?.description == "the peer speaks frame version 9, this node version 2")
     }
 
     @Test func `ranges that no disk may be asked for are refused`() {
@@ -169,7 +169,7 @@ extension PeerFrame {
     }
 
     static func header(kind: UInt8, flags: UInt8 = 0, body: UInt32, payload: UInt32) throws -> PeerFrameHeader {
-        var frame = SampleFrame(.ping, .nothing, payload: [])
+        var frame = SampleFrame(.resyncReady, .nothing, payload: [])
         frame.bytes[4] = kind
         frame.bytes[5] = flags
         frame.overwrite(payload, at: 8)

@@ -55,10 +55,11 @@ struct SeededDice: RandomNumberGenerator {
     mutating func state() -> HandshakeState {
         HandshakeState(
             node: node(), instance: identity(), volume: identity(), capacity: below((1 << 50) + 1), record: record(),
-            required: NodeSet(rawValue: UInt8(pick(256))), current: generation(), history: history(), base: base(),
+            promised: term(), required: NodeSet(rawValue: UInt8(pick(256))), current: generation(), history: history(),
+            base: base(),
             dirtyBlocks: below(1 << 38), unconfirmedBlocks: below(1 << 38), seenInstance: identity(), seen: mark(),
             mark: mark(), flags: Superblock.Flags(rawValue: UInt8(pick(16))), hasDisk: flip(), isPrimary: flip(),
-            discardMyData: flip(), run: identity(), resumes: identity(), foundSequence: counter())
+            isKeeper: flip(), discardMyData: flip(), run: identity(), resumes: identity(), foundSequence: counter())
     }
 
     /// Whole blocks, at most `longest` bytes, within one extent.
@@ -73,8 +74,8 @@ struct SeededDice: RandomNumberGenerator {
     mutating func message(_ kind: PeerFrameKind) -> PeerMessage {
         let buffer = BufferID(index: 7)
         return switch kind {
-        case .ping: .ping
-        case .pong: .pong
+        case .ping: .ping(next())
+        case .pong: .pong(next())
         case .goodbye: .goodbye(GoodbyeReason.allCases.randomElement(using: &self)!)
         case .presence:
             .presence(
@@ -94,7 +95,7 @@ struct SeededDice: RandomNumberGenerator {
         case .written: .written(sequence: counter(), succeeded: flip())
         case .flush: .flush(round: counter())
         case .flushed: .flushed(round: counter(), succeeded: flip(), mark: mark())
-        case .confirm: .confirm(sequence: counter(), mark: mark())
+        case .confirm: .confirm(sequence: counter(), mark: mark(), settled: flip())
         case .read: .read(id: UInt32(truncatingIfNeeded: next()), range: range())
         case .readData: .readData(id: UInt32(truncatingIfNeeded: next()), range: range(), buffer: buffer)
         case .readFailed: .readFailed(id: UInt32(truncatingIfNeeded: next()))
@@ -109,9 +110,37 @@ struct SeededDice: RandomNumberGenerator {
         case .resyncFlushed: .resyncFlushed(pulls: counter(), writes: counter())
         case .resyncComplete: .resyncComplete
         case .joinOffer:
-            .joinOffer(JoinOffer(volume: identity(), record: record(), current: generation(), history: history()))
+            .joinOffer(
+                JoinOffer(
+                    volume: identity(), record: record(), current: generation(), history: history(), bases: bases()))
         case .invalidate: .invalidate
+        case .standing: .standing(standing())
+        case .inquiry:
+            .inquiry(Inquiry(round: next(), instance: identity(), isDiskless: flip(), fenced: flip() ? node() : nil))
+        case .inquiryAnswer:
+            .inquiryAnswer(
+                InquiryAnswer(
+                    round: next(), objection: flip() ? VoteObjection.allCases.randomElement(using: &self) : nil,
+                    standing: standing()))
+        case .vote: .vote(term())
+        case .voteRuns: .voteRuns(runs(pick(100)))
+        case .voted:
+            .voted(
+                Vote(
+                    term: term(), standing: standing(), hasCopy: flip(), isSuspect: flip(),
+                    capacity: below((1 << 50) + 1)))
+        case .marksToward: .marksToward(node(), runs(pick(100)))
         }
+    }
+
+    mutating func standing() -> Standing {
+        Standing(instance: identity(), volume: identity(), promised: term(), record: record(), isPrimary: flip())
+    }
+
+    mutating func bases() -> PerNode<BitmapBase> {
+        var bases = PerNode(repeating: BitmapBase.inStep)
+        for node in NodeID.all { bases[node] = base() }
+        return bases
     }
 
     mutating func runs(_ count: Int) -> [BlockRun] {

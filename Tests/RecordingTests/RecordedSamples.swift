@@ -88,32 +88,46 @@ enum RecordedSamples {
     static var messages: [PeerMessage] {
         let generation = Generation(id: GenerationID(rawValue: 30), node: peer, began: 31)
         let proposal = Proposal(volume: VolumeID(rawValue: 32), record: superblock.record, current: generation)
+        var bases = PerNode(repeating: BitmapBase.inStep)
+        bases[peer] = .since(GenerationID(rawValue: 55))
         let offer = JoinOffer(
             volume: VolumeID(rawValue: 33), record: superblock.record, current: generation,
-            history: superblock.history)
+            history: superblock.history, bases: bases)
         let runs = (0..<2000).map { BlockRun(first: UInt64($0) << 27, count: 1 << 27) }
         return [
-            .ping, .pong, .goodbye(.parted), .state(state), .verdict(outcome: 7, rule: 255), .propose(proposal),
+            .ping(50), .pong(51), .goodbye(.parted), .state(state), .verdict(outcome: 7, rule: 255), .propose(proposal),
             .presence(Presence(role: .primary, disk: .upToDate, mark: mark, resyncPaused: true)),
             .accepted(number, mark: mark), .rejected(number, .notNow), .chosen(number),
             .write(sequence: 1, range: range, buffer: buffer), .zero(sequence: 2, range: range, trim: true),
             .written(sequence: 1 << 40, succeeded: true), .flush(round: 3),
-            .flushed(round: 4, succeeded: false, mark: mark), .confirm(sequence: 5, mark: mark),
+            .flushed(round: 4, succeeded: false, mark: mark), .confirm(sequence: 5, mark: mark, settled: true),
             .read(id: 6, range: range), .readData(id: 7, range: range, buffer: buffer), .readFailed(id: 8),
             .resyncBegin(proposal, everything: true), .resyncReady, .bitmapRuns(runs), .bitmapRuns([]), .bitmapEnd,
             .pull(id: .max, range: range), .pullData(id: 9, range: range, buffer: buffer),
             .pullZero(id: 10, range: range), .pullFailed(id: 11), .resyncFlushed(pulls: 12, writes: 13),
-            .resyncComplete, .joinOffer(offer), .invalidate,
+            .resyncComplete, .marksToward(peer, Array(runs.prefix(1000))), .joinOffer(offer), .invalidate,
+            .standing(standing),
+            .inquiry(Inquiry(round: 14, instance: InstanceID(rawValue: 52), isDiskless: true, fenced: peer)),
+            .inquiryAnswer(InquiryAnswer(round: 15, objection: .heardPrimary, standing: standing)),
+            .vote(number.term), .voteRuns(runs),
+            .voted(Vote(term: number.term, standing: standing, hasCopy: true, isSuspect: false, capacity: 53)),
         ]
+    }
+
+    private static var standing: Standing {
+        Standing(
+            instance: InstanceID(rawValue: 54), volume: VolumeID(rawValue: 56), promised: number.term,
+            record: superblock.record, isPrimary: true)
     }
 
     private static var state: HandshakeState {
         HandshakeState(
             node: peer, instance: InstanceID(rawValue: 40), volume: VolumeID(rawValue: 41), capacity: 42,
-            record: superblock.record, required: NodeSet(rawValue: 3), current: superblock.current,
+            record: superblock.record, promised: number.term, required: NodeSet(rawValue: 3),
+            current: superblock.current,
             history: superblock.history, base: .everything(InstanceID(rawValue: 43)), dirtyBlocks: 44,
             unconfirmedBlocks: 45, seenInstance: InstanceID(rawValue: 46), seen: mark, mark: mark, flags: [.clean],
-            hasDisk: true, isPrimary: false, discardMyData: true, run: RunID(rawValue: 47),
+            hasDisk: true, isPrimary: false, isKeeper: true, discardMyData: true, run: RunID(rawValue: 47),
             resumes: RunID(rawValue: 48), foundSequence: 49)
     }
 

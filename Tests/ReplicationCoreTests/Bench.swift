@@ -38,6 +38,8 @@ final class Bench {
     private var answers: [(answer: Event, moment: Moment?)] = []
     private(set) var stable: Superblock
 
+    /// The number of the newest ping that was sent.
+    private(set) var lastPing: UInt64 = 0
     var answersPings = true
     var peerRun = RunID(rawValue: 0x900)
     private(set) var session = SessionID.none
@@ -197,7 +199,10 @@ final class Bench {
         guard stamp.session == session else { return }
         note(.sent(message))
         if case .state(let state) = message { told = state }
-        if message == .ping, answersPings { answers.append((frame(.pong), nil)) }
+        if case .ping(let number) = message {
+            lastPing = number
+            if answersPings { answers.append((frame(.pong(number)), nil)) }
+        }
     }
 
     // MARK: Buffers and clients

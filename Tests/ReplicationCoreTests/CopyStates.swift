@@ -21,10 +21,12 @@ func copyState(of node: NodeID, _ change: (inout HandshakeState) -> Void = { _ i
         instances: instances, size: 32 << 20)
     var state = HandshakeState(
         node: node, instance: instance(of: node), volume: VolumeID(rawValue: 55), capacity: 32 << 20, record: record,
-        required: NodeSet(alpha, beta), current: generation(9), history: [generation(8), generation(7)], base: .inStep,
+        promised: record.number.term, required: NodeSet(alpha, beta), current: generation(9),
+        history: [generation(8), generation(7)], base: .inStep,
         dirtyBlocks: 0, unconfirmedBlocks: 0, seenInstance: instance(of: other),
         seen: StartMark(startNumber: 3, sequence: 100), mark: StartMark(startNumber: 3, sequence: 100), flags: [],
-        hasDisk: true, isPrimary: false, discardMyData: false, run: run(of: node), resumes: .none, foundSequence: 100)
+        hasDisk: true, isPrimary: false, isKeeper: false, discardMyData: false, run: run(of: node), resumes: .none,
+        foundSequence: 100)
     change(&state)
     return state
 }

@@ -169,7 +169,7 @@ import Testing
         bench.now = bench.now + 60_000_000_000
         bench.ask(0, .read, block: 3)
         #expect(bench.reply(to: 0) == nil)
-        bench.hear(.pong)
+        bench.hear(.pong(bench.lastPing))
         #expect(bench.reply(to: 0) == .done)
     }
 
@@ -189,7 +189,7 @@ import Testing
         bench.hear(.verdict(outcome: outcome, rule: rule))
         bench.ask(0, .read, block: 3)
         #expect(bench.reply(to: 0) == nil)
-        bench.hear(.pong)
+        bench.hear(.pong(bench.lastPing))
         #expect(bench.reply(to: 0) == .done)
     }
 

@@ -355,7 +355,7 @@ import Testing
         bench.hear(.resyncReady)
         bench.hearWrite(1, block: 700)
         bench.hear(.resyncFlushed(pulls: 0, writes: 0))
-        bench.hear(.confirm(sequence: 1, mark: StartMark(startNumber: 2, sequence: 61)))
+        bench.hear(.confirm(sequence: 1, mark: StartMark(startNumber: 2, sequence: 61), settled: true))
         #expect(!bench.core.isMarked(block: 700, toward: alpha))
         bench.hear(.resyncComplete)
         #expect(bench.messages().contains { if case .joinOffer = $0 { true } else { false } })

@@ -200,7 +200,8 @@ import Testing
         record.instances[beta] = instance(of: beta)
         let line = bench.peerState()
         let offer = JoinOffer(
-            volume: line.volume, record: record, current: generation(40), history: bench.core.durableState.history)
+            volume: line.volume, record: record, current: generation(40), history: bench.core.durableState.history,
+            bases: PerNode(repeating: .inStep))
         bench.held = [.superblock]
         let start = bench.moments.count
         bench.hear(.joinOffer(offer))
@@ -235,7 +236,10 @@ import Testing
         record.number.index += 1
         record.inStep = NodeSet(alpha, beta)
         bench.hear(
-            .joinOffer(JoinOffer(volume: bench.stable.volume, record: record, current: generation(40), history: [])))
+            .joinOffer(
+                JoinOffer(
+                    volume: bench.stable.volume, record: record, current: generation(40), history: [],
+                    bases: PerNode(repeating: .inStep))))
         #expect(bench.session.isNone)
         #expect(bench.stable.flags.contains(.inconsistent))
     }

@@ -58,7 +58,7 @@ import Testing
     @Test func `what is confirmed is forgotten, no more`() {
         let bench = Bench.secondary()
         for sequence in 1...4 as ClosedRange<UInt64> { bench.hearWrite(sequence, block: sequence * 8) }
-        bench.hear(.confirm(sequence: 2, mark: .none))
+        bench.hear(.confirm(sequence: 2, mark: .none, settled: true))
         #expect(!bench.core.isUnconfirmed(block: 8))
         #expect(!bench.core.isUnconfirmed(block: 16))
         #expect(bench.core.isUnconfirmed(block: 24))
@@ -212,7 +212,7 @@ import Testing
         #expect(bench.core.isMarked(block: 0, toward: alpha))
         #expect(!bench.core.isHot(extent: 0))
         // Once confirmed, the mark goes again.
-        bench.hear(.confirm(sequence: 5, mark: .none))
+        bench.hear(.confirm(sequence: 5, mark: .none, settled: true))
         #expect(!bench.core.isMarked(block: 0, toward: alpha))
         #expect(!bench.core.isUnconfirmed(block: 6 * 1024))
     }
@@ -233,8 +233,8 @@ import Testing
     @Test func `pings are answered in any state`() {
         let bench = Bench.created(alpha, zeroes: false)
         bench.open()
-        bench.hear(.ping)
-        #expect(bench.messages().last == .pong)
+        bench.hear(.ping(41))
+        #expect(bench.messages().last == .pong(41))
     }
 
     @Test(arguments: [Bench.size + 4096, 0, 1000]) func `a record of a size that the disk cannot have is refused`(

@@ -26,10 +26,49 @@ import Testing
             outcomes.insert(verdict.outcome)
             return mirror.outcome == verdict.outcome.mirrored && mirror.rule == verdict.rule
         }
-        // The pairs reach everything there is.
+        // The pairs reach everything there is without quorum.
         #expect(outcomes == Set(HandshakeOutcome.allCases))
         let missed = Set(HandshakeRule.allCases).subtracting(rules)
+        #expect(missed == [.higherTerm, .nobodyLeads])
+    }
+
+    @Test(arguments: [11, 12] as [UInt64]) func `verdicts by record are mirror images, by one rule`(seed: UInt64) {
+        var rules = Set<HandshakeRule>()
+        var dice = Dice(seed: seed)
+        for _ in 0..<Self.pairs {
+            var (one, other) = randomPair(&dice)
+            if dice.once(in: 3) { other.record = one.record }
+            if dice.once(in: 10) { other.record.lineage = LineageID(rawValue: 4321) }
+            one.isKeeper = !one.isPrimary && dice.once(in: 3)
+            other.isKeeper = !other.isPrimary && dice.once(in: 6)
+            one.promised.counter = UInt64(dice.pick(3))
+            other.promised.counter = UInt64(dice.pick(3))
+            let verdict = HandshakeVerdict.judgeByRecord(mine: one, theirs: other)
+            let mirror = HandshakeVerdict.judgeByRecord(mine: other, theirs: one)
+            rules.insert(verdict.rule)
+            #expect(mirror.outcome == verdict.outcome.mirrored && mirror.rule == verdict.rule, "\(one)\nand \(other)")
+        }
+        let missed = Set([.higherTerm, .nobodyLeads, .newerRecord, .splitBrain]).subtracting(rules)
         #expect(missed.isEmpty)
+    }
+
+    @Test func `with quorum only one that leads, in a term that the other has not outlived, is a source`() {
+        var dice = Dice(seed: 13)
+        for _ in 0..<Self.pairs {
+            var (one, other) = randomPair(&dice)
+            one.isKeeper = !one.isPrimary && dice.once(in: 3)
+            other.promised.counter = UInt64(dice.pick(3))
+            let verdict = HandshakeVerdict.judgeByRecord(mine: one, theirs: other)
+            let (source, target): (HandshakeState, HandshakeState)
+            switch verdict.outcome {
+            case .sourceOfMarked, .sourceOfEverything: (source, target) = (one, other)
+            case .targetOfMarked, .targetOfEverything: (source, target) = (other, one)
+            default: continue
+            }
+            if [.rolledBack, .rolledBackDiscarded, .discardedData].contains(verdict.rule) { continue }
+            #expect(source.isPrimary || source.isKeeper, "\(verdict): \(one)\nand \(other)")
+            #expect(!target.isPrimary && target.promised <= source.record.number.term, "\(verdict)")
+        }
     }
 
     @Test func `a primary is never a target, but for one that lives on the source`() {

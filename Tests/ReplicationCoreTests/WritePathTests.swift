@@ -97,7 +97,7 @@ import Testing
         #expect(bench.reply(to: 1) == nil)
         bench.letGo(.flush)
         #expect(bench.reply(to: 1) == .done)
-        #expect(bench.messages().contains { if case .confirm(1, _) = $0 { true } else { false } })
+        #expect(bench.messages().contains { if case .confirm(1, _, true) = $0 { true } else { false } })
         #expect(!bench.core.isUnconfirmed(block: 5))
     }
 

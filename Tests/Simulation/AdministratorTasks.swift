@@ -8,7 +8,7 @@ extension Cluster {
         if now > tasks[index].ends || phase == .liveness { tasks[index].isOver = true }
         let isGivenUp = tasks[index].isOver
         switch tasks[index].kind {
-        case .failover(let survivor): failover(index, survivor, isGivenUp)
+        case .failover(let survivor, let dead): failover(index, survivor, dead, isGivenUp)
         case .switchover(let from): switchover(index, from, isGivenUp)
         case .restart(let side): restart(index, side, isGivenUp)
         case .replug(let side): replug(index, side, isGivenUp)
@@ -35,9 +35,9 @@ extension Cluster {
         tasks[index].stage += 1
     }
 
-    private func failover(_ index: Int, _ survivor: Int, _ isGivenUp: Bool) {
+    private func failover(_ index: Int, _ survivor: Int, _ lost: Int, _ isGivenUp: Bool) {
         let node = nodes[survivor]
-        let dead = nodes[1 - survivor]
+        let dead = nodes[lost]
         if tasks[index].stage == 0 {
             guard !dead.isUp, node.isUp, !node.isPaused, !isGivenUp else {
                 tasks[index].isOver = true
@@ -57,7 +57,7 @@ extension Cluster {
 
     private func switchover(_ index: Int, _ from: Int, _ isGivenUp: Bool) {
         let old = nodes[from]
-        let new = nodes[1 - from]
+        let new = options.isByMajority ? nodes[(from + 1) % options.copies] : other(old)
         switch tasks[index].stage {
         case 0:
             guard old.isUp, !old.isPaused, !isGivenUp else {

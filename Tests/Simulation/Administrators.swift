@@ -5,7 +5,7 @@ import ReplicationCore
 struct AdministratorTask {
     enum Kind {
         /// The primary is dead or was killed: the survivor takes over, and the dead one may come back.
-        case failover(survivor: Int)
+        case failover(survivor: Int, dead: Int)
         /// Clients leave, one side is demoted, the other promoted.
         case switchover(from: Int)
         /// `down`, and up again later.
@@ -40,18 +40,23 @@ extension Cluster {
         guard !nodes.contains(where: { $0.isUp && $0.isPrimary }) else {
             // A primary that nobody reaches: some managers shoot it.
             guard options.faults.contains(.failover), !network.isWhole, administratorRandom.chance(1, in: 3),
-                let primary = nodes.first(where: { $0.isPrimary }), nodes[1 - primary.side].isUp
+                let primary = nodes.first(where: { $0.isPrimary }), let heir = heir(of: primary)
             else { return }
             crash(primary, losesPower: administratorRandom.chance(1, in: 2))
-            return begin(.failover(survivor: 1 - primary.side))
+            return begin(.failover(survivor: heir.side, dead: primary.side))
         }
-        let up = nodes.filter(\.isUp)
+        let up = copyNodes.filter(\.isUp)
         guard let chosen = up.isEmpty ? nil : administratorRandom.pick(up) else { return }
-        if up.count == 2 {
+        if up.count == options.copies || (options.isByMajority && administratorRandom.chance(2, in: 3)) {
             ask(chosen, .promote(force: false, peerFenced: nil, deadline: deadline(chosen), dryRun: false))
-        } else if options.faults.contains(.failover), !nodes[1 - chosen.side].isUp {
-            begin(.failover(survivor: chosen.side))
+        } else if options.faults.contains(.failover), let dead = copyNodes.first(where: { !$0.isUp }) {
+            begin(.failover(survivor: chosen.side, dead: dead.side))
         }
+    }
+
+    private func heir(of primary: SimulatedNode) -> SimulatedNode? {
+        let up = copyNodes.filter { $0 !== primary && $0.isUp }
+        return up.count > 1 ? administratorRandom.pick(up) : up.first
     }
 
     func deadline(_ node: SimulatedNode) -> MonotonicTime {
@@ -61,10 +66,12 @@ extension Cluster {
 
     /// What a careful administrator does.
     private func deed() {
-        let side = administratorRandom.below(2)
+        let side = administratorRandom.below(options.copies)
         let node = nodes[side]
-        let peer = NodeID(unchecked: UInt8(1 - side))
-        switch administratorRandom.below(9) {
+        let peer = other(node).id
+        let drawn = administratorRandom.below(9)
+        if options.isByMajority, (5...7).contains(drawn) { return }
+        switch drawn {
         case 0, 1:
             if let primary = nodes.first(where: { $0.isPrimary && $0.isUp }) { begin(.switchover(from: primary.side)) }
         case 2: if !node.isPrimary { begin(.restart(side)) }
@@ -76,7 +83,7 @@ extension Cluster {
         case 4: begin(.both(side, .pauseResync, .resumeResync))
         case 5: if !node.isPrimary { begin(.replug(side)) }
         case 6:
-            guard !node.isPrimary, nodes[1 - side].isUp else { return }
+            guard !node.isPrimary, other(node).isUp else { return }
             ask(node, .invalidate(peer: nil, force: false, deadline: deadline(node)))
         case 7:
             guard node.isPrimary else { return }
@@ -90,9 +97,9 @@ extension Cluster {
 
     /// Anything, anywhere.
     private func recklessDeed() {
-        let node = nodes[administratorRandom.below(2)]
+        let node = nodes[administratorRandom.below(options.copies)]
         guard node.isUp else { return }
-        let peer = NodeID(unchecked: UInt8(1 - node.side))
+        let peer = other(node).id
         let flip = administratorRandom.chance(1, in: 2)
         switch administratorRandom.below(15) {
         case 0, 1, 2: ask(node, .promote(force: false, peerFenced: nil, deadline: deadline(node), dryRun: false))
@@ -140,13 +147,14 @@ extension Cluster {
     private func copyGivenAway(by command: Command, at node: SimulatedNode) -> Int? {
         switch command {
         case .connect(_, let discards, _, _): discards ? node.side : nil
-        case .invalidate(let peer, _, _): peer == nil ? node.side : 1 - node.side
+        case .invalidate(let peer, _, _): peer.map { Int($0.rawValue) } ?? node.side
         default: nil
         }
     }
 
     /// Two copies that never met must not both be founded: they would be two volumes for ever.
     private func mayBeAsked(_ node: SimulatedNode, _ command: Command) -> Bool {
+        if options.isByMajority { return true }
         // Alone, a copy cannot tell that it is an old one: its administrator lets it meet the other first.
         if case .promote = command, node.isRestored { return false }
         guard witness == nil, case .promote = command, let live = node.live,
@@ -156,7 +164,7 @@ extension Cluster {
         }
         if node.isMadeAnew { return false }
         if let founder { return founder == node.side }
-        guard MetadataBytes.isEmpty(nodes[1 - node.side], layout: layout) else { return false }
+        guard MetadataBytes.isEmpty(other(node), layout: layout) else { return false }
         founder = node.side
         return true
     }

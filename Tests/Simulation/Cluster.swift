@@ -3,7 +3,7 @@ import Model
 package import Recording
 import ReplicationCore
 
-/// Two nodes, their disks, the link between them, clients and administrators, in one deterministic process.
+/// Two nodes or more, their disks, the links between them, clients and administrators, in one deterministic process.
 ///
 /// Law: time passes only from one happening to the next; whatever a node wants (`Effect`) is answered by a later
 /// happening, never within the same call.
@@ -13,7 +13,7 @@ package final class Cluster {
     let options: SimulationOptions
     let layout: DiskLayout
     var nodes: [SimulatedNode] = []
-    var network = SimulatedNetwork()
+    var network: SimulatedNetwork
     var payloads = Payloads()
     let copies: Copies
     var oracle: Oracle!
@@ -71,42 +71,51 @@ package final class Cluster {
         self.trace = trace
         let seed = options.seed
         networkRandom = SplitMix(seed: seed, subject: "network")
-        diskRandoms = [SplitMix(seed: seed, subject: "disk 0"), SplitMix(seed: seed, subject: "disk 1")]
+        network = SimulatedNetwork(nodes: options.nodes)
+        diskRandoms = (0..<options.nodes).map { SplitMix(seed: seed, subject: "disk \($0)") }
         workloadRandom = SplitMix(seed: seed, subject: "workload")
         recentRandom = SplitMix(seed: seed, subject: "recent writes")
         administratorRandom = SplitMix(seed: seed, subject: "administrator")
         faultRandom = SplitMix(seed: seed, subject: "faults")
         momentRandom = SplitMix(seed: seed, subject: "moments")
-        nodeRandoms = [SplitMix(seed: seed, subject: "node 0"), SplitMix(seed: seed, subject: "node 1")]
-        mishaps = Mishaps(seed: seed)
+        nodeRandoms = (0..<options.nodes).map { SplitMix(seed: seed, subject: "node \($0)") }
+        mishaps = Mishaps(seed: seed, nodes: options.nodes)
         operationsLeft = options.operations
-        copies = Copies(sectors: options.sectors)
+        copies = Copies(sectors: options.sectors, count: options.copies)
         scratch = .allocate(byteCount: PeerFrame.maximumEncodedLength, alignment: 16)
         layout = MetadataBytes.layout(options)
-        for side in 0...1 {
+        for side in 0..<options.nodes {
+            let isWitness = side >= options.copies
             let disk = SimulatedDisk(side: side, copies: copies, metadataBytes: Int(layout.deviceEnd))
             let boot = (nodeRandoms[side].next(), nodeRandoms[side].next())
             let node = SimulatedNode(
                 side: side, disk: disk, clockOffset: options.clockOffsets[side],
                 drift: options.faults.contains(.drift) ? options.clockDrifts[side] : 0, bootID: boot,
-                tickets: options.limits.clientOperations)
+                tickets: options.limits.clientOperations, isWitness: isWitness, nodes: options.nodes)
             nodes.append(node)
             MetadataBytes.create(
                 on: node, layout: layout, options: options,
                 instance: InstanceID(rawValue: nodeRandoms[side].next() | 1),
-                isBlank: side == 1 && options.faults.contains(.blank))
+                isBlank: isWitness || (side == 1 && options.faults.contains(.blank)))
         }
-        oracle = Oracle(sectors: options.sectors, disks: self)
+        oracle = Oracle(
+            sectors: options.sectors, disks: self, copies: options.copies, nodes: options.nodes,
+            isByMajority: options.isByMajority)
     }
 
     deinit { scratch.deallocate() }
+
+    /// Of two nodes the other one; of more, one of the others.
+    func other(_ node: SimulatedNode) -> SimulatedNode { nodes[node.side == 0 ? 1 : 0] }
+
+    /// Nodes with a copy.
+    var copyNodes: ArraySlice<SimulatedNode> { nodes[..<options.copies] }
 
     // MARK: Running
 
     /// The whole simulation; nil when everything held.
     package func run() -> Violation? {
-        start(nodes[0])
-        start(nodes[1])
+        for node in nodes { start(node) }
         heap.push(.workload, at: now + 50_000_000)
         heap.push(.administrator, at: now + 20_000_000)
         heap.push(.fault, at: now + 400_000_000)
@@ -227,7 +236,8 @@ package final class Cluster {
     /// Who is away is not left behind, and no generation begins, unless a reply waits for it. (One that came back is, before it
     /// is filled.)
     private func checkReason(_ node: SimulatedNode, _ before: Glimpse) {
-        guard before.isPrimary, node.glimpse.isPrimary, before.required.contains(nodes[1 - node.side].id),
+        guard !options.isByMajority, before.isPrimary, node.glimpse.isPrimary,
+            before.required.contains(other(node).id),
             node.glimpse.required == NodeSet(node.id), node.operationsInFlight == 0, node.closedClientsAt == 0,
             now > node.heardAt + options.timing.cutOff
         else { return }
@@ -248,7 +258,7 @@ package final class Cluster {
         case .takeBuffer, .mergeEdge, .copyBuffer, .releaseBuffer: performOnBuffers(effect, node)
         case .send(let peer, let stamp, let message): send(message, stamp, to: peer, from: node)
         case .dial(let peer): dial(peer, from: node)
-        case .cancelDial: node.dialing = nil
+        case .cancelDial(let peer): node.dialing[Int(peer.rawValue)] = nil
         case .offerToDiscard(_, let offers): node.offersDiscard = offers
         case .closeSession(_, let session, let reason): closeSession(session, reason, by: node)
         case .reply(let ticket, let result): replied(ticket, result, node)

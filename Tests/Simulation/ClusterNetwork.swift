@@ -9,18 +9,19 @@ extension Cluster {
     // MARK: Dialing
 
     func dial(_ peer: NodeID, from node: SimulatedNode) {
-        guard node.dialing == nil else {
+        let to = Int(peer.rawValue)
+        guard node.dialing[to] == nil else {
             return oracle.fail("I7", "node \(node.side) dials while it dials")
         }
         network.dials += 1
-        node.dialing = network.dials
+        node.dialing[to] = network.dials
         heap.push(.dialArrives(node: node.side, attempt: network.dials), at: now + delay() + crossing())
     }
 
     func dialArrives(_ node: SimulatedNode, _ attempt: Int) {
-        guard node.dialing == attempt else { return }
-        let peer = nodes[1 - node.side]
-        guard network.isWhole, !peer.isPaused else {
+        guard let to = node.dialing.firstIndex(of: attempt) else { return }
+        let peer = nodes[to]
+        guard network.connects(node.side, to), !peer.isPaused else {
             let patience = options.timing.pingTimeout * 2
             return heap.push(.dialFails(node: node.side, attempt: attempt), at: now + patience + delay())
         }
@@ -28,18 +29,18 @@ extension Cluster {
             return heap.push(.dialFails(node: node.side, attempt: attempt), at: now + delay())
         }
         let session = SimulatedNetwork.Session(
-            id: SessionID(rawValue: networkRandom.next() | 1), dialer: node.side, attempt: attempt,
-            incarnations: [nodes[0].incarnation, nodes[1].incarnation], runs: [nodes[0].run, nodes[1].run],
-            discards: [nodes[0].offersDiscard, nodes[1].offersDiscard])
+            id: SessionID(rawValue: networkRandom.next() | 1), dialer: node.side, dialed: to,
+            attempt: attempt, incarnations: nodes.map(\.incarnation), runs: nodes.map(\.run),
+            discards: nodes.map(\.offersDiscard))
         let index = network.add(session)
         put(.opened, index, toward: peer.side, after: crossing())
         put(.opened, index, toward: node.side, after: delay() + crossing())
     }
 
     func dialFails(_ node: SimulatedNode, _ attempt: Int) {
-        guard node.dialing == attempt else { return }
-        node.dialing = nil
-        let peer = nodes[1 - node.side]
+        guard let to = node.dialing.firstIndex(of: attempt) else { return }
+        node.dialing[to] = nil
+        let peer = nodes[to]
         deliver(.dialFailed(peer.id, peer.isUp ? "timed out" : "refused"), to: node)
     }
 
@@ -52,7 +53,7 @@ extension Cluster {
         }
         noteRound(message, from: node)
         guard !network[index].ended[node.side] else { return }
-        checkAssertion(message, from: node)
+        checkAssertion(message, from: node, to: to)
         // A copy that was put back is filled from scratch: whatever it lacked, it was noticed.
         if case .resyncBegin(_, everything: true) = message { nodes[to].isRestored = false }
         if message.isStep { tempt(node) }
@@ -77,13 +78,13 @@ extension Cluster {
     func closeSession(_ session: SessionID, _ reason: String, by node: SimulatedNode) {
         guard let index = network.index(of: session), !network[index].ended[node.side] else { return }
         network[index].ended[node.side] = true
-        if !network[index].isSilent { put(.closed(reason), index, toward: 1 - node.side) }
+        if !network[index].isSilent { put(.closed(reason), index, toward: network[index].other(than: node.side)) }
     }
 
     // MARK: Arriving
 
     func arrives(_ index: Int, _ toward: Int) {
-        if network.blocked[toward] {
+        if network.isBlocked(from: network[index].other(than: toward), to: toward) {
             network[index].lanes[toward].held += 1
             return
         }
@@ -101,7 +102,7 @@ extension Cluster {
                 return
             }
             network[index].ended[toward] = true
-            deliver(.sessionClosed(nodes[1 - toward].id, network[index].id, reason), to: node)
+            deliver(.sessionClosed(peer(of: index, at: toward).id, network[index].id, reason), to: node)
         case .frame(let head, let payload):
             guard network[index].opened[toward] else { return }
             if network[index].ended[toward], !options.faults.contains(.lateFrames) { return }
@@ -116,18 +117,18 @@ extension Cluster {
 
     private func opened(_ index: Int, _ node: SimulatedNode) {
         let session = network[index]
-        let peer = nodes[1 - node.side]
+        let peer = peer(of: index, at: node.side)
         if session.dialer == node.side {
-            guard node.dialing == session.attempt else {
+            guard node.dialing[peer.side] == session.attempt else {
                 // The dial was called off: the other side sees the connection close.
                 network[index].ended[node.side] = true
                 put(.closed("called off"), index, toward: peer.side)
                 return
             }
-            node.dialing = nil
+            node.dialing[peer.side] = nil
         }
         network[index].opened[node.side] = true
-        oracle.assertions.begins(node.side)
+        oracle.assertions.begins(node.side, with: peer.side)
         deliver(
             .sessionOpened(
                 peer.id, session.id, run: session.runs[peer.side], dialedHere: session.dialer == node.side,
@@ -138,10 +139,11 @@ extension Cluster {
         switch decode(head, payload, node) {
         case .success(let (stamp, message)):
             // Late bytes of a session that is over ask for nothing.
+            let peer = peer(of: index, at: node.side)
             if case .flush(let round) = message, !network[index].ended[node.side] {
-                oracle.assertions.isAsked(node.side, round: round, mark: node.disk.writeMark)
+                oracle.assertions.isAsked(node.side, by: peer.side, round: round, mark: node.disk.writeMark)
             }
-            deliver(.message(nodes[1 - node.side].id, stamp, message), to: node)
+            deliver(.message(peer.id, stamp, message), to: node)
         case .failure(let error): oracle.fail("I7", "a frame that was sent whole does not decode: \(error)")
         }
     }
@@ -161,19 +163,40 @@ extension Cluster {
 
     // MARK: Breaking
 
-    /// Nothing arrives at node `toward` until the cut is healed.
+    func peer(of index: Int, at side: Int) -> SimulatedNode { nodes[network[index].other(than: side)] }
+
+    /// Nothing of any other node arrives at node `toward` until the cut is healed.
     func block(_ toward: Int, for duration: UInt64) {
-        network.blocked[toward] = true
-        network.cuts[toward] += 1
-        heap.push(.heal(direction: toward, cut: network.cuts[toward]), at: now + duration)
-        if trace.isOn { trace.add(now, 2, "fault", "nothing arrives at node \(toward) for \(duration / 1_000_000) ms") }
+        for from in nodes.indices where from != toward { block(from: from, to: toward, for: duration) }
     }
 
-    func heal(_ toward: Int, _ cut: Int) {
-        guard network.blocked[toward], network.cuts[toward] == cut else { return }
-        network.blocked[toward] = false
-        if trace.isOn { trace.add(now, 2, "fault", "frames arrive at node \(toward) again") }
-        for index in network.sessions.indices where network[index].lanes[toward].held > 0 {
+    func block(from: Int, to: Int, for duration: UInt64) {
+        let direction = network.direction(from: from, to: to)
+        network.blocked[direction] = true
+        network.cuts[direction] += 1
+        heap.push(.heal(direction: direction, cut: network.cuts[direction]), at: now + duration)
+        if trace.isOn {
+            trace.add(
+                now, Trace.world, "fault",
+                "nothing of node \(from) arrives at node \(to) for \(duration / 1_000_000) ms")
+        }
+    }
+
+    /// Whatever blocks it.
+    func heal(toward: Int) {
+        for from in nodes.indices where from != toward {
+            let direction = network.direction(from: from, to: toward)
+            heal(direction, network.cuts[direction])
+        }
+    }
+
+    func heal(_ direction: Int, _ cut: Int) {
+        guard cut >= 0, network.blocked[direction], network.cuts[direction] == cut else { return }
+        network.blocked[direction] = false
+        let (from, toward) = (direction / nodes.count, direction % nodes.count)
+        if trace.isOn { trace.add(now, Trace.world, "fault", "frames of node \(from) arrive at node \(toward) again") }
+        for index in network.sessions.indices
+        where network[index].lanes[toward].held > 0 && network[index].other(than: toward) == from {
             let held = network[index].lanes[toward].held
             network[index].lanes[toward].held = 0
             var arrival = now + delay()
@@ -187,7 +210,7 @@ extension Cluster {
 
     /// The connection breaks: both lanes lose their tail, each side hears of it in its time.
     func reset(_ index: Int, _ reason: String) {
-        for toward in 0...1 where !network[index].ended[toward] {
+        for toward in network[index].ends where !network[index].ended[toward] {
             let waiting = network[index].lanes[toward].waiting
             network[index].lanes[toward].dropTail(keeping: networkRandom.below(waiting + 1))
             put(
@@ -198,9 +221,10 @@ extension Cluster {
 
     /// Node `side`'s process is gone. Its kernel says so to the other side, unless the machine is gone too.
     func dropSessions(of side: Int, silently: Bool) {
-        for index in network.sessions.indices where !network[index].ended[side] {
+        for index in network.sessions.indices
+        where network[index].concerns(side) && !network[index].ended[side] {
             network[index].ended[side] = true
-            let toward = 1 - side
+            let toward = network[index].other(than: side)
             let waiting = network[index].lanes[toward].waiting
             if witness == nil { network[index].lanes[toward].dropTail(keeping: networkRandom.below(waiting + 1)) }
             network[index].isSilent = silently
@@ -210,9 +234,11 @@ extension Cluster {
 
     /// The machine is back: what the other side still sends into old sessions is answered with a reset.
     func breakSilence(of side: Int) {
-        for index in network.sessions.indices where network[index].isSilent {
+        for index in network.sessions.indices where network[index].isSilent && network[index].concerns(side) {
+            let other = network[index].other(than: side)
+            // Either machine may be the one that vanished; its own process knows nothing of the session.
             network[index].isSilent = false
-            if !network[index].ended[1 - side] { put(.closed("reset by the other side"), index, toward: 1 - side) }
+            if !network[index].ended[other] { put(.closed("reset by the other side"), index, toward: other) }
         }
     }
 }

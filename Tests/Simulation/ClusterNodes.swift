@@ -6,10 +6,9 @@ import ReplicationCore
 /// Birth and death of processes and machines.
 extension Cluster {
     var members: [ReplicaConfiguration.Member] {
-        [
-            ReplicaConfiguration.Member(id: NodeID(unchecked: 0), name: "alpha"),
-            ReplicaConfiguration.Member(id: NodeID(unchecked: 1), name: "bravo"),
-        ]
+        zip(nodes, ["alpha", "bravo", "charlie", "delta", "echo"]).map { node, name in
+            ReplicaConfiguration.Member(id: node.id, name: name, isWitness: node.isWitness)
+        }
     }
 
     func start(_ node: SimulatedNode) {
@@ -39,9 +38,12 @@ extension Cluster {
         }
         var limits = options.limits
         limits.logRingBlocks = layout.logBlocks
-        let configuration = ReplicaConfiguration(
+        var configuration = ReplicaConfiguration(
             volume: "r0", node: node.id, members: members, limits: limits, timing: options.timing,
             resyncRate: options.resyncRate)
+        if options.isByMajority { configuration.quorum = .majority }
+        configuration.failsWithoutQuorum = options.failsWithoutQuorum
+        configuration.confirmsReads = options.confirmsReads
         let start = RecordedStart(
             configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
             wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, time: node.localTime(now))
@@ -121,7 +123,8 @@ extension Cluster {
         let timing = options.timing
         let isLong = now > node.pausedAt + 2 * (timing.pingInterval + timing.pingTimeout)
         node.mustHear =
-            isLong && node.isPrimary && node.wasConnected && node.glimpse.required.contains(nodes[1 - node.side].id)
+            isLong && !options.isByMajority && node.isPrimary && node.wasConnected
+            && node.glimpse.required.contains(other(node).id)
         node.isWaking = true
         while !node.inbox.isEmpty, !node.isPaused { deliver(node.inbox.removeFirst(), to: node) }
         node.isWaking = false

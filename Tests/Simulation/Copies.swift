@@ -1,16 +1,19 @@
-/// What a read of each of the two disks would give now, and, kept up with each change, the blocks in which they differ:
+/// What a read of each disk would give now, and, kept up with each change, the blocks in which they differ:
 /// comparing the copies after every event costs only what differs.
 final class Copies {
     let sectors: Int
-    /// All sectors of the first, then all of the second.
+    /// All sectors of the first, then all of the second, and so on.
     private let cells: UnsafeMutablePointer<UInt64>
     private var differingSectors: [UInt8]
     private(set) var differing: BlockSet
 
-    init(sectors: Int) {
+    private let count: Int
+
+    init(sectors: Int, count: Int = 2) {
         self.sectors = sectors
-        cells = .allocate(capacity: sectors * 2)
-        cells.initialize(repeating: 0, count: sectors * 2)
+        self.count = count
+        cells = .allocate(capacity: sectors * count)
+        cells.initialize(repeating: 0, count: sectors * count)
         differingSectors = Array(repeating: 0, count: sectors / 8)
         differing = BlockSet(capacity: sectors / 8)
     }
@@ -22,19 +25,23 @@ final class Copies {
         return cells[side * sectors + sector]
     }
 
+    private func areEqual(_ sector: Int) -> Bool {
+        for side in 1..<count where cells[side * sectors + sector] != cells[sector] { return false }
+        return true
+    }
+
     func values(_ side: Int, _ range: Range<Int>) -> ArraySlice<UInt64> {
         precondition(range.lowerBound >= 0 && range.upperBound <= sectors, "no such sectors")
         return Array(UnsafeBufferPointer(start: cells + side * sectors + range.lowerBound, count: range.count))[...]
     }
 
     func set(_ side: Int, _ sector: Int, to value: UInt64) {
-        let other = self[1 - side, sector]
-        let before = self[side, sector]
-        guard before != value else { return }
+        guard self[side, sector] != value else { return }
+        let wereEqual = areEqual(sector)
         cells[side * sectors + sector] = value
-        guard before == other || value == other else { return }
         let block = sector / 8
-        if before == other {
+        guard wereEqual != areEqual(sector) else { return }
+        if wereEqual {
             differingSectors[block] += 1
             if differingSectors[block] == 1 { differing.insert(block) }
         } else {

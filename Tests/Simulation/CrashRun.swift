@@ -129,7 +129,7 @@ package final class CrashRun {
     }
 
     func heal() {
-        for toward in 0...1 { cluster.heal(toward, cluster.network.cuts[toward]) }
+        for toward in 0...1 { cluster.heal(toward: toward) }
     }
 
     // MARK: Clients

@@ -44,7 +44,7 @@ extension Cluster {
 
     /// What the daemon compares before it writes anything (`LoadedCopy`): the superblock says whose copy it is.
     private func refuseForeignDisk(_ node: SimulatedNode) {
-        guard case .success(let found) = MetadataBytes.load(nodes[1 - node.side], layout: layout, repairing: false),
+        guard case .success(let found) = MetadataBytes.load(other(node), layout: layout, repairing: false),
             found.superblock.node == node.id
         else { return }
         oracle.fail("I7", "node \(node.side) cannot tell the other node's disk from its own")
@@ -85,7 +85,7 @@ extension Cluster {
 
     /// The other copy has all that was acknowledged, and serves or could.
     func isExpendable(_ node: SimulatedNode) -> Bool {
-        let other = nodes[1 - node.side]
+        let other = other(node)
         guard let live = other.live, !other.isPaused, other.usesDisk, other.glimpse.isInStep, other.glimpse.hasRecord,
             !other.isRestored, oracle.shadows[node.side].aloneAcknowledgements == 0
         else { return false }
@@ -101,8 +101,8 @@ extension Cluster {
     /// The copy is put back as it was. Only when the other remembers more of it: what nobody can notice proves nothing.
     func rollBack(_ node: SimulatedNode) {
         guard let image = node.disk.faults.image, isExpendable(node),
-            let heard = nodes[1 - node.side].live?.core.pointee.durableState.peers[node.id].seen,
-            case .success(let other) = MetadataBytes.load(nodes[1 - node.side], layout: layout, repairing: false)
+            let heard = other(node).live?.core.pointee.durableState.peers[node.id].seen,
+            case .success(let other) = MetadataBytes.load(other(node), layout: layout, repairing: false)
         else { return takeImage(node) }
         // What the other would know after a restart: marks that it heard since its last write are in its memory only.
         let memory = other.superblock.peers[node.id]
@@ -190,7 +190,7 @@ extension Cluster {
         {
             node.isMadeAnew = false
         }
-        let peer = nodes[1 - node.side].live?.core.pointee.durableState.peers[node.id]
+        let peer = other(node).live?.core.pointee.durableState.peers[node.id]
         if node.isRestored, peer?.base == .everything(state.instance) { node.isRestored = false }
     }
 

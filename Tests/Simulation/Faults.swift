@@ -21,22 +21,35 @@ extension Cluster {
         case .powerLoss: strike(victim, losesPower: true)
         case .totalPowerLoss:
             guard faultRandom.chance(1, in: 3) else { return }
-            strike(nodes[0], losesPower: true)
-            strike(nodes[1], losesPower: true)
+            for node in nodes { strike(node, losesPower: true) }
         case .pause: pause(victim, for: drawDuration())
         case .cut:
             let duration = drawDuration()
-            block(0, for: duration)
-            block(1, for: duration + faultRandom.below(options.timing.pingInterval))
+            partition(victim, for: duration)
             if faultRandom.chance(1, in: 3) { resetAll("network unreachable") }
         case .oneWay: block(victim.side, for: drawDuration())
         default: resetAll("connection reset in mid-frame")
         }
     }
 
+    /// Two nodes do not hear each other; of more, one is alone, or only one link is cut.
+    private func partition(_ victim: SimulatedNode, for duration: UInt64) {
+        let second = duration + faultRandom.below(options.timing.pingInterval)
+        guard options.isByMajority else {
+            block(0, for: duration)
+            block(1, for: second)
+            return
+        }
+        let only = faultRandom.chance(1, in: 3) ? faultRandom.below(nodes.count) : nil
+        for other in nodes where other !== victim && only.map({ $0 == other.side }) ?? true {
+            block(from: victim.side, to: other.side, for: duration)
+            block(from: other.side, to: victim.side, for: second)
+        }
+    }
+
     /// The primary more often than not.
     private func drawVictim() -> SimulatedNode {
-        let drawn = nodes[faultRandom.below(2)]
+        let drawn = nodes[faultRandom.below(nodes.count)]
         guard faultRandom.chance(1, in: 3), let primary = nodes.first(where: { $0.isPrimary }) else { return drawn }
         return primary
     }
@@ -60,12 +73,13 @@ extension Cluster {
 
     private func resetAll(_ reason: String) {
         for index in network.openSessions { reset(index, reason) }
-        if trace.isOn { trace.add(now, 2, "fault", reason) }
+        if trace.isOn { trace.add(now, Trace.world, "fault", reason) }
     }
 
     /// The other copy is whole and within reach, and this one did not go on without it.
     func isSpared(_ node: SimulatedNode) -> Bool {
-        let other = nodes[1 - node.side]
+        guard !options.isByMajority else { return false }
+        let other = other(node)
         return other.isUp && !other.isPaused && other.usesDisk && other.glimpse.isInStep && node.glimpse.isInStep
             && (!node.glimpse.hasRecord || node.glimpse.inStep.contains(other.id)) && network.isWhole
     }

@@ -48,10 +48,11 @@ extension Cluster {
     func beginLiveness() {
         phase = .liveness
         operationsLeft = 0
-        if trace.isOn { trace.add(now, 2, "phase", "faults stop") }
+        if trace.isOn { trace.add(now, Trace.world, "phase", "faults stop") }
         liveness.ends = now + Self.budget
         liveness.wantsPrimary = administratorRandom.chance(2, in: 3)
-        for toward in 0...1 { heal(toward, network.cuts[toward]) }
+        for toward in nodes.indices { heal(toward: toward) }
+        if options.isByMajority { liveness.wantsPrimary = true }
         endMishaps()
         for node in nodes {
             node.isHeldDown = false
@@ -76,13 +77,17 @@ extension Cluster {
                 }
             }
         }
-        guard nodes[0].isUp, nodes[1].isUp else { return }
+        guard nodes.allSatisfy(\.isUp) else { return }
         if !liveness.resumedResync {
             liveness.resumedResync = true
             for node in nodes { ask(node, .resumeResync) }
             for node in nodes { ask(node, .resyncRate(nil)) }
         }
-        if healParting() { return }
+        if options.isByMajority {
+            reconnectAll()
+        } else if healParting() {
+            return
+        }
         servePrimary()
     }
 
@@ -180,7 +185,7 @@ extension Cluster {
         if let old = nodes.first(where: \.isRestored) { return old.side }
         let whole = nodes.map { $0.live?.core.pointee.durableState.flags.contains(.inconsistent) == false }
         if whole[0] != whole[1] { return whole[0] ? 1 : 0 }
-        let drawn = administratorRandom.below(2)
+        let drawn = administratorRandom.below(options.copies)
         guard !options.faults.isDisjoint(with: .mishaps) else { return drawn }
         // One that says itself that it was put back is no source.
         let outdated = nodes.map { $0.live?.core.pointee.durableState.flags.contains(.outdated) == true }
@@ -198,8 +203,8 @@ extension Cluster {
         let waits = nodes.contains { isWaiting($0) }
         guard !waits, !nodes.contains(where: \.isPrimary) else { return }
         guard liveness.wantsPrimary || now + Self.budget / 2 > liveness.ends else { return }
-        let node = nodes[administratorRandom.below(2)]
-        let isLate = now + Self.budget / 4 > liveness.ends
+        let node = nodes[administratorRandom.below(options.copies)]
+        let isLate = !options.isByMajority && now + Self.budget / 4 > liveness.ends
         ask(
             node,
             .promote(force: isLate, peerFenced: nil, deadline: node.localTime(now + 5_000_000_000), dryRun: false))
@@ -213,6 +218,7 @@ extension Cluster {
             guard node.isUp, !node.isPaused, node.commands.isEmpty, node.operationsInFlight == 0 else { return false }
             guard node.buffers.outstanding == 0, node.usesDisk else { return false }
         }
+        if options.isByMajority { return isMajorityAtRest() }
         for node in nodes {
             guard let status = status(node), let peer = status.peers.first else { return false }
             guard status.disk == .upToDate, peer.connection == .connected, peer.replication == .established,
@@ -220,6 +226,31 @@ extension Cluster {
             else { return false }
         }
         return !liveness.wantsPrimary || nodes.contains(where: \.isPrimary)
+    }
+
+    /// One node leads, and every copy is in step with it.
+    private func isMajorityAtRest() -> Bool {
+        guard let primary = nodes.first(where: \.isPrimary), let status = status(primary) else { return false }
+        guard status.inStep.count == options.copies, status.disk == .upToDate else { return false }
+        let copies = status.peers.filter { peer in !nodes[Int(peer.id)].isWitness }
+        for copy in copies {
+            guard copy.connection == .connected, copy.replication == .established, copy.outOfSyncBytes == 0,
+                copy.resync == nil, copy.disk == .upToDate
+            else { return false }
+        }
+        return true
+    }
+
+    /// Whoever an administrator parted meets again.
+    private func reconnectAll() {
+        for node in nodes where !isWaiting(node) {
+            guard let status = status(node), status.peers.contains(where: { $0.connection == .standalone }) else {
+                continue
+            }
+            ask(
+                node,
+                .connect(peer: nil, discardMyData: false, dryRun: false, deadline: node.localTime(now + 5_000_000_000)))
+        }
     }
 
     private func finish() {
@@ -230,10 +261,12 @@ extension Cluster {
 
     /// I3, C12: at rest there is one volume, one generation, one record, and nobody has a stain.
     private func checkOneLine() {
-        let states = nodes.compactMap { $0.live?.core.pointee.durableState }
-        guard states.count == 2, states[0].volume == states[1].volume, states[0].current.id == states[1].current.id,
-            states[0].record == states[1].record, states[0].required == states[0].record.inStep,
-            states[1].required == states[1].record.inStep,
+        let states = copyNodes.compactMap { $0.live?.core.pointee.durableState }
+        guard states.count == options.copies,
+            states.allSatisfy({ state in
+                state.volume == states[0].volume && state.current.id == states[0].current.id
+                    && state.record == states[0].record && state.required == state.record.inStep
+            }),
             states.allSatisfy({ $0.flags.intersection([.suspect, .inconsistent, .outdated]).isEmpty })
         else {
             let text = states.map {

@@ -8,11 +8,11 @@ enum MetadataBytes {
 
     static func layout(_ options: SimulationOptions) -> DiskLayout {
         do throws(LayoutError) {
-            let size = try DiskLayout.externalSize(dataSize: options.size, logExtents: options.logExtents, peerSlots: 1)
+            let size = try DiskLayout.externalSize(
+                dataSize: options.size, logExtents: options.logExtents, peerSlots: options.nodes - 1)
             return try DiskLayout.external(
                 metadataSize: max(size, 128 * UInt64(block)), dataSize: options.size, logExtents: options.logExtents,
-                peers: [],
-                peerSlots: 1)
+                peers: [], peerSlots: options.nodes - 1)
         } catch {
             preconditionFailure("the simulator drew a volume that cannot be: \(error)")
         }
@@ -53,10 +53,14 @@ enum MetadataBytes {
         }
     }
 
-    /// Each node's one bitmap is for the other.
+    /// A bitmap for each other node.
     static func layout(of node: SimulatedNode, _ layout: DiskLayout) -> DiskLayout {
-        guard let own = layout.assigning(NodeID(unchecked: UInt8(1 - node.side))) else {
-            preconditionFailure("there is room for one bitmap")
+        var own = layout
+        for peer in node.dialing.indices where peer != node.side {
+            guard let assigned = own.assigning(NodeID(unchecked: UInt8(peer))) else {
+                preconditionFailure("there is room for a bitmap toward each")
+            }
+            own = assigned
         }
         return own
     }
@@ -182,6 +186,7 @@ final class DurableView {
     private let hot: [UInt32]
     private let damaged: Bool
     private let words: [UInt64]
+    private let bitmaps: [(node: NodeID, words: [UInt64])]
 
     convenience init(_ metadata: LoadedMetadata) { self.init(metadata.superblock, metadata.log, metadata.bitmaps) }
 
@@ -194,10 +199,14 @@ final class DurableView {
         hot = isClean ? [] : log.table.compactMap { $0 }
         damaged = isClean ? false : log.damaged
         words = bitmaps.first?.words ?? []
+        self.bitmaps = bitmaps
     }
 
     /// Blocks marked in the bitmap.
-    var marked: UInt64 { words.reduce(0) { $0 + UInt64($1.nonzeroBitCount) } }
+    func marked(toward node: NodeID) -> UInt64 {
+        let words = bitmaps.first { $0.node == node }?.words ?? []
+        return words.reduce(0) { $0 + UInt64($1.nonzeroBitCount) }
+    }
 
     func covers(block: UInt64) -> Bool {
         if damaged || hot.contains(UInt32(block / Geometry.blocksPerExtent)) { return true }

@@ -11,9 +11,10 @@ struct Mishaps {
     /// Blocks of metadata that may still come to harm.
     var damagesLeft = 8
     /// One direction loses packets before, by the node to which it leads.
-    var lossyUntil: [UInt64] = [0, 0]
+    var lossyUntil: [UInt64]
 
-    init(seed: UInt64) {
+    init(seed: UInt64, nodes: Int = 2) {
+        lossyUntil = Array(repeating: 0, count: nodes)
         schedule = SplitMix(seed: seed, subject: "mishaps")
         disk = SplitMix(seed: seed, subject: "mishaps of disks")
         metadata = SplitMix(seed: seed, subject: "mishaps of metadata")
@@ -63,8 +64,8 @@ extension Cluster {
         case .newDisk:
             if mishaps.schedule.chance(1, in: 3) { makeAnew(node, isBlank: mishaps.schedule.chance(1, in: 2)) }
         case .lossy:
-            let toward = mishaps.schedule.below(2)
-            if trace.isOn { trace.add(now, 2, "fault", "packets toward node \(toward) are lost") }
+            let toward = mishaps.schedule.below(nodes.count)
+            if trace.isOn { trace.add(now, Trace.world, "fault", "packets toward node \(toward) are lost") }
             mishaps.lossyUntil[toward] = now + duration
         case .heldBytes: holdBytes()
         default: meddle()
@@ -96,7 +97,7 @@ extension Cluster {
 
     /// Hasty administrators.
     private func meddle() {
-        let node = nodes[mishaps.schedule.below(2)]
+        let node = nodes[mishaps.schedule.below(options.copies)]
         guard node.isUp else { return }
         let deadline = node.localTime(now + mishaps.schedule.pick([0, 500, 5000] as [UInt64]) * 1_000_000)
         switch mishaps.schedule.below(4) {
@@ -127,7 +128,7 @@ extension Cluster {
 
     /// Faults stop: disks work again and are their nodes' own.
     func endMishaps() {
-        mishaps.lossyUntil = [0, 0]
+        for toward in mishaps.lossyUntil.indices { mishaps.lossyUntil[toward] = 0 }
         for node in nodes {
             node.disk.faults.hungUntil = 0
             node.disk.faults.deadUntil = 0

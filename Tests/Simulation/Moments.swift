@@ -10,7 +10,9 @@ extension Cluster {
         let kinds: [FaultKinds] = [.processCrash, .powerLoss, .reset, .pause].filter { options.faults.contains($0) }
         guard !kinds.isEmpty else { return }
         let kind = momentRandom.pick(kinds)
-        let victim = momentRandom.chance(2, in: 3) ? node.side : 1 - node.side
+        let victim =
+            momentRandom.chance(2, in: 3)
+            ? node.side : options.isByMajority ? momentRandom.below(nodes.count) : other(node).side
         let delay =
             momentRandom.chance(1, in: 3) ? 0 : momentRandom.below(2 * (options.networkDelay + options.diskLatency))
         heap.push(.moment(kind, node: victim), at: now + 1 + delay)

@@ -34,14 +34,14 @@ extension Cluster {
         }
         if trace.isOn { trace.add(now, node.side, "fault", "a damaged frame is refused: \(error)") }
         closeSession(network[index].id, "\(error)", by: node)
-        deliver(.sessionClosed(nodes[1 - node.side].id, network[index].id, "\(error)"), to: node)
+        deliver(.sessionClosed(peer(of: index, at: node.side).id, network[index].id, "\(error)"), to: node)
     }
 
     /// All connections break; what is on its way arrives late, when others may be open.
     func holdBytes() {
-        if trace.isOn { trace.add(now, 2, "fault", "connections break, their bytes are held") }
+        if trace.isOn { trace.add(now, Trace.world, "fault", "connections break, their bytes are held") }
         for index in network.openSessions {
-            for toward in 0...1 where !network[index].ended[toward] {
+            for toward in network[index].ends where !network[index].ended[toward] {
                 network[index].lanes[toward].heldUntil =
                     now + options.timing.reconnectMinimum + drawDuration(&mishaps.network)
                 heap.push(.closed(session: index, toward: toward), at: now + delay())
@@ -54,6 +54,6 @@ extension Cluster {
         guard !network[index].ended[toward], network[index].incarnations[toward] == node.incarnation else { return }
         network[index].ended[toward] = true
         guard network[index].opened[toward] else { return }
-        deliver(.sessionClosed(nodes[1 - toward].id, network[index].id, "connection reset"), to: node)
+        deliver(.sessionClosed(peer(of: index, at: toward).id, network[index].id, "connection reset"), to: node)
     }
 }

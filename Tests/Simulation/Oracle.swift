@@ -48,8 +48,7 @@ package protocol DiskView: AnyObject {
 /// | I9, C5 | each copy taken in | `OracleDurability` |
 /// | I11, C4, C9, C10 | after every event; every 64 to 1,024 events as if both crashed; each look at the status | `OracleEquality` |
 ///
-/// Not yet, because the core has none of it: quorum, votes and leases (the rest of I4, and of I8 "with quorum never"),
-/// async (I10, C8). C7, metadata torn at every point, has a place of its own with the crash points.
+/// With quorum (`OracleMajority`): I1, I2, I4, I5, I6 and, at rest, I3 and I11. Not yet: async (I10, C8). C7, metadata torn at every point, has a place of its own with the crash points.
 package final class Oracle {
     package private(set) var violation: Violation?
     package internal(set) var shadows: [Shadow]
@@ -58,23 +57,35 @@ package final class Oracle {
     /// The last write that began on each sector.
     var newest: [UInt64]
     /// Acknowledged writes that no acknowledged flush covers yet.
-    var unflushed: [(operation: ClientOperation, acknowledged: UInt64)] = []
+    var unflushed: [(operation: ClientOperation, acknowledged: UInt64, required: NodeSet)] = []
     /// For each copy: an administrator gave its data away since it last acknowledged alone.
     var givenAway = [false, false]
     /// For each copy: it left the other behind, since the two were last in step.
     package internal(set) var wentOnAlone = [false, false]
     /// Some record named both copies while clients were served.
     package internal(set) var haveBeenInStep = false
-    var required: [NodeSet] = [NodeSet(), NodeSet()]
-    var named: [NodeSet] = [NodeSet(), NodeSet()]
-    var terms = OracleTerms()
-    var assertions = OracleAssertions()
+    var required: [NodeSet]
+    var named: [NodeSet]
+    var terms: OracleTerms
+    var assertions: OracleAssertions
     package internal(set) var acknowledgedWrites = 0
     package internal(set) var checkedReads = 0
     package internal(set) var promotions = 0
 
-    package init(sectors: Int, disks: any DiskView) {
-        shadows = [Shadow(sectors: sectors), Shadow(sectors: sectors)]
+    /// With quorum there is one line, and all copies owe the same: `shadows` has one.
+    let isByMajority: Bool
+    let copies: Int
+
+    package init(
+        sectors: Int, disks: any DiskView, copies: Int = 2, nodes: Int = 2, isByMajority: Bool = false
+    ) {
+        self.isByMajority = isByMajority
+        self.copies = copies
+        shadows = Array(repeating: Shadow(sectors: sectors), count: isByMajority ? 1 : 2)
+        required = Array(repeating: NodeSet(), count: nodes)
+        named = Array(repeating: NodeSet(), count: nodes)
+        terms = OracleTerms(nodes: nodes)
+        assertions = OracleAssertions(nodes: nodes)
         self.disks = disks
         newest = Array(repeating: 0, count: sectors)
     }
@@ -86,11 +97,12 @@ package final class Oracle {
     package func fail(_ invariant: String, _ text: String) { fail(.safety, invariant, text) }
 
     func sides(_ set: NodeSet) -> [Int] {
+        guard !isByMajority else { return set.map { Int($0.rawValue) } }
         switch set.rawValue & 3 {
-        case 1: Self.first
-        case 2: Self.second
-        case 3: Self.both
-        default: Self.none
+        case 1: return Self.first
+        case 2: return Self.second
+        case 3: return Self.both
+        default: return Self.none
         }
     }
 

@@ -81,13 +81,15 @@ package enum OracleAccounting {
             }
         }
 
-        /// - Parameter seconds: how long this went on, at least one.
+        /// - Parameters:
+        ///   - seconds: how long this went on, at least one.
+        ///   - peers: how many nodes each thing is told to.
         /// - Returns: what is too much.
-        package func excess(_ limits: Limits, _ timing: Timing, seconds: Int) -> String? {
+        package func excess(_ limits: Limits, _ timing: Timing, seconds: Int, peers: Int = 1) -> String? {
             // Each session brings a handshake, and what was unanswered again; a resync asks ahead.
             let mostSession = 32 + limits.clientOperations + limits.resyncPulls
             let pings = 3 * seconds * Int(1_000_000_000 / max(timing.pingInterval, 1) + 1)
-            let most = 200 + pings + 6 * occasions + mostSession * (1 + sessions)
+            let most = (200 + pings) * peers + 6 * occasions * peers + mostSession * (peers + sessions)
             guard deeds > most else { return nil }
             return "sent \(deeds) messages and flushes in \(seconds) s for \(occasions) occasions, more than \(most)"
         }
@@ -114,7 +116,9 @@ extension Cluster {
             if isQuiet, let excess = node.bustle.excessSessions(seconds: Self.bustleSeconds) {
                 oracle.fail(.liveness, "I7", "node \(node.side) \(excess)")
             }
-            if let excess = node.bustle.excess(options.limits, options.timing, seconds: Self.bustleSeconds) {
+            if let excess = node.bustle.excess(
+                options.limits, options.timing, seconds: Self.bustleSeconds, peers: options.nodes - 1)
+            {
                 oracle.fail(.liveness, "I7", "node \(node.side) \(excess)")
             }
             node.bustle = OracleAccounting.Bustle()

@@ -11,11 +11,19 @@ package struct OracleAssertions: Sendable {
     }
 
     /// The round that each node, as primary, asked for last.
-    private var asked: [Round?] = [nil, nil]
+    private var asked: [Round?]
     /// What each node was asked to flush: the number of the first write that needs not be stable.
-    private var owed: [[UInt64: Int]] = [[:], [:]]
+    private var owed: [[Question: Int]]
 
-    package init() {}
+    private struct Question: Hashable, Sendable {
+        var primary: Int
+        var round: UInt64
+    }
+
+    package init(nodes: Int = 2) {
+        asked = Array(repeating: nil, count: nodes)
+        owed = Array(repeating: [:], count: nodes)
+    }
 
     /// - Parameters:
     ///   - superblock: as the sender's disk would give it after a loss of power.
@@ -36,7 +44,7 @@ package struct OracleAssertions: Sendable {
         case .joinOffer(let offer):
             offer.record.inStep.isSubset(of: superblock.required) ? nil : "\(offer.record.inStep) are required"
         case .state(let state): statement(state, superblock)
-        case .flushed(_, _, let mark), .confirm(_, let mark): starting(mark, superblock)
+        case .flushed(_, _, let mark), .confirm(_, let mark, _): starting(mark, superblock)
         default: nil
         }
     }
@@ -67,7 +75,11 @@ package struct OracleAssertions: Sendable {
     private static func statement(_ state: HandshakeState, _ superblock: Superblock) -> String? {
         guard state.hasDisk else { return nil }
         if state.record != superblock.record { return "the record is \(state.record.number)" }
-        if state.required != superblock.required { return "\(state.required) are required" }
+        // With quorum a chosen record lets a member go, and only memory has to know.
+        let isKnown =
+            state.record.lineage == .founding
+            ? state.required.isSubset(of: superblock.required) : state.required == superblock.required
+        if !isKnown { return "\(state.required) are required" }
         if state.current.id != superblock.current.id { return "the generation is \(state.current.id)" }
         if state.history != superblock.history { return "the line is what it says" }
         if state.flags != superblock.flags { return "the flags are \(state.flags.rawValue)" }
@@ -90,18 +102,22 @@ package struct OracleAssertions: Sendable {
     }
 
     /// The question arrives: what landed before must be stable when it is answered.
-    package mutating func isAsked(_ node: Int, round: UInt64, mark: Int) {
-        owed[node][round] = mark
+    package mutating func isAsked(_ node: Int, by primary: Int, round: UInt64, mark: Int) {
+        owed[node][Question(primary: primary, round: round)] = mark
     }
 
     /// The number below which no write may be volatile at `node` when it answers the round; nil: it was never asked.
-    package mutating func answers(_ node: Int, round: UInt64) -> Int? { owed[node].removeValue(forKey: round) }
+    package mutating func answers(_ node: Int, to primary: Int, round: UInt64) -> Int? {
+        owed[node].removeValue(forKey: Question(primary: primary, round: round))
+    }
 
     /// The same for both disks when the primary confirms.
     package func confirms(_ primary: Int) -> [Int]? { asked[primary]?.marks }
 
     /// What was asked in an earlier session is not answered in a new one: it is asked again.
-    package mutating func begins(_ node: Int) { owed[node].removeAll(keepingCapacity: true) }
+    package mutating func begins(_ node: Int, with peer: Int) {
+        owed[node] = owed[node].filter { $0.key.primary != peer }
+    }
 
     package mutating func forget(_ node: Int) {
         asked[node] = nil
@@ -113,11 +129,11 @@ extension Cluster {
     /// A round begins, although its session may have ended a moment ago.
     func noteRound(_ message: PeerMessage, from node: SimulatedNode) {
         guard case .flush(let round) = message else { return }
-        oracle.assertions.asks(node.side, round: round, marks: [nodes[0].disk.writeMark, nodes[1].disk.writeMark])
+        oracle.assertions.asks(node.side, round: round, marks: nodes.map(\.disk.writeMark))
     }
 
     /// Before a message leaves.
-    func checkAssertion(_ message: PeerMessage, from node: SimulatedNode) {
+    func checkAssertion(_ message: PeerMessage, from node: SimulatedNode, to: Int) {
         switch message {
         case .ping, .pong, .written, .pull, .bitmapRuns, .bitmapEnd, .read, .flush: return
         default: break
@@ -125,7 +141,7 @@ extension Cluster {
         guard node.usesDisk, oracle.violation == nil else { return }
         switch message {
         case .flushed(let round, true, _):
-            guard let mark = oracle.assertions.answers(node.side, round: round) else {
+            guard let mark = oracle.assertions.answers(node.side, to: to, round: round) else {
                 return oracle.fail("I6", "node \(node.side) answers flush \(round), for which nobody asked")
             }
             checkStable(below: mark, at: node, message)
@@ -150,18 +166,20 @@ extension Cluster {
             for member in nodes where inStep.contains(member.id) {
                 // Another disk lies there since it said so: the next meeting must tell.
                 if member !== node, member.isRestored || member.isMadeAnew { continue }
-                checkSaid(message, by: node, member)
+                checkSaid(message, by: node, member, to)
             }
             return
         default: break
         }
-        checkSaid(message, by: node, node)
+        checkSaid(message, by: node, node, to)
     }
 
-    private func checkSaid(_ message: PeerMessage, by sender: SimulatedNode, _ node: SimulatedNode) {
+    private func checkSaid(
+        _ message: PeerMessage, by sender: SimulatedNode, _ node: SimulatedNode, _ to: Int
+    ) {
         let superblock = durableSuperblock(node)
         let flaw = OracleAssertions.objection(to: message, superblock) {
-            durable(node).marked == options.blocks
+            durable(node).marked(toward: nodes[to].id) == options.blocks
         }
         guard let flaw else { return }
         oracle.fail(

@@ -12,6 +12,7 @@ extension Oracle {
             fail("I2", "\(operation.description) was acknowledged though no copy is required to have it")
         }
         for member in members { checkPresence(operation, at: member, primary) }
+        if isByMajority { return acknowledgedByMajority(operation, required, at: step) }
         for member in members {
             // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
             let isLost = members.count == 1 && disks.lastPowerLoss(member) > operation.began
@@ -25,7 +26,7 @@ extension Oracle {
                 wentOnAlone[member] = true
             }
         }
-        if !operation.forced { unflushed.append((operation, step)) }
+        if !operation.forced { unflushed.append((operation, step, required)) }
     }
 
     /// No acknowledgement while a copy that must have it lacks the write; none of a forced write before it is stable.
@@ -50,7 +51,7 @@ extension Oracle {
 
     package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {
         let members = sides(required)
-        for (write, acknowledged) in unflushed where acknowledged < operation.began {
+        for (write, acknowledged, _) in unflushed where acknowledged < operation.began {
             for member in members {
                 for sector in write.sectors
                 where newest[sector] == write.write && disks.value(member, sector) == write.value(of: sector) {
@@ -65,6 +66,7 @@ extension Oracle {
             }
         }
         unflushed.removeAll { $0.acknowledged < operation.began }
+        if isByMajority { return shadows[0].flushed(begunAt: operation.began) }
         for member in members { shadows[member].flushed(begunAt: operation.began) }
     }
 
@@ -76,6 +78,7 @@ extension Oracle {
     // MARK: Copies
 
     package func lostPower(_ copy: Int) {
+        if isByMajority { return lostPowerByMajority() }
         shadows[copy].revive()
         let other = 1 - copy
         if shadows[other].exposed {
@@ -109,7 +112,7 @@ extension Oracle {
         guard before != now || namedBefore != inStep else { return }
         required[node] = now
         named[node] = inStep
-        guard !started else { return }
+        guard !started, !isByMajority else { return }
         if sides(before).count == 2, sides(now) == [node] {
             wentOnAlone[node] = true
             checkStable(node)
@@ -120,7 +123,7 @@ extension Oracle {
 
     /// Who goes on alone may be the last copy: it has flushed what was acknowledged while the other had it, too.
     private func checkStable(_ node: Int) {
-        for (write, _) in unflushed {
+        for (write, _, _) in unflushed {
             for sector in write.sectors
             where newest[sector] == write.write && disks.value(node, sector) == write.value(of: sector)
                 && disks.stableValue(node, sector) != write.value(of: sector) && !isForgotten(node, sector)
@@ -183,6 +186,7 @@ extension Oracle {
     /// Node `copy`, with a disk, begins to serve.
     package func promoted(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
         promotions += 1
+        if isByMajority { return promotedByMajority(copy, promotion) }
         guard !promotion.forced else { return rebase(copy, at: step, unless: promotion.unsettled) }
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
@@ -218,6 +222,7 @@ extension Oracle {
 
     /// Both copies are equal and in step: each must hold what it owes.
     package func checkAtRest(primary: Int?, at step: UInt64) {
+        if isByMajority { return checkAtRestByMajority(at: step) }
         for copy in 0...1 where primary == nil || primary == copy {
             for block in shadows[copy].blocks {
                 for sector in Int(block) * 8..<Int(block) * 8 + 8 {

@@ -10,7 +10,7 @@ extension Cluster {
 
     func checkCoverage(whole: Bool = false) {
         let count = copies.differing.count
-        guard count > 0, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
+        guard count > 0, !options.isByMajority, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
         let looks = whole ? count : min(count, Self.blocksEachEvent)
         let first = knowledge(nodes[0])
         let second = knowledge(nodes[1])
@@ -43,7 +43,7 @@ extension Cluster {
 
     private func knowledge(_ node: SimulatedNode) -> Knowledge {
         guard let live = node.live, node.usesDisk else { return .disk(durable(node)) }
-        return .core(live.core, toward: NodeID(unchecked: UInt8(1 - node.side)))
+        return .core(live.core, toward: other(node).id)
     }
 
     /// A disk was put in another's place, and the copies were not equal since.
@@ -94,7 +94,7 @@ extension Cluster {
 
     /// C10: both say that they are in step and nothing is under way: then they are equal, whatever is marked.
     func checkStatus() {
-        guard copies.differing.count > 0, oracle.violation == nil, !isExchanged else { return }
+        guard copies.differing.count > 0, !options.isByMajority, oracle.violation == nil, !isExchanged else { return }
         for node in nodes {
             guard node.isUp, !node.isPaused, node.inbox.isEmpty, node.operationsInFlight == 0,
                 !node.disk.hasOperations, let status = status(node), let peer = status.peers.first,
@@ -118,7 +118,7 @@ extension Cluster {
 
     /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
     func checkDeeply() {
-        guard oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
+        guard !options.isByMajority, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
         let first = nodes[0]
         let second = nodes[1]
         for member in copies.differing.members {
@@ -133,10 +133,11 @@ extension Cluster {
         for node in nodes {
             for write in node.disk.writesInFlight {
                 // Resync data makes the copies equal: it needs no mark of its own.
-                for index in 0..<write.count where write.value(index) != copies[1 - node.side, write.sector + index] {
+                for index in 0..<write.count where write.value(index) != copies[other(node).side, write.sector + index]
+                {
                     let block = (write.sector + index) / 8
                     if durable(node).covers(block: UInt64(block)) { continue }
-                    if durable(nodes[1 - node.side]).covers(block: UInt64(block)) { continue }
+                    if durable(other(node)).covers(block: UInt64(block)) { continue }
                     guard let reason = OracleEquality.objection(durable(first).superblock, durable(second).superblock)
                     else { return }
                     return oracle.fail(
@@ -154,7 +155,7 @@ extension Cluster {
                 for sector in write.sector..<write.sector + write.count {
                     let block = UInt64(sector / 8)
                     if durable(node).covers(block: block) { continue }
-                    if durable(nodes[1 - node.side]).covers(block: block) { continue }
+                    if durable(other(node)).covers(block: block) { continue }
                     guard node.disk.stable[sector] != copies[node.side, sector] else { continue }
                     let superblocks = nodes.map { durable($0).superblock }
                     guard let reason = OracleEquality.objection(superblocks[0], superblocks[1]) else { return }

@@ -6,8 +6,9 @@ extension Oracle {
         guard operation.changesData else { return }
         for sector in operation.sectors {
             let value = operation.value(of: sector)
-            shadows[0].begin(sector, value, write: operation.write, at: operation.began)
-            shadows[1].begin(sector, value, write: operation.write, at: operation.began)
+            for shadow in shadows.indices {
+                shadows[shadow].begin(sector, value, write: operation.write, at: operation.began)
+            }
             newest[sector] = operation.write
         }
     }
@@ -16,6 +17,7 @@ extension Oracle {
         _ operation: ClientOperation, _ values: ArraySlice<UInt64>, by primary: Int, required: NodeSet, at step: UInt64
     ) {
         checkedReads += 1
+        if isByMajority { return readByMajority(operation, values, by: primary, at: step) }
         let members = sides(required)
         guard let judge = members.contains(primary) ? primary : members.first else { return }
         // Asked of a lone copy that lost its cache after it had answered: what was read is gone with the cache.

@@ -20,12 +20,23 @@ package struct OracleTerms: Sendable {
     }
 
     /// What each node's process holds; nil: none runs.
-    private var held: [Held?] = [nil, nil]
+    private var held: [Held?]
+    /// With quorum: the highest term under which anything was answered.
+    private var answered = Term.zero
     /// The newest record under which somebody acknowledged, and who.
     private var primaries: [RecordNumber: (lineage: LineageID, node: Int)] = [:]
     private var soloists: [GenerationID: Int] = [:]
 
-    package init() {}
+    package init(nodes: Int = 2) { held = Array(repeating: nil, count: nodes) }
+
+    /// With quorum nobody answers anything under a term after an answer under a higher one.
+    package mutating func answersByMajority(_ node: Int, under term: Term) -> String? {
+        guard answered <= term else {
+            return "node \(node) answers under term \(term) after an answer under \(answered)"
+        }
+        answered = term
+        return nil
+    }
 
     /// A process ended, or another disk is in: what the next one finds is as new as its disk.
     package mutating func forget(_ node: Int) { held[node] = nil }
@@ -92,10 +103,16 @@ extension Cluster {
         {
             return oracle.fail("I4", flaw)
         }
+        if options.isByMajority {
+            if let flaw = oracle.terms.answersByMajority(node.side, under: glimpse.number.term) {
+                oracle.fail("I4", flaw)
+            }
+            return
+        }
         if glimpse.required.count == 2 { return oracle.terms.met() }
         guard let member = glimpse.required.first else { return }
         let copy = Int(member.rawValue)
-        let other = durableSuperblock(nodes[1 - copy])
+        let other = durableSuperblock(other(nodes[copy]))
         let meansNothing = other.flags.contains(.inconsistent) || other.isBlank
         let flaw = oracle.terms.acknowledgedAlone(
             at: copy, in: durableSuperblock(nodes[copy]).current.id, others: meansNothing ? nil : other.current.id)

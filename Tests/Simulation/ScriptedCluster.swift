@@ -163,13 +163,14 @@ final class ScriptedCluster {
 
     /// Frames toward that node wait; a connection does not break by it before its pings time out.
     func hold(toward side: Int) {
-        cluster.network.blocked[side] = true
-        cluster.network.cuts[side] += 1
+        let direction = cluster.network.direction(from: 1 - side, to: side)
+        cluster.network.blocked[direction] = true
+        cluster.network.cuts[direction] += 1
         transcript.isHeld[side] = true
     }
 
     func release(toward side: Int) {
-        cluster.heal(side, cluster.network.cuts[side])
+        cluster.heal(toward: side)
         transcript.isHeld[side] = false
     }
 

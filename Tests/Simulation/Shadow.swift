@@ -157,6 +157,17 @@ package struct Shadow: Sendable {
         }
     }
 
+    /// All copies that had the write lost their caches, and no flush covered it: as if it were still in flight.
+    package mutating func unacknowledge(_ sector: Int, write: UInt64) {
+        guard let place = known(sector) else { return }
+        for index in histories[place].indices
+        where histories[place][index].write == write && !histories[place][index].durable {
+            histories[place][index].effective = Self.never
+            histories[place][index].acknowledged = Self.never
+            histories[place][index].live = true
+        }
+    }
+
     /// What was acknowledged and not flushed may be gone for good: nothing else is promised of it than of a write in flight.
     package mutating func unacknowledge() {
         for place in histories.indices {

@@ -51,31 +51,66 @@ struct SimulatedNetwork {
     struct Session {
         var id: SessionID
         var dialer: Int
+        /// Who was dialed.
+        var dialed: Int
         /// The dial it came from.
         var attempt: Int
         var incarnations: [Int]
         var runs: [RunID]
         var discards: [Bool]
-        /// What goes toward node 0 and toward node 1.
-        var lanes = [Lane(), Lane()]
+        // By node; only the session's two ends count.
+        /// What goes toward the node.
+        var lanes: [Lane]
         /// The side was told of the session.
-        var opened = [false, false]
+        var opened: [Bool]
         /// The side closed it, was told that it is closed, or is dead.
-        var ended = [false, false]
+        var ended: [Bool]
         /// The other side's machine vanished without a word; it is told when that machine is back.
         var isSilent = false
+
+        init(
+            id: SessionID, dialer: Int, dialed: Int, attempt: Int, incarnations: [Int], runs: [RunID], discards: [Bool]
+        ) {
+            self.id = id
+            self.dialer = dialer
+            self.dialed = dialed
+            self.attempt = attempt
+            self.incarnations = incarnations
+            self.runs = runs
+            self.discards = discards
+            lanes = Array(repeating: Lane(), count: runs.count)
+            opened = Array(repeating: false, count: runs.count)
+            ended = Array(repeating: false, count: runs.count)
+        }
+
+        var ends: [Int] { dialer < dialed ? [dialer, dialed] : [dialed, dialer] }
+        func other(than side: Int) -> Int { side == dialer ? dialed : dialer }
+        func concerns(_ side: Int) -> Bool { side == dialer || side == dialed }
+        var isOver: Bool { ended[dialer] && ended[dialed] }
     }
 
     private(set) var sessions: [Session] = []
     /// Of each session: looked for with every frame.
     private var ids: [SessionID] = []
-    /// Nothing arrives at node 0, at node 1.
-    var blocked = [false, false]
+    let nodes: Int
+    /// Nothing passes in the direction (`direction(from:to:)`).
+    var blocked: [Bool]
     /// Which cut blocked a direction: healing an earlier one does not heal a later one.
-    var cuts = [0, 0]
+    var cuts: [Int]
     var dials = 0
 
-    var isWhole: Bool { !blocked[0] && !blocked[1] }
+    init(nodes: Int = 2) {
+        self.nodes = nodes
+        blocked = Array(repeating: false, count: nodes * nodes)
+        cuts = Array(repeating: 0, count: nodes * nodes)
+    }
+
+    func direction(from: Int, to: Int) -> Int { from * nodes + to }
+    func isBlocked(from: Int, to: Int) -> Bool { blocked[direction(from: from, to: to)] }
+    func connects(_ one: Int, _ other: Int) -> Bool {
+        !isBlocked(from: one, to: other) && !isBlocked(from: other, to: one)
+    }
+    var isWhole: Bool { !blocked.contains(true) }
 
     mutating func add(_ session: Session) -> Int {
         sessions.append(session)
@@ -89,12 +124,12 @@ struct SimulatedNetwork {
     }
 
     /// Nothing is on its way.
-    var isEmpty: Bool { sessions.allSatisfy { $0.lanes[0].isEmpty && $0.lanes[1].isEmpty } }
+    var isEmpty: Bool { sessions.allSatisfy { $0.lanes.allSatisfy(\.isEmpty) } }
 
     func index(of id: SessionID) -> Int? { ids.lastIndex(of: id) }
 
     /// Sessions that some side has not ended.
-    var openSessions: [Int] { sessions.indices.filter { !(sessions[$0].ended[0] && sessions[$0].ended[1]) } }
+    var openSessions: [Int] { sessions.indices.filter { !sessions[$0].isOver } }
 }
 
 /// Payloads on the wire: each sector's value in its first eight bytes, zeroes behind. What was read is used again for

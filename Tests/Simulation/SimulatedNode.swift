@@ -22,6 +22,8 @@ final class SimulatedNode {
     let side: Int
     let id: NodeID
     let disk: SimulatedDisk
+    /// Votes, and holds no data.
+    let isWitness: Bool
     let clockOffset: UInt64
     /// Parts in a million by which the clock runs fast.
     let drift: Int64
@@ -52,8 +54,8 @@ final class SimulatedNode {
     /// What it did lately, and what gave it reason to.
     var bustle = OracleAccounting.Bustle()
 
-    /// The dial that is under way.
-    var dialing: Int?
+    /// The dials that are under way, by whom they call.
+    var dialing: [Int?]
     /// What the next hello says.
     var offersDiscard = false
     /// The core uses the disk (`releaseDisk` ends that).
@@ -111,13 +113,18 @@ final class SimulatedNode {
         var givesAway: Int?
     }
 
-    init(side: Int, disk: SimulatedDisk, clockOffset: UInt64, drift: Int64, bootID: (UInt64, UInt64), tickets: Int) {
+    init(
+        side: Int, disk: SimulatedDisk, clockOffset: UInt64, drift: Int64, bootID: (UInt64, UInt64), tickets: Int,
+        isWitness: Bool = false, nodes: Int = 2
+    ) {
         self.side = side
         id = NodeID(unchecked: UInt8(side))
         self.disk = disk
         self.clockOffset = clockOffset
         self.drift = drift
         self.bootID = bootID
+        self.isWitness = isWitness
+        dialing = Array(repeating: nil, count: nodes)
         operations = Array(repeating: nil, count: tickets)
     }
 
@@ -149,7 +156,7 @@ final class SimulatedNode {
         inbox.removeAll()
         buffers = BufferStore()
         scheduledTick = .max
-        dialing = nil
+        for peer in dialing.indices { dialing[peer] = nil }
         offersDiscard = false
         usesDisk = false
         lostDisk = false

@@ -4,6 +4,13 @@ package import Model
 package struct SimulationOptions: Sendable {
     package var seed: UInt64
     package var faults: FaultKinds
+    /// Nodes with a copy. More than two nodes in all: `quorum: majority`.
+    package var copies = 2
+    package var witnesses = 0
+    /// `on-quorum-lost: error`.
+    package var failsWithoutQuorum = false
+    /// `reads: confirm`.
+    package var confirmsReads = false
     /// Client requests in the safety phase.
     package var operations: Int
     package var queueDepth: Int
@@ -76,6 +83,23 @@ package struct SimulationOptions: Sendable {
         }
     }
 
+    /// A cluster with quorum: what `seed` draws for two nodes, on two to four copies and perhaps a witness.
+    package init(quorum seed: UInt64) {
+        self.init(seed: seed)
+        var random = SplitMix(seed: seed, subject: "quorum options")
+        copies = random.pick([2, 2, 3, 3, 3, 4])
+        witnesses = copies == 2 || copies == 4 && random.chance(1, in: 2) ? 1 : 0
+        failsWithoutQuorum = random.chance(1, in: 4)
+        confirmsReads = random.chance(1, in: 5)
+        faults.formIntersection(.withQuorum)
+        timing.lease = timing.pingInterval + timing.pingTimeout * random.within(1...3)
+        while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
+        clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }
+    }
+
+    package var nodes: Int { copies + witnesses }
+    package var isByMajority: Bool { nodes > 2 }
+
     /// Parts in a million: a hundred times what a quartz does.
     private static let largestDrift: UInt64 = 10_000
 
@@ -143,9 +167,15 @@ package struct SimulationOptions: Sendable {
         \(micro(faultGap)), administrator every \(micro(administratorGap)), ping \(micro(timing.pingInterval)), cut off \
         \(micro(timing.cutOff)), epochs \(limits.epochBytes) B / \(micro(limits.epochIdle)), unconfirmed \
         \(limits.unconfirmedEntries), resync \(limits.resyncPiece)/\(limits.resyncWindow)/\(limits.resyncFlushBytes) B, \
-        ring \(limits.logRingBlocks), errors at node \(errorNode), clocks \(clockDrifts[0]) and \(clockDrifts[1]) ppm fast
+        ring \(limits.logRingBlocks), errors at node \(errorNode), clocks \(clockDrifts) ppm fast\(cluster)
           faults: \(faults.description)
         """
+    }
+
+    private var cluster: String {
+        guard isByMajority else { return "" }
+        return "\n  \(copies) copies, \(witnesses) witnesses, lease \(micro(timing.lease)), without quorum "
+            + "\(failsWithoutQuorum ? "errors" : "waiting")\(confirmsReads ? ", reads confirmed" : "")"
     }
 
     private func micro(_ nanoseconds: UInt64) -> String {

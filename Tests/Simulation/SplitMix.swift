@@ -6,11 +6,9 @@ package struct SplitMix: Sendable {
     package init(seed: UInt64) { state = seed }
 
     /// A stream that depends on the seed and the name of its subject only.
-    package init(seed: UInt64, subject: StaticString) {
+    package init(seed: UInt64, subject: String) {
         var mixed = seed
-        subject.withUTF8Buffer { bytes in
-            for byte in bytes { mixed = (mixed ^ UInt64(byte)) &* 0x100_0000_01B3 }
-        }
+        for byte in subject.utf8 { mixed = (mixed ^ UInt64(byte)) &* 0x100_0000_01B3 }
         var parent = SplitMix(seed: mixed)
         state = parent.next() ^ seed
     }

@@ -19,10 +19,13 @@ package struct Trace {
 
     mutating func mix(_ value: UInt64) { digest = (digest ^ value) &* 0x100_0000_01B3 }
 
-    /// `node` 0 and 1 have a column each; 2 is the world.
+    /// What concerns no single node.
+    static let world = -1
+
+    /// Nodes have a column each.
     mutating func add(_ now: UInt64, _ node: Int, _ kind: String, _ text: @autoclosure () -> String) {
         guard isOn else { return }
-        let place = node == 2 ? "world " : node == 0 ? "node 0" : "             node 1"
+        let place = node == Trace.world ? "world " : String(repeating: " ", count: node * 13) + "node \(node)"
         let line = TraceText.line(now, place, kind, text())
         if let sink { return sink(line) }
         lines.append(line)

@@ -17,7 +17,8 @@ extension Transcript {
         case .written(let sequence, let succeeded): "written #\(sequence)\(succeeded ? "" : ": FAILED")"
         case .flush: "flush"
         case .flushed(_, let succeeded, _): "flushed\(succeeded ? "" : ": FAILED")"
-        case .confirm(let sequence, _): "confirmed through #\(sequence)"
+        case .confirm(let sequence, _, let settled):
+            "confirmed through #\(sequence)\(settled ? "" : ", not all settled")"
         case .read(_, let range): "read \(Self.text(of: range))"
         case .readData(_, let range, let buffer): "read: \(values(range, buffer, sender))"
         case .readFailed: "read: FAILED"

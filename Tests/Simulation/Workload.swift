@@ -33,12 +33,20 @@ extension Cluster {
     }
 
     private func pickNode() -> SimulatedNode? {
-        let first = workloadRandom.below(2)
+        let first = workloadRandom.below(options.copies)
+        guard !options.isByMajority else { return pickAmongMany(first) }
         let (one, other) = (nodes[first], nodes[1 - first])
         if one.isPrimary, one.isUp { return one }
         if other.isPrimary, other.isUp { return other }
         guard workloadRandom.chance(1, in: 50) else { return nil }
         return one.isUp ? one : other.isUp ? other : nil
+    }
+
+    /// A primary that was superseded and does not know it yet is asked like any other.
+    private func pickAmongMany(_ first: Int) -> SimulatedNode? {
+        let order = copyNodes.indices.map { nodes[($0 + first) % options.copies] }.filter(\.isUp)
+        if let primary = order.first(where: \.isPrimary) { return primary }
+        return workloadRandom.chance(1, in: 50) ? order.first : nil
     }
 
     private func drawKind() -> ClientRequest.Kind {
@@ -150,8 +158,8 @@ extension Cluster {
             return oracle.fail("I4", "node \(node.side), not primary, did \(operation.description)")
         }
         let required = glimpse.required
-        if operation.kind != .read { checkTerm(glimpse, of: node) }
-        if node.mustHear, required.contains(nodes[1 - node.side].id) {
+        if operation.kind != .read || options.isByMajority { checkTerm(glimpse, of: node) }
+        if node.mustHear, required.contains(other(node).id) {
             oracle.fail(
                 "I1", "node \(node.side) stood still, and answers \(operation.description) before it heard its peer")
         }

@@ -86,8 +86,8 @@ struct OracleCheckerTests {
     @Test func `a start number that is not on disk is found in every mark`() {
         let next = StartMark(startNumber: 4, sequence: 1)
         #expect(objection(to: .flushed(round: 1, succeeded: true, mark: next)) != nil)
-        #expect(objection(to: .confirm(sequence: 1, mark: next)) != nil)
-        #expect(objection(to: .confirm(sequence: 1, mark: next)) { $0.startNumber = 4 } == nil)
+        #expect(objection(to: .confirm(sequence: 1, mark: next, settled: true)) != nil)
+        #expect(objection(to: .confirm(sequence: 1, mark: next, settled: true)) { $0.startNumber = 4 } == nil)
     }
 
     @Test func `a target that is not durably inconsistent is found`() {
@@ -118,7 +118,9 @@ struct OracleCheckerTests {
 
     @Test func `a join offered before it is required on disk is found`() {
         let here = superblock()
-        let offer = JoinOffer(volume: here.volume, record: here.record, current: here.current, history: [])
+        let offer = JoinOffer(
+            volume: here.volume, record: here.record, current: here.current, history: [],
+            bases: PerNode(repeating: .inStep))
         #expect(objection(to: .joinOffer(offer)) == nil)
         #expect(objection(to: .joinOffer(offer)) { $0.required = NodeSet(Self.alpha) } != nil)
     }
@@ -127,9 +129,11 @@ struct OracleCheckerTests {
         let here = superblock()
         let state = HandshakeState(
             node: here.node, instance: here.instance, volume: here.volume, capacity: here.size, record: here.record,
-            required: here.required, current: here.current, history: here.history, base: .inStep, dirtyBlocks: 0,
+            promised: here.promised, required: here.required, current: here.current, history: here.history,
+            base: .inStep, dirtyBlocks: 0,
             unconfirmedBlocks: 0, seenInstance: .none, seen: .none, mark: StartMark(startNumber: 3, sequence: 1),
-            flags: here.flags, hasDisk: true, isPrimary: true, discardMyData: false, run: RunID(rawValue: 1),
+            flags: here.flags, hasDisk: true, isPrimary: true, isKeeper: false, discardMyData: false,
+            run: RunID(rawValue: 1),
             resumes: .none, foundSequence: 0)
         #expect(objection(to: .state(state)) == nil)
         let older: [(inout Superblock) -> Void] = [
@@ -154,12 +158,12 @@ struct OracleCheckerTests {
         assertions.asks(0, round: 1, marks: [4, 5])
         assertions.asks(0, round: 1, marks: [8, 9])
         #expect(assertions.confirms(0) == [4, 5])
-        assertions.isAsked(1, round: 1, mark: 6)
-        #expect(assertions.answers(1, round: 1) == 6)
-        #expect(assertions.answers(1, round: 1) == nil)
-        assertions.isAsked(1, round: 2, mark: 6)
-        assertions.begins(1)
-        #expect(assertions.answers(1, round: 2) == nil)
+        assertions.isAsked(1, by: 0, round: 1, mark: 6)
+        #expect(assertions.answers(1, to: 0, round: 1) == 6)
+        #expect(assertions.answers(1, to: 0, round: 1) == nil)
+        assertions.isAsked(1, by: 0, round: 2, mark: 6)
+        assertions.begins(1, with: 0)
+        #expect(assertions.answers(1, to: 0, round: 2) == nil)
         assertions.forget(0)
         #expect(assertions.confirms(0) == nil)
     }

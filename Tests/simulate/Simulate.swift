@@ -6,13 +6,15 @@ import Simulation
 @main struct Simulate: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "simulate",
-        abstract: "Runs two replicas with virtual disks, network and clocks from a seed, and checks every promise.",
+        abstract:
+            "Runs two replicas or more with virtual disks, network and clocks from a seed, and checks every promise.",
         discussion: ExitCodes.explanation)
 
     @Option(help: "Replay this seed.") var seed: UInt64?
     @Option(help: "Sweep so many seeds.") var seeds: UInt64?
     @Option(help: "The first seed of a sweep.") var from: UInt64 = 1
     @Option(help: "Processes of a sweep.") var jobs = 2
+    @Flag(help: "Clusters with quorum: two to four copies and perhaps a witness.") var quorum = false
     @Flag(help: "Print every event and effect of the replayed seed.") var trace = false
     @Option(help: "Print only so many of the newest lines.") var last: Int?
     @Option(help: "Leave out kinds of faults, by commas; `mishaps` for all of the second kind.") var without: String?
@@ -70,7 +72,7 @@ import Simulation
     }
 
     private func options(_ seed: UInt64) throws -> SimulationOptions {
-        var options = SimulationOptions(seed: seed)
+        var options = quorum ? SimulationOptions(quorum: seed) : SimulationOptions(seed: seed)
         if let only { options.faults = try kinds(only) }
         if let without { options.faults.subtract(try kinds(without)) }
         if let planted = try planted() { options.planted = planted }
@@ -105,6 +107,7 @@ import Simulation
         var words: [String] = []
         if let without { words += ["--without", without] }
         if let only { words += ["--only", only] }
+        if quorum { words += ["--quorum"] }
         if let mutant { words += ["--mutant", mutant] }
         if let operations { words += ["--operations", "\(operations)"] }
         if let until { words += ["--until", "\(until)"] }

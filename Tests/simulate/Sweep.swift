@@ -136,11 +136,16 @@ final class Sweep: Sendable {
         }
     }
 
+    private func description(of seed: UInt64) -> String {
+        passedOn.contains("--quorum")
+            ? SimulationOptions(quorum: seed).description : SimulationOptions(seed: seed).description
+    }
+
     private func fail(_ seed: UInt64, _ code: Int32, _ text: String) {
         state.withLock { state in
             state.failed.append((seed, code))
             say("seed \(seed) FAILED: \(text)")
-            say("  " + SimulationOptions(seed: seed).description.split(separator: "\n").joined(separator: "\n  "))
+            say("  " + description(of: seed).split(separator: "\n").joined(separator: "\n  "))
             say("  replay: swift run -c release simulate --seed \(seed) --trace " + passedOn.joined(separator: " "))
         }
     }

@@ -54,7 +54,7 @@ extension HostileBench {
         case .flush(let round): hear(.flushed(round: round, succeeded: true, mark: mark(&input)), &input)
         case .pull(let id, let range): hear(.pullData(id: id, range: range, buffer: lend()), &input)
         case .read(let id, let range): hear(.readData(id: id, range: range, buffer: lend()), &input)
-        case .ping: hear(.pong, &input)
+        case .ping(let number): hear(.pong(number), &input)
         default: hear(.state(state(&input)), &input)
         }
     }
@@ -75,7 +75,7 @@ extension HostileBench {
         case 11: hear(.written(sequence: sequence(&input), succeeded: input.flag()), &input)
         case 12: hear(.flush(round: counter(&input)), &input)
         case 13: hear(.flushed(round: counter(&input), succeeded: input.flag(), mark: mark(&input)), &input)
-        case 14: hear(.confirm(sequence: counter(&input), mark: mark(&input)), &input)
+        case 14: hear(.confirm(sequence: counter(&input), mark: mark(&input), settled: input.flag()), &input)
         case 15: hearReading(&input)
         case 16: hear(.resyncBegin(proposal(&input), everything: input.flag()), &input)
         case 17: hear(input.flag() ? .resyncReady : .resyncComplete, &input)
@@ -103,8 +103,8 @@ extension HostileBench {
         switch input.u8() & 7 {
         case 0: hear(.invalidate, &input)
         case 1: hear(.goodbye(input.pick(Array(GoodbyeReason.allCases))), &input)
-        case 2: hear(.ping, &input)
-        case 3: hear(.pong, &input)
+        case 2: hear(.ping(counter(&input)), &input)
+        case 3: hear(.pong(counter(&input)), &input)
         case 4: handle(.heard(peer, session))
         case 5: handle(.dialFailed(peer, "no route"))
         case 6: handle(.peerRefused(peer, reason: "mismatch", message: "another size"))
@@ -248,7 +248,8 @@ extension HostileBench {
     private func offer(_ input: inout InputBytes) -> JoinOffer {
         let proposal = proposal(&input)
         return JoinOffer(
-            volume: proposal.volume, record: proposal.record, current: proposal.current, history: history(&input))
+            volume: proposal.volume, record: proposal.record, current: proposal.current, history: history(&input),
+            bases: PerNode(repeating: base(&input)))
     }
 
     /// The mirror image of what the core says of itself: a pair in step.
@@ -256,10 +257,11 @@ extension HostileBench {
         let own = core.durableState
         return HandshakeState(
             node: peer, instance: InstanceID(rawValue: 0x101), volume: own.volume, capacity: max(own.size, 1 << 20),
-            record: own.record, required: own.required, current: own.current, history: own.history, base: .inStep,
+            record: own.record, promised: own.promised, required: own.required, current: own.current,
+            history: own.history, base: .inStep,
             dirtyBlocks: 0, unconfirmedBlocks: 0, seenInstance: .none, seen: .none,
             mark: StartMark(startNumber: 2, sequence: 60), flags: [], hasDisk: true, isPrimary: false,
-            discardMyData: false, run: RunID(rawValue: 0x900), resumes: .none, foundSequence: 60)
+            isKeeper: false, discardMyData: false, run: RunID(rawValue: 0x900), resumes: .none, foundSequence: 60)
     }
 
     private func state(_ input: inout InputBytes) -> HandshakeState {

@@ -1,0 +1,439 @@
+import Model
+
+/// The way to a term of one's own (`6-protocol`, PROMOTE, with quorum): ask without effect; promise and flush here; votes; the
+/// record; the old lease's end.
+struct Candidacy {
+    enum Purpose {
+        /// An administrator wants this node to be primary.
+        case serve
+        /// A primary heard of a higher promise and wins a term once more, its clients' I/O held.
+        case again
+        /// Nobody leads, and a copy waits to be re-admitted (KEEPER).
+        case keep
+    }
+
+    enum Phase: Equatable {
+        /// Nothing came of it; asked again then.
+        case resting(MonotonicTime)
+        case asking
+        case draining
+        case flushing(UInt64)
+        case persisting(UInt64)
+        case voting
+        /// The lease that a primary of an earlier term may hold runs out.
+        case waiting(MonotonicTime)
+        case proposing
+    }
+
+    var purpose: Purpose
+    var phase: Phase
+    var round: UInt64 = 0
+    /// When this phase began.
+    var began: MonotonicTime
+    var term = Term.zero
+    var asked = NodeSet()
+    var answers = PerNode<InquiryAnswer?>(repeating: nil)
+    var votes = PerNode<Vote?>(repeating: nil)
+    var runs = PerNode<[BlockRun]>(repeating: [])
+    /// The newest record that the voters know: what the next one follows.
+    var newest = Record.empty
+    /// Of the voter that told it; none: this copy's own.
+    var volume = VolumeID.none
+    /// Stay in step: they answered, and are whole.
+    var kept = NodeSet()
+    /// A keeper waits for the lease before it proposes, a primary after.
+    var hasWaited = false
+
+    init(_ purpose: Purpose, at now: MonotonicTime) {
+        self.purpose = purpose
+        phase = .resting(now)
+        began = now
+    }
+
+    /// No answer was judged yet.
+    var isFirstAttempt: Bool { round == 0 || (round == 1 && phase == .asking) }
+
+    /// Voters were asked to promise something.
+    var isBinding: Bool {
+        switch phase {
+        case .resting, .asking: false
+        default: true
+        }
+    }
+}
+
+extension Replica {
+    /// Runs that one voter may tell of: more than a disk of the largest volume can have marked apart is a mistake.
+    static var voteRunLimit: Int { 1 << 20 }
+
+    mutating func advanceCandidacy() {
+        guard isByMajority else { return }
+        giveUpStuckCandidacy()
+        startCandidacy()
+        while candidacy != nil, stepCandidacy() {}
+    }
+
+    private mutating func startCandidacy() {
+        guard stopping == nil, candidacy == nil, acceptance == nil, demotion == nil, now >= candidacyNotBefore else {
+            return
+        }
+        if role == .primary {
+            guard !holdsTerm || superblock.record.number.term < highestPromise else { return }
+            note(.warning, "role", "a higher term was promised: winning this node's own again")
+            begin(.again)
+        } else if promotion != nil {
+            begin(.serve)
+        } else if wantsToKeep {
+            begin(.keep)
+        }
+    }
+
+    private mutating func begin(_ purpose: Candidacy.Purpose) {
+        // What was proposed in the old term goes on in the new one.
+        abortChange()
+        candidacy = Candidacy(purpose, at: now)
+        attention = true
+    }
+
+    /// Two candidates that outbid each other at once would do so for ever.
+    mutating func giveWay() {
+        let patience = configuration.timing.pingTimeout
+        candidacyNotBefore = now + patience + random.next() % max(patience, 1)
+    }
+
+    mutating func endCandidacy() {
+        guard candidacy != nil else { return }
+        candidacy = nil
+        promotion?.isUnderWay = false
+        attention = true
+    }
+
+    // MARK: Steps
+
+    /// True when it took a step.
+    private mutating func stepCandidacy() -> Bool {
+        guard let current = candidacy else { return false }
+        switch current.phase {
+        case .resting(let until):
+            guard now >= until, change == nil, acceptance == nil else { return false }
+            return ask()
+        case .asking:
+            guard isAnswered(current) || isOverdue(current) else { return false }
+            judgeAnswers()
+        case .draining:
+            guard change == nil, !table.contains(where: { $0.isWrite && $0.localPending }) else { return false }
+            enter(.flushing(hasDisk ? requestFlush() : 0))
+        case .flushing(let number):
+            guard isFlushed(number) else { return false }
+            enter(.persisting(persistSuperblock()))
+            advanceMetadata()
+        case .persisting(let version):
+            guard isDurable(version) else { return false }
+            askForVotes()
+        case .voting:
+            guard isVoted(current) || isOverdue(current) else { return false }
+            judgeVotes()
+        case .waiting(let until):
+            guard now >= until else { return false }
+            waited(current)
+        case .proposing: return false
+        }
+        return true
+    }
+
+    private mutating func enter(_ phase: Candidacy.Phase) {
+        candidacy?.phase = phase
+        candidacy?.began = now
+        attention = true
+    }
+
+    private func isOverdue(_ current: Candidacy) -> Bool {
+        now >= current.began + configuration.timing.pingTimeout
+    }
+
+    /// When a candidacy needs a tick.
+    var candidacyDeadline: MonotonicTime? {
+        guard let candidacy else { return now < candidacyNotBefore ? candidacyNotBefore : nil }
+        let due: MonotonicTime
+        switch candidacy.phase {
+        case .resting(let until), .waiting(let until): due = until
+        case .asking, .voting: due = candidacy.began + configuration.timing.pingTimeout
+        default: return nil
+        }
+        // What is overdue waits for something else, not for time.
+        return now < due ? due : nil
+    }
+
+    /// Another attempt a little later, at a time that two candidates do not share.
+    mutating func rest(_ obstacle: Refusal? = nil) {
+        if let obstacle { promotion?.obstacle = obstacle }
+        promotion?.isUnderWay = false
+        let pause = configuration.timing.pingInterval / 2
+        enter(.resting(now + pause / 2 + random.next() % max(pause, 1)))
+    }
+
+    // MARK: Asking
+
+    private mutating func ask() -> Bool {
+        guard let purpose = candidacy?.purpose else { return false }
+        switch purpose {
+        case .serve:
+            guard let promotion else {
+                endCandidacy()
+                return true
+            }
+            if let obstacle = localObstacle(promotion) {
+                meet(obstacle)
+                return true
+            }
+        case .again:
+            if role != .primary {
+                endCandidacy()
+                return true
+            }
+        case .keep:
+            if !wantsToKeep {
+                endCandidacy()
+                return true
+            }
+        }
+        candidacy?.round &+= 1
+        candidacy?.answers = PerNode(repeating: nil)
+        candidacy?.asked = NodeSet()
+        let inquiry = Inquiry(
+            round: candidacy?.round ?? 0, instance: superblock.instance, isDiskless: !hasDisk,
+            fenced: promotion?.peerFenced)
+        for node in everyone where self[peer: node].hasSession {
+            candidacy?.asked.insert(node)
+            send(.inquiry(inquiry), to: node)
+        }
+        enter(.asking)
+        return true
+    }
+
+    private func isAnswered(_ current: Candidacy) -> Bool {
+        !current.asked.contains { current.answers[$0] == nil && self[peer: $0].hasSession }
+    }
+
+    mutating func inquiryAnswered(_ answer: InquiryAnswer, by node: NodeID) {
+        standingTold(answer.standing, by: node)
+        guard candidacy?.phase == .asking, candidacy?.round == answer.round else { return }
+        candidacy?.answers[node] = answer
+        attention = true
+    }
+
+    private mutating func judgeAnswers() {
+        guard var current = candidacy else { return }
+        var newest = superblock.record
+        for node in current.asked {
+            guard let record = current.answers[node]?.standing.record, !record.isEmpty else { continue }
+            if newest.isEmpty || (record.lineage == newest.lineage && newest.number < record.number) { newest = record }
+        }
+        current.newest = newest
+        candidacy = current
+        if let obstacle = obstacle(in: current) {
+            meet(obstacle)
+            return
+        }
+        raise()
+    }
+
+    /// Refuses a promotion, or waits; other purposes just wait.
+    private mutating func meet(_ obstacle: PromotionObstacle) {
+        guard candidacy?.purpose == .serve else {
+            rest()
+            return
+        }
+        switch obstacle {
+        case .none(let purpose, let members):
+            candidacy = nil
+            promotion?.isUnderWay = true
+            promoteLocally(purpose, members)
+        case .lasting(let refusal), .passing(let refusal):
+            let isForced = promotion?.force == true && promotion?.dryRun == false && hasDisk
+            if isForced, refusal.reason != "peer-is-primary" {
+                candidacy = nil
+                promotion?.isUnderWay = true
+                promoteLocally(.force, NodeSet())
+            } else if case .lasting = obstacle {
+                candidacy = nil
+                endPromotion(.refused(refusal))
+            } else {
+                rest(refusal)
+            }
+        }
+    }
+
+    // MARK: The promise
+
+    /// Frames of older terms are refused from now on; what came by is finished and flushed before anybody is asked.
+    private mutating func raise() {
+        guard var current = candidacy else { return }
+        if current.purpose == .serve, promotion?.dryRun == true {
+            candidacy = nil
+            endPromotion(.done("would be promoted"))
+            return
+        }
+        var highest = max(superblock.promised, superblock.record.number.term, highestPromise)
+        for node in current.asked {
+            guard let standing = current.answers[node]?.standing else { continue }
+            highest = max(highest, standing.promised, standing.record.number.term)
+        }
+        current.term = Term(counter: highest.counter + 1, node: me)
+        candidacy = current
+        superblock.promised = current.term
+        highestPromise = current.term
+        isKeeper = false
+        if current.purpose == .serve { promotion?.isUnderWay = true }
+        enter(.draining)
+    }
+
+    private mutating func askForVotes() {
+        guard let term = candidacy?.term else { return }
+        candidacy?.votes = PerNode(repeating: nil)
+        candidacy?.runs = PerNode(repeating: [])
+        candidacy?.asked = NodeSet()
+        for node in everyone where self[peer: node].hasSession {
+            candidacy?.asked.insert(node)
+            send(.vote(term), to: node)
+        }
+        enter(.voting)
+    }
+
+    /// Another node's word while this one is a candidate: a term above its own ends this attempt.
+    mutating func candidateHeard(_ standing: Standing, from node: NodeID) {
+        guard let current = candidacy, current.isBinding, current.term < standing.promised else { return }
+        guard change?.purpose != .promote, change?.purpose != .keep else { return }
+        rest()
+    }
+
+    mutating func voteRunsTold(_ runs: [BlockRun], by node: NodeID) {
+        guard let current = candidacy, current.phase == .voting, current.votes[node] == nil,
+            current.runs[node].count + runs.count <= Self.voteRunLimit
+        else { return }
+        candidacy?.runs[node] += runs
+    }
+
+    mutating func voted(_ vote: Vote, by node: NodeID) {
+        standingTold(vote.standing, by: node)
+        guard let current = candidacy, current.phase == .voting, current.term == vote.term else { return }
+        candidacy?.votes[node] = vote
+        attention = true
+    }
+
+    private func isVoted(_ current: Candidacy) -> Bool {
+        !current.asked.contains { current.votes[$0] == nil && self[peer: $0].hasSession }
+    }
+
+    // MARK: The votes
+
+    private mutating func judgeVotes() {
+        guard var current = candidacy else { return }
+        var newest = superblock.record
+        var voted = canVote(newest) ? NodeSet(me) : NodeSet()
+        for node in everyone {
+            guard let vote = current.votes[node] else { continue }
+            voted.insert(node)
+            let record = vote.standing.record
+            guard !record.isEmpty else { continue }
+            if newest.isEmpty || (record.lineage == newest.lineage && newest.number < record.number) {
+                newest = record
+                current.volume = vote.standing.volume
+            }
+        }
+        current.newest = newest
+        var counted = NodeSet()
+        for node in voted {
+            let instance = node == me ? superblock.instance : current.votes[node]?.standing.instance ?? .none
+            if isNamed(node, instance, by: newest) { counted.insert(node) }
+        }
+        current.kept = kept(current)
+        candidacy = current
+        guard isMajority(counted, of: voters(of: newest)) else {
+            rest(noQuorum(current, counted, voters(of: newest)))
+            return
+        }
+        if let obstacle = dataObstacle(current) {
+            meet(obstacle)
+            return
+        }
+        collectUnsettled(current)
+        if current.purpose == .keep { wait() } else { propose() }
+    }
+
+    /// Members that answered, are whole, and did not lose a cache.
+    private func kept(_ current: Candidacy) -> NodeSet {
+        let newest = current.newest
+        var kept = hasWholeCopy ? NodeSet(me) : NodeSet()
+        for node in others {
+            guard let vote = current.votes[node], vote.hasCopy, !vote.isSuspect else { continue }
+            let isEqual = newest.isEmpty && vote.standing.record.isEmpty
+            if isEqual || isInStep(node, vote.standing.instance, by: newest) { kept.insert(node) }
+        }
+        return kept
+    }
+
+    // MARK: The record, and the lease
+
+    private mutating func propose() {
+        guard let current = candidacy else { return }
+        let members = superblock.required.union(superblock.record.inStep).union(current.newest.inStep)
+        let left = members.subtracting(current.kept)
+        enter(.proposing)
+        abortChange()
+        begin(current.purpose == .keep ? .keep : .promote, losing: left, offeringTo: NodeSet())
+    }
+
+    /// PROMOTE 7: an old primary may answer reads until its lease ends, unless it cannot exist, answered, or is off.
+    private mutating func wait() {
+        guard let current = candidacy else { return }
+        candidacy?.hasWaited = true
+        let former = current.newest.primary
+        let isGone =
+            former == nil || former == me || former == promotion?.peerFenced
+            || former.map { current.votes[$0] != nil } ?? true
+        enter(.waiting(isGone || current.purpose == .again ? now : lastPong + configuration.timing.leaseWaited))
+    }
+
+    private mutating func waited(_ current: Candidacy) {
+        switch current.purpose {
+        case .keep where change == nil && !isKeeper: propose()
+        case .keep: candidacy = nil
+        case .serve, .again:
+            candidacy = nil
+            becomePrimary()
+        }
+    }
+
+    /// The record of this candidacy is chosen.
+    mutating func candidacyChosen() {
+        guard let current = candidacy else { return }
+        takeMembers(current.kept)
+        switch current.purpose {
+        case .serve: wait()
+        case .again:
+            candidacy = nil
+            for node in others where required.contains(node) { resend(to: node) }
+            renewLease()
+            endPromotion(.done("already primary"))
+        case .keep:
+            candidacy = nil
+            isKeeper = true
+            note(.info, "role", "no primary: re-admitting copies meanwhile")
+        }
+        attention = true
+    }
+
+    /// Those that answered are in step with this node from here on; with any other copy the handshake is made anew.
+    private mutating func takeMembers(_ kept: NodeSet) {
+        for node in others where self[peer: node].hasSession {
+            if kept.contains(node), self[peer: node].isConnected {
+                self[peer: node].relation = .established
+                setConnected(node)
+                send(.chosen(superblock.record.number), to: node)
+            } else {
+                restartSession(node, "this node leads now")
+            }
+        }
+    }
+}

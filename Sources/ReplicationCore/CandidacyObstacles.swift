@@ -1,0 +1,98 @@
+import Model
+
+/// What stands between a candidate and its term, in words an administrator can act on.
+extension Replica {
+    /// What this node knows against it before it asks anybody.
+    func localObstacle(_ promotion: Promotion) -> PromotionObstacle? {
+        if let rival = others.first(where: { $0 != promotion.peerFenced && self[peer: $0].presence?.role == .primary })
+        {
+            return .lasting(peerIsPrimary(rival))
+        }
+        guard hasDisk else { return nil }
+        guard !superblock.flags.contains(.suspect) || superblock.isBlank else { return nil }
+        return dataObstacle(peerFenced: promotion.peerFenced)
+    }
+
+    /// What the answers put in the way.
+    func obstacle(in current: Candidacy) -> PromotionObstacle? {
+        let newest = current.newest
+        if let rival = current.asked.first(where: { current.answers[$0]?.objection == .isPrimary }) {
+            return .lasting(peerIsPrimary(rival))
+        }
+        if !newest.isEmpty, hasDisk, !isInStep(me, superblock.instance, by: newest) {
+            return .lasting(leftOut(of: newest))
+        }
+        var willing = canVote(newest) ? NodeSet(me) : NodeSet()
+        for node in current.asked {
+            guard let answer = current.answers[node], answer.objection == nil,
+                isNamed(node, answer.standing.instance, by: newest)
+            else { continue }
+            willing.insert(node)
+        }
+        let voters = voters(of: newest)
+        if isMajority(willing, of: voters) { return nil }
+        return .passing(noQuorum(current, willing.intersection(voters), voters))
+    }
+
+    func canVote(_ record: Record) -> Bool { hasDisk && isNamed(me, superblock.instance, by: record) }
+
+    private func leftOut(of record: Record) -> Refusal {
+        let members = record.inStep.map { name($0) }.joined(separator: ", ")
+        return Refusal(
+            reason: "outdated",
+            message: "record \(record.number) leaves this copy out: others went on without it (in step: \(members))",
+            remedy: "connect them and wait: hablk wait \(configuration.volume) --for up-to-date")
+    }
+
+    func noQuorum(_ current: Candidacy, _ willing: NodeSet, _ voters: NodeSet) -> Refusal {
+        var reasons: [String] = []
+        for node in voters where !willing.contains(node) && node != me {
+            switch current.answers[node]?.objection {
+            case .heardPrimary: reasons.append("\(name(node)) heard the primary a moment ago")
+            case .notInStep: reasons.append("\(name(node)) has a record that leaves this copy out")
+            case .otherLineage: reasons.append("\(name(node)) belongs to another line (promoted by force)")
+            case .cannotVote: reasons.append("\(name(node)) cannot vote now")
+            case .isPrimary: reasons.append("\(name(node)) is primary")
+            case nil:
+                let isOther = current.answers[node] != nil
+                reasons.append(
+                    "\(name(node)) \(isOther ? "is a new instance that no record names" : "does not answer")")
+            }
+        }
+        return Refusal(
+            reason: "no-quorum",
+            message: "\(willing.count) of \(voters.count) votes, \(voters.count / 2 + 1) are needed: "
+                + reasons.joined(separator: "; "),
+            remedy: "bring one of them back; or, when they are lost for ever and nothing else serves this volume: "
+                + "hablk promote \(configuration.volume) --force")
+    }
+
+    /// Why this copy's data, as the voters know it now, may not be served (PROMOTE 4 and 5).
+    func dataObstacle(_ current: Candidacy) -> PromotionObstacle? {
+        let newest = current.newest
+        if !hasDisk {
+            guard current.kept.isEmpty else { return nil }
+            return .passing(
+                Refusal(
+                    reason: "no-good-copy", message: "no disk here, and no member with a whole copy answered",
+                    remedy: "hablk attach \(configuration.volume), or connect a member"))
+        }
+        if !newest.isEmpty, !isInStep(me, superblock.instance, by: newest) { return .lasting(leftOut(of: newest)) }
+        guard superblock.flags.contains(.suspect), newest.primary != nil else { return nil }
+        let rest = newest.inStep.removing(me)
+        if let clean = rest.first(where: { current.votes[$0].map { $0.hasCopy && !$0.isSuspect } ?? false }) {
+            return .passing(suspectRefusal("\(name(clean)) did not: it re-admits this copy by itself"))
+        }
+        let away = rest.first { current.votes[$0] == nil && $0 != promotion?.peerFenced }
+        guard let away else { return nil }
+        return .passing(
+            suspectRefusal(
+                "\(name(away)) may hold what it lost",
+                "connect \(name(away)), or say that it is off: hablk promote \(configuration.volume) --peer-fenced \(name(away))"
+            ))
+    }
+
+    private func suspectRefusal(_ what: String, _ remedy: String = "wait, or promote that node") -> Refusal {
+        Refusal(reason: "suspect", message: "this copy may have lost its cache, and \(what)", remedy: remedy)
+    }
+}

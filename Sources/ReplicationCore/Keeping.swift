@@ -1,0 +1,69 @@
+import Model
+
+/// What the holder of a term does beside serving (with quorum): a node without a primary re-admits copies (KEEPER), and either
+/// brings the record's voters in line with the nodes that are there, one at a time (`protocol-reasons` F21).
+extension Replica {
+    /// Nobody leads, a copy waits to be re-admitted, and this is the lowest member that could.
+    var wantsToKeep: Bool {
+        guard isByMajority, role != .primary, !isKeeper, promotion == nil, demotion == nil, detaching == nil,
+            hasWholeCopy, !superblock.flags.contains(.suspect), !superblock.record.isEmpty,
+            isInStep(me, superblock.instance, by: superblock.record),
+            now >= startedAt + configuration.timing.leaseWaited
+        else { return false }
+        for node in others {
+            if isHeardAsPrimary(node) || self[peer: node].theirs?.isKeeper == true { return false }
+            if node < me, self[peer: node].isConnected, isMemberInOrder(node) { return false }
+        }
+        return others.contains { self[peer: $0].relation == .nothing && waitsForAdmission($0) }
+    }
+
+    private func isMemberInOrder(_ node: NodeID) -> Bool {
+        guard let theirs = self[peer: node].theirs, theirs.hasDisk else { return false }
+        return isInStep(node, theirs.instance, by: superblock.record)
+            && theirs.flags.intersection([.suspect, .inconsistent, .outdated]).isEmpty
+    }
+
+    private func waitsForAdmission(_ node: NodeID) -> Bool {
+        guard let theirs = self[peer: node].theirs, theirs.hasDisk else { return false }
+        return !isMemberInOrder(node)
+    }
+
+    /// The term is lost, or a primary takes over.
+    mutating func stopKeeping() {
+        guard isKeeper else { return }
+        isKeeper = false
+        endSettlement()
+        for node in others where isSource(of: node) { restartSession(node, "no longer re-admits copies") }
+        attention = true
+    }
+
+    private func isSource(of node: NodeID) -> Bool {
+        switch self[peer: node].relation {
+        case .sourcePreparing, .sourceBeginning, .source: true
+        default: false
+        }
+    }
+
+    // MARK: Voters
+
+    /// One voter is added or taken away by each record, and only after the one before is chosen: majorities of
+    /// neighbouring records always meet.
+    mutating func advanceVoters() {
+        guard isByMajority, leads, holdsTerm, change == nil, acceptance == nil, candidacy == nil, hasDisk,
+            !superblock.record.isEmpty, stopping == nil, demotion == nil
+        else { return }
+        let record = superblock.record
+        for node in everyone where self[peer: node].hasSession {
+            guard let instance = self[peer: node].standing?.instance, !instance.isNone else { continue }
+            if !record.voters.contains(node) {
+                begin(.admit(node), losing: NodeSet(), offeringTo: NodeSet())
+                return
+            }
+            // A disk or a memory made anew: the old one's vote goes first.
+            if record.instances[node] != instance, !record.inStep.contains(node) {
+                begin(.dismiss(node), losing: NodeSet(), offeringTo: NodeSet())
+                return
+            }
+        }
+    }
+}

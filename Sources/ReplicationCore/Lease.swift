@@ -1,0 +1,113 @@
+import Model
+
+/// Reads stay linearizable by a lease from the *other* required members (`6-protocol`, READ; with quorum): who answers a ping
+/// says "I will not begin to serve for a while", and a successor must be one of them. Writes never rest on it.
+///
+/// `reads: confirm` asks once more after the read arrived: right also where a machine's clocks stood still.
+struct Lease {
+    struct Ping {
+        var number: UInt64 = 0
+        var sent = MonotonicTime(nanoseconds: 0)
+    }
+
+    /// Of the newest ping to anybody.
+    var number: UInt64 = 0
+    /// Reads that wait for an answer.
+    var waiting = SlotQueue()
+    /// The round asked for because reads wait; 0: none is on its way.
+    var round: UInt64 = 0
+}
+
+extension Replica {
+    mutating func ping(_ node: NodeID) {
+        lease.number += 1
+        sendPing(node)
+    }
+
+    private mutating func sendPing(_ node: NodeID) {
+        let number = lease.number
+        self[peer: node].lastPing = now
+        self[peer: node].pinged = number
+        self[peer: node].pings[Int(number % UInt64(Peer.pingMemory))] = Lease.Ping(number: number, sent: now)
+        send(.ping(number), to: node)
+    }
+
+    /// A node that promised a higher term, or wants one, gives no lease: it says why instead.
+    mutating func pinged(_ number: UInt64, _ stamp: FrameStamp, by node: NodeID) {
+        guard isByMajority else {
+            send(.pong(number), to: node)
+            return
+        }
+        guard superblock.promised <= stamp.number.term, candidacy?.isBinding != true else {
+            send(.standing(standing), to: node)
+            return
+        }
+        if self[peer: node].claimsPrimary || superblock.record.primary == node { lastPong = now }
+        send(.pong(number), to: node)
+    }
+
+    mutating func ponged(_ number: UInt64, by node: NodeID) {
+        self[peer: node].ponged = max(self[peer: node].ponged, number)
+        let ping = self[peer: node].pings[Int(number % UInt64(Peer.pingMemory))]
+        if ping.number == number { self[peer: node].leaseFrom = max(self[peer: node].leaseFrom, ping.sent) }
+        if doubts.contains(node), self[peer: node].ponged >= self[peer: node].pinged, self[peer: node].isConnected {
+            settleDoubt(node)
+        }
+        if !lease.waiting.isEmpty { answerLeasedReads() }
+    }
+
+    /// Every other required member said lately that it will not begin to serve.
+    private var isLeaseValid: Bool {
+        let held = configuration.timing.leaseHeld
+        for node in others where required.contains(node) {
+            guard now < self[peer: node].leaseFrom + held else { return false }
+        }
+        return true
+    }
+
+    /// The right to answer a read whose data is here (`round`: the ping round that must have been answered).
+    private func mayAnswerRead(_ round: UInt64) -> Bool {
+        guard role == .primary, doubts.isEmpty else { return false }
+        guard isByMajority else { return true }
+        guard candidacy == nil, holdsTerm, isLeaseValid else { return false }
+        guard configuration.confirmsReads else { return true }
+        for node in others where required.contains(node) && self[peer: node].ponged < round { return false }
+        return true
+    }
+
+    /// The data of a read is in its buffer.
+    mutating func answerRead(_ slot: Int) {
+        if mayAnswerRead(table[slot].round) {
+            complete(slot, .done)
+        } else if isByMajority, role == .primary {
+            table[slot].phase = .waitingLease
+            lease.waiting.append(slot)
+            renewLease()
+        } else {
+            waitAtGate(slot)
+        }
+    }
+
+    /// The ping round that a read which arrives now needs.
+    var nextPingRound: UInt64 { lease.number + 1 }
+
+    mutating func renewLease() {
+        guard isByMajority, role == .primary else { return }
+        let isUnderWay = others.contains {
+            required.contains($0) && self[peer: $0].hasSession && self[peer: $0].ponged < lease.round
+        }
+        guard lease.round == 0 || !isUnderWay else { return }
+        lease.number += 1
+        lease.round = lease.number
+        for node in others where required.contains(node) && self[peer: node].hasSession { sendPing(node) }
+    }
+
+    mutating func answerLeasedReads() {
+        var waiting = lease.waiting.count
+        while waiting > 0, let slot = lease.waiting.popFirst() {
+            waiting -= 1
+            guard table[slot].phase == .waitingLease else { continue }
+            if table[slot].isGivenUp { endClient(slot) } else { answerRead(slot) }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+package import Model
+
+/// With quorum the record decides who is the source: one node at most holds the newest term, and generations only say how much
+/// must be copied (`3-replication`, "The verdict"; `protocol-reasons` F8). Between two nodes of which neither leads there
+/// is nothing to do.
+extension HandshakeVerdict {
+    package static func judgeByRecord(mine: HandshakeState, theirs: HandshakeState) -> HandshakeVerdict {
+        if mine.hasDisk, theirs.hasDisk, mine.instance == theirs.instance {
+            return .init(.parted, because: .sameInstance)
+        }
+        // A volume whose first record nobody chose is none.
+        let areFounded = mine.flags.contains(.founded) && theirs.flags.contains(.founded)
+        if areFounded, mine.volume != theirs.volume {
+            return .init(.parted, because: .differentVolumes)
+        }
+        if isForcedApart(mine, theirs) { return judgeForced(mine, theirs) }
+        if isOutlived(mine, by: theirs) || isOutlived(theirs, by: mine) { return .init(.nothing, because: .higherTerm) }
+        if leads(mine), leads(theirs) { return .init(.nothing, because: .higherTerm) }
+        if canResume(mine, theirs) { return .init(.resume, because: .sessionResumed) }
+        if !mine.hasDisk || !theirs.hasDisk { return judgeDiskless(mine, theirs) }
+        let size = max(mine.record.size, theirs.record.size)
+        if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
+        let mineOlder = isRolledBack(mine, rememberedBy: theirs)
+        let theirsOlder = isRolledBack(theirs, rememberedBy: mine)
+        if mineOlder || theirsOlder {
+            return judgeRolledBack(mine, theirs, mineOlder: mineOlder, theirsOlder: theirsOlder)
+        }
+        if !leads(mine), !leads(theirs) { return .init(.nothing, because: .nobodyLeads) }
+        return leads(mine) ? judgeFollower(mine, theirs) : judgeFollower(theirs, mine).mirrored
+    }
+
+    /// A term is won for a record: without one nobody leads, whatever it says.
+    private static func leads(_ side: HandshakeState) -> Bool {
+        !side.record.isEmpty && (side.isPrimary || side.isKeeper)
+    }
+
+    /// A leader whose term another node does not accept any more: it learns so, and wins one again or yields.
+    private static func isOutlived(_ side: HandshakeState, by other: HandshakeState) -> Bool {
+        guard leads(side), other.record.isEmpty || side.record.lineage == other.record.lineage else { return false }
+        return side.record.number.term < other.promised || side.record.number < other.record.number
+    }
+
+    private var mirrored: HandshakeVerdict { .init(outcome.mirrored, because: rule) }
+
+    private static func judgeFollower(_ leader: HandshakeState, _ follower: HandshakeState) -> HandshakeVerdict {
+        let isBlank = follower.current.id.isNone
+        let isMember =
+            leader.record.inStep.contains(follower.node)
+            && leader.record.instances[follower.node] == follower.instance
+            && follower.flags.intersection([.inconsistent, .outdated]).isEmpty && !isBlank
+            && leader.lineContains(follower.current.id)
+        if isMember {
+            let marks =
+                leader.dirtyBlocks + leader.unconfirmedBlocks + follower.dirtyBlocks + follower.unconfirmedBlocks
+            if follower.flags.contains(.suspect) { return source(leader, follower, because: .oneSuspect) }
+            if marks == 0 { return .init(.inSync, because: .equalGenerations) }
+            return source(leader, follower, because: .primaryLeads)
+        }
+        if isBlank { return source(leader, follower, because: .blankCopy) }
+        if follower.flags.contains(.inconsistent) { return source(leader, follower, because: .inconsistentCopy) }
+        return source(leader, follower, because: .newerRecord)
+    }
+
+    // MARK: Another lineage
+
+    private static func isForcedApart(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
+        !mine.record.isEmpty && !theirs.record.isEmpty && mine.record.lineage != theirs.record.lineage
+    }
+
+    /// Promoted by force: neither line is thrown away without a word.
+    private static func judgeForced(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        guard mine.hasDisk, theirs.hasDisk, mine.discardMyData != theirs.discardMyData else {
+            return .init(.parted, because: .splitBrain)
+        }
+        let (guest, host) = mine.discardMyData ? (mine, theirs) : (theirs, mine)
+        guard leads(host), !leads(guest) else { return .init(.nothing, because: .nobodyLeads) }
+        let verdict = source(host, guest, because: .discardedData)
+        return mine.discardMyData ? verdict.mirrored : verdict
+    }
+}

@@ -1,0 +1,191 @@
+import Model
+
+/// Being asked (`quorum: majority`): inquiries are answered without effect; a vote is a promise, durable before it is told.
+extension Replica {
+    var isByMajority: Bool { configuration.quorum == .majority }
+
+    /// Makes the order of writes or re-admits copies: no other node does at the same time (with quorum).
+    var leads: Bool { role == .primary || isKeeper }
+
+    /// The term of this node's record is its own, and it promised no higher one.
+    var holdsTerm: Bool {
+        let term = superblock.record.number.term
+        return term.node == me && superblock.promised == term && term.counter > 0
+    }
+
+    var standing: Standing {
+        Standing(
+            instance: superblock.instance, volume: superblock.volume, promised: superblock.promised,
+            record: superblock.record,
+            isPrimary: role == .primary)
+    }
+
+    /// What is on this disk is whole.
+    var hasWholeCopy: Bool {
+        hasDisk && !superblock.isBlank && superblock.flags.intersection([.inconsistent, .outdated]).isEmpty
+    }
+
+    // MARK: Majorities
+
+    /// Before any record the configuration's nodes vote.
+    func voters(of record: Record) -> NodeSet {
+        guard record.isEmpty else { return record.voters }
+        var voters = NodeSet()
+        for member in configuration.members { voters.insert(member.id) }
+        return voters
+    }
+
+    func isMajority(_ nodes: NodeSet, of voters: NodeSet) -> Bool {
+        nodes.intersection(voters).count * 2 > voters.count
+    }
+
+    /// A disk or a memory made anew is another instance: it does not count until a record names it.
+    func isNamed(_ node: NodeID, _ instance: InstanceID, by record: Record) -> Bool {
+        record.isEmpty || (!instance.isNone && record.instances[node] == instance)
+    }
+
+    func isInStep(_ node: NodeID, _ instance: InstanceID, by record: Record) -> Bool {
+        record.inStep.contains(node) && isNamed(node, instance, by: record)
+    }
+
+    /// Voters of the present record that this node has a session with, itself included.
+    var reachableVoters: NodeSet {
+        let record = superblock.record
+        var reachable = NodeSet()
+        if hasDisk, isNamed(me, superblock.instance, by: record) { reachable.insert(me) }
+        for node in everyone where self[peer: node].hasSession {
+            guard let standing = self[peer: node].standing, isNamed(node, standing.instance, by: record) else {
+                continue
+            }
+            reachable.insert(node)
+        }
+        return reachable
+    }
+
+    package var hasQuorum: Bool { isMajority(reachableVoters, of: voters(of: superblock.record)) }
+
+    // MARK: Standings
+
+    /// What a node says of itself; a higher term than this primary's means that it has to win its own again, a newer
+    /// record that it lost it.
+    mutating func standingTold(_ standing: Standing, by node: NodeID) {
+        let isFirst = self[peer: node].standing == nil
+        self[peer: node].standing = standing
+        self[peer: node].claimsPrimary = standing.isPrimary
+        highestPromise = max(highestPromise, standing.promised)
+        attention = true
+        noteStatus()
+        candidateHeard(standing, from: node)
+        learn(standing.record, from: node)
+        if isFirst { offerAgain(to: node) }
+    }
+
+    /// NEWER RECORD. It need not be chosen: who proposed it had a majority's promise.
+    mutating func learn(_ record: Record, from node: NodeID) {
+        guard isByMajority, leads, !record.isEmpty, record.lineage == superblock.record.lineage,
+            superblock.record.number < record.number, record.primary != me, record.number.term.node != me
+        else { return }
+        yield(to: node)
+    }
+
+    /// Another node holds a newer term.
+    mutating func yield(to node: NodeID) {
+        isKeeper = false
+        endCandidacy()
+        guard role == .primary else {
+            abortChange()
+            return
+        }
+        for other in others { markUnconfirmed(toward: other) }
+        supersede(by: node)
+    }
+
+    mutating func markUnconfirmed(toward node: NodeID) {
+        guard hasDisk else { return }
+        for index in 0..<unconfirmed.count { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
+        if unsettled.count > 0 { self[bitmap: node].formUnion(unsettled) }
+    }
+
+    /// A node that was primary when it was last heard, less than a lease ago.
+    func isHeardAsPrimary(_ node: NodeID) -> Bool {
+        self[peer: node].claimsPrimary && now < self[peer: node].lastHeard + configuration.timing.leaseWaited
+    }
+
+    // MARK: Inquiries
+
+    mutating func inquired(_ inquiry: Inquiry, _ stamp: FrameStamp, by node: NodeID) {
+        let answer = InquiryAnswer(
+            round: inquiry.round, objection: objection(to: inquiry, stamp, by: node), standing: standing)
+        send(.inquiryAnswer(answer), to: node)
+    }
+
+    private func objection(to inquiry: Inquiry, _ stamp: FrameStamp, by node: NodeID) -> VoteObjection? {
+        let record = superblock.record
+        guard isByMajority, hasDisk, stopping == nil, detaching == nil else { return .cannotVote }
+        if !record.isEmpty, !stamp.lineage.isNone, stamp.lineage != record.lineage { return .otherLineage }
+        if role == .primary { return .isPrimary }
+        if !record.isEmpty, !inquiry.isDiskless, !isInStep(node, inquiry.instance, by: record) { return .notInStep }
+        let isServed = others.contains { $0 != node && $0 != inquiry.fenced && isHeardAsPrimary($0) }
+        return isServed ? .heardPrimary : nil
+    }
+
+    // MARK: Votes
+
+    mutating func voteAsked(_ term: Term, by node: NodeID) {
+        let isFree = acceptance.map(\.isAbandonable) ?? true
+        guard isByMajority, hasDisk, term > superblock.promised, term.node == node, role != .primary, isFree,
+            stopping == nil, detaching == nil
+        else {
+            send(.standing(standing), to: node)
+            return
+        }
+        endCandidacy()
+        giveWay()
+        stopKeeping()
+        abortChange()
+        // From here on nothing of an older term is taken.
+        superblock.promised = term
+        highestPromise = max(highestPromise, term)
+        acceptance = Acceptance(from: node, session: self[peer: node].session, kind: .vote(term))
+        attention = true
+    }
+
+    /// Everything applied is stable and the promise durable: the vote, after what is unconfirmed.
+    mutating func tellVote(_ term: Term, to node: NodeID) {
+        guard superblock.promised == term else {
+            send(.standing(standing), to: node)
+            return
+        }
+        let unconfirmed = unconfirmedBlocks()
+        var cursor: UInt64 = 0
+        while true {
+            let runs = Self.runs(of: unconfirmed, from: &cursor)
+            if runs.isEmpty { break }
+            send(.voteRuns(runs), to: node)
+        }
+        send(
+            .voted(
+                Vote(
+                    term: term, standing: standing, hasCopy: hasWholeCopy,
+                    isSuspect: superblock.flags.contains(.suspect), capacity: superblock.size)), to: node)
+    }
+
+    /// Blocks in which this copy may differ from another member's: applied and not confirmed, replayed from the log, or
+    /// not settled when this node led.
+    func unconfirmedBlocks() -> DirtyBitmap {
+        var blocks = unsettled.blocks > 0 ? unsettled : DirtyBitmap(blocks: superblock.size / Geometry.blockSize)
+        for index in 0..<unconfirmed.count { blocks.mark(unconfirmed[index].range.blocks) }
+        for node in others where superblock.record.inStep.contains(node) { blocks.formUnion(self[bitmap: node]) }
+        return blocks
+    }
+
+    /// As many runs from `cursor` on as one frame carries.
+    static func runs(of blocks: DirtyBitmap, from cursor: inout UInt64) -> [BlockRun] {
+        var runs: [BlockRun] = []
+        while runs.count < runsPerMessage, let run = blocks.nextRun(from: cursor, limit: 1 << 20) {
+            runs.append(BlockRun(first: run.lowerBound, count: run.upperBound - run.lowerBound))
+            cursor = run.upperBound
+        }
+        return runs
+    }
+}
