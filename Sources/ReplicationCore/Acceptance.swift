@@ -166,7 +166,10 @@ extension Replica {
     }
 
     mutating func advanceAcceptance() {
-        defer { takePostponed() }
+        defer {
+            takePostponed()
+            concludePostponed()
+        }
         while let current = acceptance {
             switch current.phase {
             case .draining:

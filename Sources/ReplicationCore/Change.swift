@@ -235,6 +235,14 @@ extension Replica {
         advanceMetadata()
     }
 
+    /// A candidate may hear only with the votes of a copy that joined meanwhile: it holds what this one holds, but for what is
+    /// not settled.
+    private mutating func takeJoined(_ node: NodeID) {
+        guard isByMajority, candidacy != nil, superblock.peers[node].base != .inStep else { return }
+        self[bitmap: node].clearAll()
+        if unsettled.count > 0 { self[bitmap: node].formUnion(unsettled) }
+    }
+
     /// ACCEPT's effect on the line: who is left out gets a base, and everything unconfirmed is marked toward it.
     mutating func adoptRecord(_ record: Record, _ current: Generation, losing loses: NodeSet) {
         for node in others where !record.inStep.contains(node) {
@@ -244,6 +252,7 @@ extension Replica {
             if !isLeftOut(.unconfirmedMarkedAtLoss) { markUnconfirmed(toward: node) }
         }
         for node in others where record.inStep.contains(node) && !loses.contains(node) {
+            takeJoined(node)
             superblock.peers[node].base = .inStep
         }
         extendLine(with: current)

@@ -92,7 +92,9 @@ extension Replica {
     var nextPingRound: UInt64 { lease.number + 1 }
 
     mutating func renewLease() {
-        guard isByMajority, role == .primary else { return }
+        guard isByMajority, role == .primary, doubts.isEmpty, candidacy == nil, holdsTerm else { return }
+        // While one is away no round can help: its lease comes with the ping that follows the next session.
+        guard !others.contains(where: { required.contains($0) && !self[peer: $0].hasSession }) else { return }
         let isUnderWay = others.contains {
             required.contains($0) && self[peer: $0].hasSession && self[peer: $0].ponged < lease.round
         }

@@ -70,7 +70,14 @@ extension Replica {
         conclude(node)
     }
 
+    /// With quorum a record of this very node may be being taken: its answer goes out before anything else.
+    mutating func concludePostponed() {
+        guard isByMajority, acceptance == nil else { return }
+        for node in others where self[peer: node].handshake == .exchanging { conclude(node) }
+    }
+
     private mutating func conclude(_ node: NodeID) {
+        if isByMajority, acceptance?.from == node { return }
         guard self[peer: node].handshake == .exchanging, let verdict = self[peer: node].verdict,
             let told = self[peer: node].theirVerdict, let theirs = self[peer: node].theirs
         else { return }

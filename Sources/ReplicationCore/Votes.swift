@@ -82,7 +82,9 @@ extension Replica {
 
     /// NEWER RECORD. It need not be chosen: who proposed it had a majority's promise.
     mutating func learn(_ record: Record, from node: NodeID) {
-        guard isByMajority, leads, !record.isEmpty, record.lineage == superblock.record.lineage,
+        // A candidate whose record was offered and not chosen is outbid like a primary.
+        let isOutbid = candidacy.map { $0.isBinding && $0.term < record.number.term } ?? (change != nil)
+        guard isByMajority, leads || isOutbid, !record.isEmpty, record.lineage == superblock.record.lineage,
             superblock.record.number < record.number, record.primary != me, record.number.term.node != me
         else { return }
         yield(to: node)

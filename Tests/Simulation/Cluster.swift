@@ -278,6 +278,7 @@ package final class Cluster {
                 return (force, fenced)
             } + node.lastPromotion
         guard node.usesDisk, node.glimpse.required.contains(node.id) else { return }
+        if options.isByMajority, oracle.terms.hasOutlived(node.glimpse.number.term) { return }
         oracle.promoted(
             node.side,
             Oracle.Promotion(

@@ -18,7 +18,9 @@ package enum OracleAccounting {
         if footprint.waitingForFlush > clients {
             return words(footprint.waitingForFlush, "requests waiting for a flush", clients)
         }
-        if footprint.sequences > clients { return words(footprint.sequences, "sequences of writes", clients) }
+        // With quorum what a former primary had in flight is sent again, some at a time.
+        let sequences = clients + 8
+        if footprint.sequences > sequences { return words(footprint.sequences, "sequences of writes", sequences) }
         if footprint.unconfirmed > limits.unconfirmedEntries + clients {
             return words(footprint.unconfirmed, "unconfirmed writes", limits.unconfirmedEntries + clients)
         }

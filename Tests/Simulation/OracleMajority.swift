@@ -30,11 +30,21 @@ extension Oracle {
         }
     }
 
+    /// An administrator said that the others are off: a copy that lost its cache serves what it has (PROMOTE 5).
+    private func forgetLost(by copy: Int) {
+        let own = NodeID(unchecked: UInt8(copy))
+        for (write, _, required) in unflushed
+        where required.contains(own) && disks.lastPowerLoss(copy) > write.began {
+            for sector in write.sectors { shadows[0].unacknowledge(sector, write: write.write) }
+        }
+    }
+
     /// What is neither settled nor on its way is what clients were told.
     func promotedByMajority(_ copy: Int, _ promotion: Promotion) {
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
         }
+        if promotion.peerFenced { forgetLost(by: copy) }
         for block in shadows[0].blocks where !promotion.unsettled(Int(block)) {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                 let value = disks.value(copy, sector)

@@ -41,6 +41,9 @@ package struct OracleTerms: Sendable {
     /// A process ended, or another disk is in: what the next one finds is as new as its disk.
     package mutating func forget(_ node: Int) { held[node] = nil }
 
+    /// Who leads under this term leads nothing any more: it may not know it yet, but answers nothing.
+    package func hasOutlived(_ term: Term) -> Bool { term < answered }
+
     /// The node holds this record now. - Returns: what is wrong with it.
     package mutating func holds(_ node: Int, _ now: Held) -> String? {
         let before = held[node]
