@@ -104,7 +104,6 @@ extension Replica {
         if isWitness || witnesses.contains(node) {
             self[peer: node].handshake = .finished
             self[peer: node].relation = .nothing
-            self[peer: node].backoff = 0
             note(.info, "connection", "connected", peer: node)
         }
     }

@@ -69,6 +69,12 @@ extension Replica {
                 if demotion == nil { demote(nil, force: false, deadline: now + 3_000_000_000) }
                 return
             }
+            // With quorum a record of a node that serves nobody may never be chosen: `required` keeps whom it named.
+            if isByMajority, demotion == nil, change != nil || candidacy != nil || isKeeper {
+                endCandidacy()
+                stopKeeping()
+                abortChange()
+            }
             guard demotion == nil, change == nil, acceptance == nil else { return }
             current.hasDemoted = true
             stopping = current

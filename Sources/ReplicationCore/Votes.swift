@@ -77,6 +77,8 @@ extension Replica {
         noteStatus()
         candidateHeard(standing, from: node)
         learn(standing.record, from: node)
+        // A witness has no handshake: its word shows that it, and not only its listener, is there.
+        if isFirst, isWitness || witnesses.contains(node) { self[peer: node].backoff = 0 }
         if isFirst { offerAgain(to: node) }
     }
 
