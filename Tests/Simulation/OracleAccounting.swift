@@ -4,8 +4,11 @@ package import ReplicationCore
 /// I7, C13: what the core holds and has under way stays within `Limits`; commands are answered in their time. (That each
 /// request is answered once and each buffer given back once is seen where the cluster does what the core wants.)
 package enum OracleAccounting {
+    /// - Parameter settling: copies of blocks under way to settle them.
     /// - Returns: what is too much.
-    package static func excess(_ footprint: Footprint, _ limits: Limits, blocks: UInt64) -> String? {
+    package static func excess(
+        _ footprint: Footprint, _ limits: Limits, blocks: UInt64, settling: Int = 0
+    ) -> String? {
         let clients = limits.clientOperations
         func words(_ count: Int, _ name: String, _ most: Int) -> String { "has \(count) \(name), more than \(most)" }
         if footprint.waitingAtGate > clients {
@@ -19,7 +22,7 @@ package enum OracleAccounting {
             return words(footprint.waitingForFlush, "requests waiting for a flush", clients)
         }
         // With quorum what a former primary had in flight is sent again, some at a time.
-        let sequences = clients + 8
+        let sequences = clients + settling
         if footprint.sequences > sequences { return words(footprint.sequences, "sequences of writes", sequences) }
         if footprint.unconfirmed > limits.unconfirmedEntries + clients {
             return words(footprint.unconfirmed, "unconfirmed writes", limits.unconfirmedEntries + clients)
@@ -132,7 +135,9 @@ extension Cluster {
         for node in nodes {
             guard let live = node.live, oracle.violation == nil else { continue }
             let excess =
-                OracleAccounting.excess(live.core.pointee.footprint(), options.limits, blocks: options.blocks)
+                OracleAccounting.excess(
+                    live.core.pointee.footprint(), options.limits, blocks: options.blocks,
+                    settling: options.isByMajority ? 8 : 0)
                 ?? node.disk.queue.excess(options.limits)
             if let excess { oracle.fail("I7", "node \(node.side) \(excess)") }
             let most = options.limits.clientOperations * 3 + options.limits.peerOperations
