@@ -29,7 +29,8 @@ import Model
         subcommands: [
             Create.self, Run.self, Up.self, Down.self, Promote.self, Demote.self, Map.self, Unmap.self, Connect.self,
             Disconnect.self,
-            Attach.self, Detach.self, Outdate.self, Invalidate.self, StatusCommand.self, Events.self, Wait.self,
+            Attach.self, Detach.self, Outdate.self, Invalidate.self, StatusCommand.self, Score.self, Events.self,
+            Wait.self,
             Resync.self, Metadata.self, Config.self, Demo.self,
         ])
 

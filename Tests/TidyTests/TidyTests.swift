@@ -129,7 +129,8 @@ import Testing
     @Test func `the commands can be run`() {
         for name in [
             "Tools/install", "Tools/build", "Tools/demo", "Tools/test", "Tools/soak", "Tools/fuzz", "Tools/mutants",
-            "Tools/vm/run", "Tools/vm/pair", "Tests/Kernel/run", ".ci/run",
+            "Tools/vm/run", "Tools/vm/pair", "Tests/Kernel/run", "Tools/cluster/cluster", "Tools/ocf/hablk",
+            "Tests/Pacemaker/run", ".ci/run",
         ] {
             let path = tree.top.appendingPathComponent(name).path
             #expect(FileManager.default.isExecutableFile(atPath: path), "\(name) is missing or has no run bit")

@@ -1,0 +1,53 @@
+/// How good a primary this node would be, for a cluster manager that compares nodes: from what this node knows itself.
+///
+/// Never negative: Pacemaker stops what has a negative score. A primary that serves has the top value, also while it waits
+/// for quorum or a peer: the cluster manager moves the role at once to a higher one. That a peer still looks primary lowers
+/// nothing: storage notices a dead primary later than the cluster manager, and its refusal is in the promotion itself.
+package struct PromotionScore: Equatable, Sendable {
+    /// Primary, or in step with nothing unknown of the others.
+    package static let best: UInt32 = 10_000
+    /// In step when the peer was last heard; it may have gone on alone since.
+    package static let apart: UInt32 = 1_000
+    /// Only with a peer's data, or with the word that the peer is off.
+    package static let lastResort: UInt32 = 10
+
+    /// 0: not to be promoted. Nil: about to change, the earlier value stays.
+    package var value: UInt32?
+    /// In words.
+    package var because: String
+
+    package init(of status: VolumeStatus) {
+        (value, because) = Self.judge(status)
+    }
+
+    private static func judge(_ status: VolumeStatus) -> (UInt32?, String) {
+        if status.role == .primary {
+            // Somebody who has the data should serve it; if nobody is better, nothing changes.
+            if status.suspended.contains(.noData) { return (lastResort, "primary, with no data in reach") }
+            return (best, "primary")
+        }
+        if status.role == .witness { return (0, "a witness has no data") }
+        if status.quorum == false { return (0, "no quorum") }
+        if let reason = status.reason { return (0, reason) }
+        switch status.disk {
+        case .upToDate, .consistent: return judgeWhole(status)
+        case .attaching: return (nil, "the disk is being attached")
+        case .diskless, .failed:
+            let holder = status.peers.first { $0.connection == .connected && $0.disk == .upToDate }
+            guard let holder else { return (0, "no disk, and no peer with a whole copy") }
+            return (lastResort, "no disk; \(holder.node) has the data")
+        case .inconsistent, .outdated, .unknown: return (0, "this copy is \(status.disk.rawValue)")
+        }
+    }
+
+    /// This copy was in step when it last heard of the others.
+    private static func judgeWhole(_ status: VolumeStatus) -> (UInt32?, String) {
+        if let peer = status.peers.first(where: { $0.connection == .connected && $0.replication == nil }) {
+            return (nil, "meeting \(peer.node)")
+        }
+        if status.suspect, status.disk == .consistent { return (lastResort, "may have lost its cache") }
+        let unknown = status.peers.filter { $0.disk == .unknown && $0.role != .witness }.map(\.node)
+        if unknown.isEmpty { return (best, "in step") }
+        return (apart, "in step; unknown: \(unknown.joined(separator: ", "))")
+    }
+}

@@ -1,0 +1,71 @@
+import Model
+import Testing
+
+@Suite struct PromotionScoreTests {
+    private static func peer(
+        _ connection: ConnectionState, _ disk: DiskState, role: Role = .secondary, replication: ReplicationState? = nil
+    ) -> VolumeStatus.Peer {
+        VolumeStatus.Peer(
+            node: "bravo", id: 1, connection: connection, role: connection == .connected ? role : .unknown, disk: disk,
+            replication: replication ?? (connection == .connected ? .established : nil), outOfSyncBytes: 0, lagBytes: 0,
+            lagSeconds: 0, resync: nil, lastResync: nil, reason: nil, message: nil)
+    }
+
+    private static func score(
+        _ role: Role, _ disk: DiskState, _ peer: VolumeStatus.Peer, _ change: (inout VolumeStatus) -> Void = { _ in }
+    ) -> UInt32? {
+        var status = VolumeStatus(
+            volume: "r0", node: "alpha", role: role, disk: disk, size: 4096, generation: nil, term: 1,
+            inStep: ["alpha", "bravo"], quorum: nil, suspended: [], suspect: false, nbd: "", device: nil, clients: 0,
+            pid: 1, reason: nil, message: nil, peers: [peer])
+        change(&status)
+        return PromotionScore(of: status).value
+    }
+
+    private let here = peer(.connected, .upToDate)
+    private let away = peer(.connecting, .unknown)
+    private let leftOut = peer(.connecting, .outdated)
+
+    @Test func `A primary has the top value, also while it waits`() {
+        #expect(Self.score(.primary, .upToDate, here) == 10_000)
+        #expect(Self.score(.primary, .upToDate, away) { $0.suspended = [.record] } == 10_000)
+        #expect(
+            Self.score(.primary, .upToDate, away) {
+                $0.suspended = [.quorum]; $0.quorum = false
+            } == 10_000)
+        #expect(Self.score(.primary, .failed, here) == 10_000)
+        #expect(Self.score(.primary, .failed, away) { $0.suspended = [.noData] } == 10)
+    }
+
+    @Test func `A copy in step ties with its primary, and yields to a better informed one when apart`() {
+        #expect(Self.score(.secondary, .upToDate, Self.peer(.connected, .upToDate, role: .primary)) == 10_000)
+        #expect(Self.score(.secondary, .upToDate, leftOut) == 10_000)
+        #expect(Self.score(.secondary, .consistent, away) == 1000)
+        #expect(Self.score(.secondary, .upToDate, away) == 1000)
+    }
+
+    @Test(arguments: [DiskState.outdated, .inconsistent, .unknown])
+    func `A copy that is not whole is not promoted`(disk: DiskState) {
+        #expect(Self.score(.secondary, disk, here) == 0)
+        #expect(Self.score(.secondary, disk, away) == 0)
+    }
+
+    @Test func `Without quorum, in a split brain and on a witness nobody is promoted`() {
+        #expect(Self.score(.secondary, .upToDate, here) { $0.quorum = false } == 0)
+        #expect(Self.score(.secondary, .upToDate, away) { $0.reason = "split-brain" } == 0)
+        #expect(Self.score(.witness, .diskless, here) == 0)
+    }
+
+    @Test func `What only a peer, or the word of its end, can make good is the last resort`() {
+        #expect(Self.score(.secondary, .diskless, here) == 10)
+        #expect(Self.score(.secondary, .failed, away) == 0)
+        #expect(Self.score(.secondary, .consistent, away) { $0.suspect = true } == 10)
+    }
+
+    @Test func `On the way to another state the value stays`() {
+        #expect(Self.score(.secondary, .attaching, here) == nil)
+        var meeting = Self.peer(.connected, .unknown)
+        meeting.replication = nil
+        #expect(Self.score(.secondary, .consistent, meeting) == nil)
+    }
+}

@@ -1,0 +1,168 @@
+# The scenarios. Each begins with $first promoted, $second following, and a client that writes; it ends with a cluster that
+# heals by itself once all cables are in and all nodes have power. A function that fails is a scenario that failed.
+every=(killed crashed frozen process daemon-stopped secondary-killed partition isolated-primary storage-link cluster-link
+    flapping standby moved frozen-stop failing-promote broken-fence power-loss rolling probe)
+choice=(killed frozen process partition isolated-primary storage-link flapping standby failing-promote power-loss)
+
+expect() { [ "$1" = "$2" ] || { echo "expected $2, found $1"; return 1; }; }
+calm() {  # nobody was fenced, nothing failed
+    ! cluster events | grep -E 'fence device: (reboot|off)|(promote|demote|stop|start) on n.: .*\([1-9][0-9]*,'
+}
+promoted_on() { cluster seen "$1" "r0 promote on $2: ok"; }
+
+# --- Nodes and processes
+
+scenario_killed() {  # power cut of the primary's node
+    cluster kill "$first"
+    promoted_on 40 "$second"
+}
+scenario_crashed() {  # all its processes end, the network says so
+    cluster crash "$first"
+    promoted_on 40 "$second"
+}
+scenario_frozen() {  # the node stands still; it must not go on when it is let
+    cluster freeze "$first"
+    promoted_on 40 "$second" && cluster seen 1 "fence device: reboot $first done"
+}
+scenario_process() {  # kill -9 of the primary's daemon: nobody is fenced
+    cluster exec "$first" sh -c 'kill -KILL $(cat /run/hablk/r0.pid)'
+    cluster seen 30 "r0 promote on n.: ok" && ! cluster events | grep 'fence device'
+}
+scenario_daemon-stopped() {  # the daemon hangs: the monitor finds it, stop ends it
+    cluster exec "$first" sh -c 'kill -STOP $(cat /run/hablk/r0.pid)'
+    cluster seen 60 "r0 promote on n.: ok" && ! cluster events | grep 'fence device'
+}
+scenario_secondary-killed() {  # writers go on once the cluster says that it is off, before the storage's own time
+    cluster kill "$second"
+    cluster seen 40 "fence device: reboot $second done"
+    cluster exec "$first" hablk wait r0 --for primary --timeout 1s && expect "$(cluster promoted)" "$first" || return
+    local end=$((SECONDS + 10))
+    until cluster exec "$first" hablk status r0 --json | grep -q "\"in-step\": *\[\"$first\"\]"; do
+        [ $SECONDS -lt $end ] || { echo "$first waits for $second still"; return 1; }
+        sleep 0.2
+    done
+}
+
+# --- Cables
+
+scenario_partition() {  # both cables of the primary: it is the one that stays, and fences
+    cluster unplug "$first" both
+    cluster seen 40 "fence device: reboot $second done" && expect "$(cluster promoted)" "$first"
+}
+scenario_isolated-primary() {  # the same, but the other one fences: nothing was acknowledged that it lacks
+    : >"$CLUSTER_DIR/$second/bmc.fail"
+    cluster unplug "$first" both
+    cluster seen 60 "fence device: reboot $first done" && promoted_on 20 "$second"
+}
+scenario_storage-link() {  # only replication: the cluster does nothing, writers wait, then go on; then it is copied
+    cluster unplug "$first" storage
+    sleep 4
+    cluster plug "$first" storage
+    sleep 1
+    calm && expect "$(cluster promoted)" "$first"
+}
+scenario_cluster-link() {  # only the cluster's: replication lives until one is fenced
+    cluster unplug "$first" cluster
+    cluster seen 40 'fence device: reboot n. done'
+}
+scenario_flapping() {  # both, ten times, shorter than the cluster's patience
+    local turn
+    for turn in {1..10}; do
+        cluster unplug "$first"
+        sleep 0.3
+        cluster plug "$first"
+        sleep 0.5
+    done
+    calm && expect "$(cluster promoted)" "$first"
+}
+
+# --- Administrators
+
+scenario_standby() {
+    cluster exec "$first" crm node standby "$first"
+    promoted_on 20 "$second"
+    cluster exec "$first" crm node online "$first"
+    cluster wait 20 'Unpromoted: \[ n. \]' && calm
+}
+scenario_moved() {
+    cluster exec "$first" crm_resource --resource r0-clone --move --promoted --node "$second" --lifetime PT10S
+    promoted_on 20 "$second" && calm
+}
+scenario_frozen-stop() {  # a primary whose writers wait for its peer is demoted and stopped all the same
+    cluster unplug "$first" storage
+    sleep 2
+    cluster exec "$first" crm node standby "$first"
+    cluster seen 30 "r0 stop on $first: ok"
+    local code=$?
+    cluster plug "$first" storage
+    cluster exec "$first" crm node online "$first"
+    [ $code = 0 ] && ! cluster events | grep 'fence device'
+}
+scenario_failing-promote() {  # the other cannot: the role comes back
+    cluster exec "$second" sh -c 'mv /usr/sbin/hablk /usr/sbin/hablk.real
+        printf "#!/bin/sh\n[ \"\$1\" != promote ] || { echo \"refused: a test (test)\" >&2; exit 3; }\nexec hablk.real \"\$@\"\n" >/usr/sbin/hablk
+        chmod 755 /usr/sbin/hablk'
+    cluster exec "$first" crm_resource --resource r0-clone --move --promoted --node "$second" --lifetime PT5S
+    cluster seen 20 "r0 promote on $second: .*\(1,"
+    local code=$?
+    cluster exec "$second" mv /usr/sbin/hablk.real /usr/sbin/hablk
+    promoted_on 30 "$first"
+    [ $code = 0 ] && ! cluster events | grep 'fence device'
+}
+scenario_broken-fence() {  # nobody is promoted before the fencing succeeded
+    : >"$CLUSTER_DIR/$first/bmc.fail"
+    cluster unplug "$first" both
+    cluster seen 40 "fence device: reboot $first FAILED" || return
+    sleep 2
+    cluster events | grep "r0 promote on $second: ok" && return 1
+    rm "$CLUSTER_DIR/$first/bmc.fail"
+    cluster seen 60 "fence device: reboot n. done"
+}
+scenario_power-loss() {  # everything, at once
+    cluster kill "$first" & cluster kill "$second"
+    wait $!
+    sleep 1
+    cluster start "$second"
+    cluster start "$first"
+    cluster seen 60 'r0 promote on n.: ok'
+}
+scenario_rolling() {  # every node is restarted in turn
+    local node
+    for node in "$first" "$second"; do
+        cluster stop "$node"
+        cluster start "$node"
+        cluster wait 40 'Online: \[ n1 n2 \]' ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
+        cluster exec "$(cluster promoted)" hablk wait r0 --for in-sync --timeout 30s >/dev/null || return
+    done
+    calm
+}
+scenario_probe() {  # what the agent says to Pacemaker in each state, and what it does without a daemon
+    local agent=(env OCF_ROOT=/usr/lib/ocf OCF_RESKEY_volume=r9 OCF_RESKEY_CRM_meta_timeout=20000
+        OCF_RESKEY_CRM_meta_interval=0 OCF_RESOURCE_INSTANCE=r9 OCF_RESKEY_connect_wait=0)
+    local ocf=/usr/lib/ocf/resource.d/hablk/hablk code
+    says() {  # says CODE ACTION [VARIABLE=VALUE]…
+        local wanted=$1 action=$2
+        shift 2
+        cluster exec "$second" "${agent[@]}" "$@" "$ocf" "$action" >/dev/null 2>&1
+        code=$?
+        [ $code = "$wanted" ] || { echo "$action $*: $code, expected $wanted"; return 1; }
+    }
+    says 7 monitor && says 5 start && says 0 stop && says 7 demote && says 3 nonsense && says 5 validate-all &&
+        says 6 start OCF_RESKEY_volume= && says 0 stop OCF_RESKEY_volume= && says 6 start OCF_RESKEY_volume=../x &&
+        says 7 monitor OCF_RESKEY_hablk=/nowhere/hablk && says 5 start OCF_RESKEY_hablk=/nowhere/hablk || return
+    cluster exec "$second" tee /etc/hablk/r9.yaml >/dev/null <<END
+volume: r9
+size: 16MiB
+quorum: off
+nodes:
+  n1: {id: 0, address: "10.78.1.1:7790", disk: /var/lib/hablk/r9.img}
+  n2: {id: 1, address: "10.78.1.2:7790", disk: /var/lib/hablk/r9.img}
+END
+    says 1 start && cluster exec "$second" hablk create r9 >/dev/null && says 0 validate-all && says 7 monitor &&
+        says 0 start && says 0 monitor && says 0 promote && says 8 monitor && says 0 promote && says 0 reload-agent &&
+        says 0 demote && says 0 monitor && says 0 stop && says 7 monitor || return
+    # A daemon that stands still: it runs, and does not answer. Then a stop that must not wait for it.
+    says 0 start && says 0 promote OCF_RESKEY_CRM_meta_timeout=60000 || return
+    cluster exec "$second" sh -c 'kill -STOP $(cat /run/hablk/r9.pid)'
+    says 9 monitor OCF_RESKEY_CRM_meta_interval=10000 && says 0 stop && says 7 monitor
+}
