@@ -283,7 +283,7 @@ extension Replica {
         candidacy = current
         superblock.promised = current.term
         highestPromise = current.term
-        isKeeper = false
+        stopKeeping()
         if current.purpose == .serve { promotion?.isUnderWay = true }
         enter(.draining)
     }

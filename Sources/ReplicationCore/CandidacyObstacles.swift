@@ -24,10 +24,12 @@ extension Replica {
         }
         var willing = canVote(newest) ? NodeSet(me) : NodeSet()
         for node in current.asked {
-            guard let answer = current.answers[node], answer.objection == nil,
-                isNamed(node, answer.standing.instance, by: newest)
-            else { continue }
-            willing.insert(node)
+            guard let answer = current.answers[node], isNamed(node, answer.standing.instance, by: newest) else {
+                continue
+            }
+            // Who missed the newest record, which names this copy, has nothing to say against it.
+            let isOutdated = answer.objection == .notInStep && answer.standing.record.number < newest.number
+            if answer.objection == nil || isOutdated { willing.insert(node) }
         }
         let voters = voters(of: newest)
         if isMajority(willing, of: voters) { return nil }

@@ -68,6 +68,7 @@ extension Replica {
     private var replyWaits: Bool {
         guard leads else { return false }
         if isByMajority, unsettled.count > 0 || !lease.waiting.isEmpty || isKeeper { return true }
+        if isByMajority, others.contains(where: { self[peer: $0].source.isComplete }) { return true }
         return isLeftOut(.goesOnOnlyForReplies) || table.clientWrites > 0 || !flushQueue.isEmpty
             || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
     }
@@ -161,6 +162,8 @@ extension Replica {
 
     /// The session to a node ended: nothing is offered there any more.
     mutating func changeLost(_ node: NodeID) {
+        // What waits for a write that the lost member may hold is begun again without it, or when it is back.
+        if let change, case .join = change.purpose, change.phase == .draining, required.contains(node) { abortChange() }
         guard let change, change.pending.contains(node) else { return }
         // With quorum only the joining copy is waited for by name.
         if change.purpose == .leaveSelf, change.phase == .offering, hasDisk, !isByMajority {

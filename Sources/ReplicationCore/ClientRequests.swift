@@ -303,7 +303,7 @@ extension Replica {
     }
 
     mutating func startRead(_ slot: Int) {
-        guard isReadGateOpen else {
+        guard isReadGateOpen, !isUnsettled(table[slot].range) else {
             waitAtGate(slot)
             return
         }

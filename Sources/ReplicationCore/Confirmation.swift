@@ -138,7 +138,9 @@ extension Replica {
         for node in round.peers { clearFlushedFrames(through: round.boundary, at: node) }
         let settled = !leads || isSettled(through: round.boundary)
         confirm(through: round.boundary, settled: settled)
-        for node in round.peers where required.contains(node) {
+        // A joining copy forgets what is unconfirmed when it takes the join, and may have taken it: this would come under an older
+        // record, and end the session.
+        for node in round.peers where required.contains(node) && change?.purpose != .join(node) {
             send(.confirm(sequence: round.boundary, mark: mark, settled: settled), to: node)
         }
         while let slot = flushQueue.first, table[slot].round <= round.id {

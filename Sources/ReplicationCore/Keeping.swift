@@ -33,6 +33,8 @@ extension Replica {
         guard isKeeper else { return }
         isKeeper = false
         endSettlement()
+        rounds.current = nil
+        rounds.isWanted = false
         for node in others where isSource(of: node) { restartSession(node, "no longer re-admits copies") }
         attention = true
     }

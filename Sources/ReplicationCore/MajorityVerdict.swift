@@ -34,10 +34,11 @@ extension HandshakeVerdict {
         !side.record.isEmpty && (side.isPrimary || side.isKeeper)
     }
 
-    /// A leader whose term another node does not accept any more: it learns so, and wins one again or yields.
+    /// A leader whose term another node does not accept any more: it learns so, and wins one again or yields. A newer record of
+    /// its own term is its own: a join whose acceptance it did not hear of, and another record takes its place.
     private static func isOutlived(_ side: HandshakeState, by other: HandshakeState) -> Bool {
         guard leads(side), other.record.isEmpty || side.record.lineage == other.record.lineage else { return false }
-        return side.record.number.term < other.promised || side.record.number < other.record.number
+        return side.record.number.term < other.promised || side.record.number.term < other.record.number.term
     }
 
     private var mirrored: HandshakeVerdict { .init(outcome.mirrored, because: rule) }

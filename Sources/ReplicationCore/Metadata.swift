@@ -311,6 +311,7 @@ extension Replica {
         metadata.durable = metadata.wanted
         metadata.phase = .idle
         acceptance = nil
+        stopKeeping()
         if change?.purpose != .leaveSelf { abortChange() }
         note(.error, "disk", "failed: \(why); going on without it")
         abandonLocalWork()

@@ -267,10 +267,15 @@ extension Replica {
     /// A write, flush, record or handshake unanswered for `timeout × ko-count` cuts its peer off although it answers pings.
     private mutating func cutOffIfUnanswered(_ node: NodeID) {
         let limit = configuration.timing.cutOff
+        // What was sent in an earlier session has been asked again in this one, or will be.
+        let opened = self[peer: node].openedAt
         var isStuck = table.contains {
-            $0.isReplicated && $0.phase == .running && $0.legs.contains(node) && now.since($0.began) > limit
+            $0.isReplicated && $0.phase == .running && $0.legs.contains(node)
+                && now.since(max($0.began, opened)) > limit
         }
-        if let round = rounds.current, round.pending.contains(node), now.since(round.began) > limit { isStuck = true }
+        if let round = rounds.current, round.pending.contains(node), now.since(max(round.began, opened)) > limit {
+            isStuck = true
+        }
         if let change, change.phase == .offering, change.pending.contains(node), now.since(change.offeredAt) > limit {
             isStuck = true
         }

@@ -31,9 +31,12 @@ extension Replica {
         if isLeftOut(.marksSurviveConnect) { self[bitmap: node].clearAll() }
     }
 
+    /// With quorum only who holds a term makes records.
+    private var mayReadmit: Bool { !isByMajority || leads && holdsTerm && candidacy == nil }
+
     /// First a chosen record without the target; for a full copy also all bits, and the base that says so, on disk.
     private mutating func prepareSource(_ node: NodeID, everything: Bool) {
-        guard change == nil, acceptance == nil, hasDisk,
+        guard change == nil, acceptance == nil, hasDisk, mayReadmit,
             !others.contains(where: { self[peer: $0].handshake == .exchanging })
         else { return }
         guard let theirs = self[peer: node].theirs else { return }
@@ -41,9 +44,9 @@ extension Replica {
         // A source without clients keeps the target in `required`; one that was promoted apart must not wait for it, nor
         // count what it has as confirmed.
         let isRequired = role == .primary && required.contains(node)
+        let isNewer = isByMajority ? theirs.record.number <= record.number : theirs.record.number < record.number
         let isOut =
-            !record.isEmpty && !record.inStep.contains(node) && !isRequired
-            && (isByMajority || theirs.record.number < record.number) && record.inStep.contains(me)
+            !record.isEmpty && !record.inStep.contains(node) && !isRequired && isNewer && record.inStep.contains(me)
         // An outdated source is one by an administrator's word: a record of itself alone ends that.
         let isOutdated = superblock.flags.contains(.outdated) && record.inStep == NodeSet(me)
         guard isOut && !isOutdated || isLeftOut(.excludedBeforeResync) else {
@@ -132,9 +135,11 @@ extension Replica {
     }
 
     private mutating func offerJoinIfComplete(_ node: NodeID) {
-        guard self[peer: node].source.isComplete, change == nil, acceptance == nil, hasDisk,
+        guard self[peer: node].source.isComplete, change == nil, acceptance == nil, hasDisk, mayReadmit,
             !others.contains(where: { self[peer: $0].handshake == .exchanging })
         else { return }
+        // A write that one of them holds back would hold the join, and the join the handshake with that one.
+        if others.contains(where: { $0 != node && required.contains($0) && !self[peer: $0].receivesWrites }) { return }
         guard isCovered(node) || isLeftOut(.resyncEndsUnmarked) else {
             note(.error, "resync", "the target says it is done, and blocks are marked that it never took", peer: node)
             restartSession(node, "blocks were still marked at the join")
@@ -164,6 +169,12 @@ extension Replica {
     }
 
     mutating func joined(_ node: NodeID) {
+        // The session ended while the record was on its way to this disk: the copy has joined, and is away like any member.
+        guard self[peer: node].relation == .source else {
+            dropAllUnconfirmed()
+            if role != .primary { beginLine() }
+            return
+        }
         let source = self[peer: node].source
         let left = self[bitmap: node].count
         recordResync(node, bytes: source.pulledBytes, since: source.began, because: source.because)

@@ -146,6 +146,10 @@ extension Replica {
             self[peer: node].isCutOff = true
         }
         isKeeper = false
+        // Who was met while the old lease ran out heard that nobody leads.
+        for node in others where isByMajority && self[peer: node].relation == .nothing {
+            restartSession(node, "this node leads now")
+        }
         renewLease()
         note(.info, "role", "primary")
         let forced = promotion?.force == true ? " by force" : ""

@@ -94,7 +94,7 @@ extension Replica {
 
     /// Another node holds a newer term.
     mutating func yield(to node: NodeID) {
-        isKeeper = false
+        stopKeeping()
         endCandidacy()
         guard role == .primary else {
             abortChange()
@@ -128,9 +128,9 @@ extension Replica {
         guard isByMajority, hasDisk, stopping == nil, detaching == nil else { return .cannotVote }
         if !record.isEmpty, !stamp.lineage.isNone, stamp.lineage != record.lineage { return .otherLineage }
         if role == .primary { return .isPrimary }
-        if !record.isEmpty, !inquiry.isDiskless, !isInStep(node, inquiry.instance, by: record) { return .notInStep }
         let isServed = others.contains { $0 != node && $0 != inquiry.fenced && isHeardAsPrimary($0) }
-        return isServed ? .heardPrimary : nil
+        if isServed { return .heardPrimary }
+        return record.isEmpty || inquiry.isDiskless || isInStep(node, inquiry.instance, by: record) ? nil : .notInStep
     }
 
     // MARK: Votes

@@ -228,6 +228,9 @@ package final class Cluster {
         if node.glimpse.number != before.number { checkRecord(node) }
         checkReason(node, before)
         if node.glimpse.isPrimary, !before.isPrimary { promoted(node, live, before) }
+        // Whoever is promoted after the pause is so like any copy whose peer is away: what may have happened meanwhile is its
+        // administrator's to know.
+        if !node.glimpse.isPrimary { node.mustHear = false }
         node.lastPromotion = []
         if let deadline = node.glimpse.deadline { scheduleTick(node, deadline) }
         checkCoverage()
@@ -293,4 +296,5 @@ extension Cluster: DiskView {
     package func stableValue(_ copy: Int, _ sector: Int) -> UInt64 { nodes[copy].disk.stable[sector] }
     package func hasForgotten(_ copy: Int, _ sector: Int) -> Bool { nodes[copy].disk.hasForgotten(sector) }
     package func lastPowerLoss(_ copy: Int) -> UInt64 { nodes[copy].lastPowerLoss }
+    package func isServing(_ copy: Int) -> Bool { nodes[copy].isPrimary }
 }

@@ -75,12 +75,14 @@ package struct FaultKinds: OptionSet, Sendable {
     /// The first kinds fall at the steps of records and resyncs, too (`Cluster.tempt`). Drawn from a stream of its own.
     package static let steps = FaultKinds(rawValue: 1 << 32)
 
-    /// Those that the oracle of clusters with quorum understands.
-    package static let withQuorum: FaultKinds = [
+    /// Those that the oracle of clusters with quorum understood first.
+    package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
         .administrator, .unaligned, .zeroing, .slowDisk, .lossy, .heldBytes, .racing, .corruption, .steps, .drift,
         .blank,
     ]
+    /// Those that it understands.
+    package static let withQuorum = firstWithQuorum
 
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [

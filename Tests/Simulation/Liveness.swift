@@ -88,6 +88,7 @@ extension Cluster {
         } else if healParting() {
             return
         }
+        endDouble()
         servePrimary()
     }
 
@@ -166,7 +167,32 @@ extension Cluster {
         isDone = true
     }
 
+    /// Promoted apart, nobody asked for anything, and neither gives way by itself: one is demoted.
+    private func endDouble() {
+        guard !options.isByMajority, nodes.allSatisfy(\.isPrimary),
+            nodes.allSatisfy({ status($0)?.peers.first?.reason == "both-primary" })
+        else { return }
+        let node = nodes[administratorRandom.below(options.copies)]
+        guard !isWaiting(node) else { return }
+        ask(node, .demote(force: true, deadline: node.localTime(now + 10_000_000_000)))
+    }
+
+    /// One copy was put back as it was, and the other's data is thrown away: nothing is left but to say that the old one counts.
+    private func reviveOld() -> Bool {
+        let flags = nodes.map { $0.live?.core.pointee.durableState.flags ?? [] }
+        guard let old = nodes.first(where: { flags[$0.side].contains(.rolledBack) }),
+            !flags[old.side].contains(.inconsistent), flags[other(old).side].contains(.inconsistent)
+        else { return false }
+        guard !isWaiting(old) else { return true }
+        old.isRestored = false
+        ask(
+            old,
+            .promote(force: true, peerFenced: nil, deadline: old.localTime(now + 10_000_000_000), dryRun: false))
+        return true
+    }
+
     private func giveAway() {
+        if reviveOld() { return }
         let loser = liveness.loser ?? drawLoser()
         liveness.loser = loser
         let node = nodes[loser]

@@ -25,6 +25,8 @@ package protocol DiskView: AnyObject {
     func hasForgotten(_ copy: Int, _ sector: Int) -> Bool
     /// The step at which the copy last lost its cache.
     func lastPowerLoss(_ copy: Int) -> UInt64
+    /// The copy's own node is primary.
+    func isServing(_ copy: Int) -> Bool
     /// The copy is whole, and a generation that the other does not know goes on from the other's.
     func wentOn(_ copy: Int, from other: Int) -> Bool
 }

@@ -17,7 +17,9 @@ extension Oracle {
             // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
             let isLost = members.count == 1 && disks.lastPowerLoss(member) > operation.began
             for sector in operation.sectors where !isLost {
-                shadows[member].acknowledge(sector, write: operation.write, at: step, durable: operation.forced)
+                // What overtook it came after it.
+                let at = isOvertaken(operation, sector, at: member, primary) ? operation.began : step
+                shadows[member].acknowledge(sector, write: operation.write, at: at, durable: operation.forced)
             }
             // A copy that is offered the join has it too, though the one that it lives on is all that counts yet.
             if members.count == 1, sides(self.required[member]).count < 2 {
@@ -35,6 +37,7 @@ extension Oracle {
         for sector in operation.sectors {
             let value = operation.value(of: sector)
             let found = disks.value(member, sector)
+            if isOvertaken(operation, sector, at: member, primary) { continue }
             guard found == value else {
                 return fail(
                     "I2",
@@ -47,6 +50,12 @@ extension Oracle {
                     "node \(primary) acknowledged \(operation.description) while it is not stable on node \(member)")
             }
         }
+    }
+
+    /// A primary without a copy of its own answers late what its carrier had written, and that one was promoted meanwhile, on an
+    /// administrator's word that this primary is off: the two writes were under way at once, and the newer one came later.
+    private func isOvertaken(_ operation: ClientOperation, _ sector: Int, at member: Int, _ primary: Int) -> Bool {
+        !isByMajority && member != primary && disks.isServing(member) && newest[sector] > operation.write
     }
 
     package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {

@@ -8,12 +8,14 @@ private final class PaperDisks: DiskView {
     var values = [[UInt64]](repeating: [UInt64](repeating: 0, count: 64), count: 2)
     var stable = [[UInt64]](repeating: [UInt64](repeating: 0, count: 64), count: 2)
     var powerLosses: [UInt64] = [0, 0]
+    var serving: Int?
 
     func value(_ copy: Int, _ sector: Int) -> UInt64 { values[copy][sector] }
     func stableValue(_ copy: Int, _ sector: Int) -> UInt64 { stable[copy][sector] }
     func hasForgotten(_ copy: Int, _ sector: Int) -> Bool { false }
     func lastPowerLoss(_ copy: Int) -> UInt64 { powerLosses[copy] }
     func wentOn(_ copy: Int, from other: Int) -> Bool { false }
+    func isServing(_ copy: Int) -> Bool { copy == serving }
 
     func land(_ operation: ClientOperation, on copies: [Int], stable isStable: Bool = false) {
         for copy in copies {
@@ -69,6 +71,23 @@ struct OracleTests {
         disks.land(write, on: [0])
         oracle.acknowledged(write, by: 0, required: Self.both, at: 2)
         #expect(oracle.violation?.invariant == "I2")
+    }
+
+    @Test(arguments: [true, false]) func `only a carrier that serves by itself may have overtaken the write`(
+        serves: Bool
+    ) {
+        let oracle = oracle()
+        disks.serving = serves ? 0 : nil
+        let (older, newer) = (write(1, at: 1), write(2, at: 3))
+        oracle.began(older)
+        oracle.began(newer)
+        disks.land(newer, on: [0])
+        oracle.acknowledged(newer, by: 0, required: Self.first, at: 4)
+        oracle.acknowledged(older, by: 1, required: Self.first, at: 5)
+        #expect((oracle.violation == nil) == serves)
+        let old = (0..<8).map { WriteValue.of(write: 1, sector: $0) }
+        oracle.read(read(at: 6), old[...], by: 0, required: Self.first, at: 7)
+        #expect(oracle.violation?.invariant == (serves ? "I1" : "I2"), "the older one is not read any more")
     }
 
     @Test func `an acknowledgement without the copy that was left behind is right`() {

@@ -129,5 +129,43 @@ enum RegressionSeeds {
         Seed(
             seed: 4_034_505, found: "a node without a disk asked a suspect carrier for its record without end",
             kinds: .all),
+        Seed(
+            seed: 6_011_095,
+            found: "a copy that had taken a join was told what is confirmed, and left; both became primary for ever",
+            kinds: .all),
+        Seed(
+            seed: 6_033_536, found: "the oracle asked a node promoted after a pause to hear its peer first", kinds: .all
+        ),
+        Seed(seed: 6_051_641, found: "the same, where the demotion before had timed out", kinds: .all),
+        Seed(
+            seed: 6_035_262,
+            found: "the oracle did not know that a carrier's newer write may overtake an answer of who was called dead",
+            kinds: .all),
+        Seed(
+            seed: 6_048_426, found: "a join ended after its session, and a promotion asked a peer that was not there",
+            kinds: .all),
+        Seed(
+            seed: 6_051_104, found: "nobody in the simulation said that a rolled-back copy is all there is",
+            kinds: .all),
+    ]
+
+    /// Of `SimulationOptions(quorum:)`.
+    static let quorum: [Seed] = [
+        Seed(seed: 426, found: "a read was answered from blocks that were not settled", kinds: .firstWithQuorum),
+        Seed(
+            seed: 597, found: "a copy met while the old lease ran out heard that nobody leads, and waited for ever",
+            kinds: .firstWithQuorum),
+        Seed(
+            seed: 696, found: "voters that had missed the newest record spoke against the copies that it named",
+            kinds: .firstWithQuorum),
+        Seed(seed: 930, found: "who had led sent again what it had been settling", kinds: .firstWithQuorum),
+        Seed(seed: 1681, found: "buffers of what was being settled were kept for ever", kinds: .firstWithQuorum),
+        Seed(seed: 1722, found: "a session was cut off for writes of another session", kinds: .firstWithQuorum),
+        Seed(
+            seed: 2685, found: "a leader met a copy with a newer record of its own, and left it alone",
+            kinds: .firstWithQuorum),
+        Seed(
+            seed: 2792, found: "a join waited for a write, its answer for a handshake, and that for the join",
+            kinds: .firstWithQuorum),
     ]
 }

@@ -19,6 +19,15 @@ struct SweepTests {
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
+    @Test(arguments: RegressionSeeds.quorum) func `a seed with quorum that failed once holds`(
+        regression: RegressionSeeds.Seed
+    ) {
+        var options = SimulationOptions(quorum: regression.seed)
+        options.faults.formIntersection(regression.kinds)
+        let result = runSimulation(options)
+        #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
+    }
+
     @Test func `the same seed does the same twice`() {
         let first = runSimulation(SimulationOptions(seed: 7))
         let second = runSimulation(SimulationOptions(seed: 7))
