@@ -11,13 +11,34 @@ package struct PromotionScore: Equatable, Sendable {
     /// Only with a peer's data, or with the word that the peer is off.
     package static let lastResort: UInt32 = 10
 
+    /// How this copy stands with the others.
+    package enum Peers: String, Sendable {
+        /// All are connected, and nothing differs.
+        case together
+        /// One is not connected: it may be asked to take over what this one goes on without it.
+        case apart
+        /// Meeting, or being filled.
+        case between
+    }
+
     /// 0: not to be promoted. Nil: about to change, the earlier value stays.
     package var value: UInt32?
+    package var peers: Peers
     /// In words.
     package var because: String
 
     package init(of status: VolumeStatus) {
         (value, because) = Self.judge(status)
+        peers = Self.standing(status)
+    }
+
+    private static func standing(_ status: VolumeStatus) -> Peers {
+        let others = status.peers.filter { $0.role != .witness }
+        if others.contains(where: { $0.connection != .connected }) { return .apart }
+        let isWhole = others.allSatisfy {
+            $0.disk == .upToDate && $0.replication == .established && $0.outOfSyncBytes == 0
+        }
+        return isWhole && status.disk == .upToDate ? .together : .between
     }
 
     private static func judge(_ status: VolumeStatus) -> (UInt32?, String) {

@@ -6,9 +6,10 @@ struct Score: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say how good a primary this node would be, for a cluster manager.",
         discussion: """
-            One line: role, score, and why. 10000: primary, or in step with nothing unknown; 1000: in step, but apart from \
-            its peer; 10: the last resort; 0: not to be promoted; `-`: about to change, keep the earlier value. With --follow \
-            a line now and one for each change, until the daemon ends (exit code 4).
+            One line: role, score, how it stands with its peers, and why. Scores: 10000 primary, or in step with nothing \
+            unknown; 1000 in step, but apart from its peer; 10 the last resort; 0 not to be promoted; `-` about to change, \
+            keep the earlier one. Peers: `together`, `apart` (one is not connected), `between`. With --follow a line now \
+            and one for each change, until the daemon ends (exit code 4).
 
             Example: hablk score r0
             """)
@@ -36,17 +37,18 @@ struct Score: ParsableCommand {
         }
     }
 
-    /// `secondary 1000 in step; unknown: bravo`
+    /// `secondary 1000 apart in step; unknown: bravo`
     private func line(of status: VolumeStatus) -> String {
         let score = PromotionScore(of: status)
         guard options.json else {
-            return "\(status.role.rawValue) \(score.value.map { String($0) } ?? "-") \(score.because)"
+            let value = score.value.map { String($0) } ?? "-"
+            return "\(status.role.rawValue) \(value) \(score.peers.rawValue) \(score.because)"
         }
         return JSONValue.object([
             .init("version", .integer(1)), .init("volume", .string(status.volume)),
             .init("role", .string(status.role.rawValue)),
             .init("score", score.value.map { .unsigned(UInt64($0)) } ?? .null),
-            .init("because", .string(score.because)),
+            .init("peers", .string(score.peers.rawValue)), .init("because", .string(score.because)),
         ]).text
     }
 }

@@ -11,16 +11,20 @@ import Testing
             lagSeconds: 0, resync: nil, lastResync: nil, reason: nil, message: nil)
     }
 
-    private static func score(
+    private static func judged(
         _ role: Role, _ disk: DiskState, _ peer: VolumeStatus.Peer, _ change: (inout VolumeStatus) -> Void = { _ in }
-    ) -> UInt32? {
+    ) -> PromotionScore {
         var status = VolumeStatus(
             volume: "r0", node: "alpha", role: role, disk: disk, size: 4096, generation: nil, term: 1,
             inStep: ["alpha", "bravo"], quorum: nil, suspended: [], suspect: false, nbd: "", device: nil, clients: 0,
             pid: 1, reason: nil, message: nil, peers: [peer])
         change(&status)
-        return PromotionScore(of: status).value
+        return PromotionScore(of: status)
     }
+
+    private static func score(
+        _ role: Role, _ disk: DiskState, _ peer: VolumeStatus.Peer, _ change: (inout VolumeStatus) -> Void = { _ in }
+    ) -> UInt32? { judged(role, disk, peer, change).value }
 
     private let here = peer(.connected, .upToDate)
     private let away = peer(.connecting, .unknown)
@@ -67,5 +71,18 @@ import Testing
         var meeting = Self.peer(.connected, .unknown)
         meeting.replication = nil
         #expect(Self.score(.secondary, .consistent, meeting) == nil)
+    }
+
+    @Test func `Who is not connected is apart, and only who lacks nothing is together`() {
+        #expect(Self.judged(.primary, .upToDate, here).peers == .together)
+        #expect(Self.judged(.secondary, .upToDate, here).peers == .together)
+        #expect(Self.judged(.primary, .upToDate, away).peers == .apart)
+        #expect(Self.judged(.primary, .upToDate, leftOut).peers == .apart)
+        #expect(Self.judged(.primary, .failed, here).peers == .between)
+        let filled = Self.peer(.connected, .inconsistent, replication: .resyncSource)
+        #expect(Self.judged(.primary, .upToDate, filled).peers == .between)
+        var marked = here
+        marked.outOfSyncBytes = 4096
+        #expect(Self.judged(.primary, .upToDate, marked).peers == .between)
     }
 }

@@ -29,6 +29,7 @@ END
 steady() {  # both nodes there, one promoted, both copies in sync
     cluster wait 60 'Online: \[ n1 n2 \]' ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
     primary=$(cluster promoted)
+    [ -n "$primary" ] || { echo "nobody is promoted any more"; return 1; }
     other=n$((3 - ${primary#n}))
     cluster exec "$primary" hablk wait r0 --for in-sync --timeout 60s >/dev/null
 }
@@ -60,6 +61,7 @@ scenario() {  # scenario NAME: one line of the table
     result=$(python3 "$here/client.py" check "$work/record" "${images[@]}") || code=1
     if [ $code = 0 ]; then
         printf '%-18s %4d s  %s\n' "$name" $((SECONDS - began)) "$result"
+        [ -z "${HABLK_EVENTS:-}" ] || cluster events
         return 0
     fi
     printf '%-18s FAILED  %s\n' "$name" "$result"
