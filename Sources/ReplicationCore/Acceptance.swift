@@ -214,6 +214,7 @@ extension Replica {
                 proposal.record.primary == superblock.record.primary
                 && (!isByMajority || self[peer: current.from].run == leaderRun)
             if !isSameLeader { isByMajority ? gatherUnsettled() : beginLine() }
+            self[peer: current.from].resentThrough = unconfirmed.newest
             superblock.volume = proposal.volume
             for node in others where isByMajority && proposal.record.inStep.contains(node) {
                 // Re-admitted: it holds what this copy holds.

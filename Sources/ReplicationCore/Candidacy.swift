@@ -74,6 +74,8 @@ extension Replica {
     }
 
     private mutating func startCandidacy() {
+        // Who is to serve does not wait for a term to re-admit copies that nobody was asked for yet.
+        if promotion != nil, let candidacy, candidacy.purpose == .keep, !candidacy.isBinding { endCandidacy() }
         guard stopping == nil, candidacy == nil, acceptance == nil, demotion == nil, now >= candidacyNotBefore else {
             return
         }

@@ -124,7 +124,7 @@ extension Replica {
             begin(.exclude, losing: required.removing(me), offeringTo: NodeSet())
             return
         }
-        guard replyWaits else { return }
+        guard replyWaits || isByMajority && isChangeStuck else { return }
         let lost = lostMembers
         if !lost.isEmpty {
             let losing = isByMajority ? lost.union(change?.loses ?? NodeSet()) : lost

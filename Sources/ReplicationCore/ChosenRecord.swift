@@ -83,19 +83,21 @@ extension Replica {
         send(.chosen(number), to: node)
     }
 
-    /// A record that waits for a member which is gone by now: the next one does without it.
+    /// A record that waits for a member which is gone by now, or came back without its cache: the next one does without it. (A
+    /// hand-over is given up instead.)
     var isChangeStuck: Bool {
-        guard let change, change.phase == .offering else { return false }
+        guard let change, change.phase == .offering, change.purpose != .handOver else { return false }
         let missing = change.record.inStep.subtracting(change.accepted).removing(me)
         return !missing.intersection(lostMembers).isEmpty
     }
 
-    /// A promotion whose record waits for a member that left again begins anew.
+    /// A candidacy whose record waits for a member that left again, or for voters that do not come, begins anew: nobody waits
+    /// for the answer to a promotion for ever.
     mutating func giveUpStuckCandidacy() {
-        guard let change, candidacy?.phase == .proposing, change.phase == .offering else { return }
+        guard let change, let candidacy, candidacy.phase == .proposing, change.phase == .offering else { return }
         let missing = change.record.inStep.subtracting(change.accepted).removing(me)
         let isGone = missing.contains { !self[peer: $0].hasSession }
-        guard isGone || now >= change.offeredAt + configuration.timing.cutOff else { return }
+        guard isGone || now >= candidacy.began + configuration.timing.cutOff else { return }
         abortChange()
         rest()
     }

@@ -31,9 +31,14 @@ extension Replica {
         if let promotion {
             let isOver = isByMajority && promotion.deadline <= now
             if !promotion.isUnderWay, !isOver { earliest = min(earliest, promotion.deadline.nanoseconds) }
+            let last = promotion.deadline + configuration.timing.cutOff
+            if isOver, now < last { earliest = min(earliest, last.nanoseconds) }
             if isPromotionStuck { earliest = min(earliest, promotion.patience.nanoseconds) }
         }
         if let demotion, demotion.phase != .handingOver { earliest = min(earliest, demotion.deadline.nanoseconds) }
+        if let demotion, demotion.phase == .handingOver, isByMajority, now < demotion.patience {
+            earliest = min(earliest, demotion.patience.nanoseconds)
+        }
         for pending in connects { earliest = min(earliest, pending.deadline.nanoseconds) }
     }
 

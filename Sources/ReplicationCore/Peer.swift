@@ -75,6 +75,8 @@ struct Peer {
     var relation = Relation.none
     /// The peer's run with which all that was sent is still held: a session with it can be resumed.
     var resumableRun = RunID.none
+    /// Frames up to here may have come in an earlier session, or under an earlier term.
+    var resentThrough: UInt64 = 0
     /// The next handshake offers to throw this copy's data away.
     var discardMine = false
 

@@ -160,6 +160,7 @@ extension Replica {
         case .nothing: self[peer: node].relation = .nothing
         case .carrier:
             self[peer: node].relation = .carrier
+            self[peer: node].resentThrough = unconfirmed.newest
             self[peer: node].isCutOff = true
             rememberBeingBehind(theirs)
         case .carried: beginCarried(node, theirs)
@@ -186,6 +187,7 @@ extension Replica {
         note(.info, "connection", "resumed", peer: node)
         clearOutdated()
         setConnected(node)
+        self[peer: node].resentThrough = unconfirmed.newest
         resend(to: node)
     }
 

@@ -99,6 +99,7 @@ extension Replica {
         self[peer: node].lastPing = now
         self[peer: node].handshake = .preparing
         self[peer: node].lastPresenceSent = nil
+        self[peer: node].resentThrough = 0
         attention = true
         if isByMajority { send(.standing(standing), to: node) }
         if isWitness || witnesses.contains(node) {

@@ -140,7 +140,11 @@ extension Replica {
         let operation = table[slot]
         let isFrame = operation.kind == .peerWrite || operation.kind == .peerZero || operation.kind == .peerTrim
         if isFrame, operation.session == self[peer: operation.peer].session {
-            guard !unconfirmed.isFull else {
+            // What is sent again lies in the list already: it would fill up with each session that breaks.
+            let isKnown =
+                operation.sequence <= self[peer: operation.peer].resentThrough
+                && unconfirmed.holds(operation.sequence, operation.range)
+            guard isKnown || !unconfirmed.isFull else {
                 dropSession(operation.peer, "it confirms nothing")
                 table[slot].localFailed = true
                 endPeerOperation(slot)
@@ -150,13 +154,15 @@ extension Replica {
             let relation = self[peer: operation.peer].relation
             // Alone in step there is nobody to hear from: the marks toward the others say it all.
             let isAlone = relation == .carrier && required == NodeSet(me)
-            if relation != .target, !isAlone, !isLeftOut(.receiverKeepsUnconfirmed) {
+            if relation != .target, !isAlone, !isKnown, !isLeftOut(.receiverKeepsUnconfirmed) {
                 let holder = relation == .source ? NodeSet(operation.peer) : NodeSet()
                 addUnconfirmed(operation.sequence, operation.range, sentTo: holder)
             }
-            // A primary that is being filled writes its own copy itself, and its own log names what it wrote.
-            for node in others where !required.contains(node) && !(relation == .source && node == operation.peer) {
-                if isLeftOut(.receiverMarksAbsent) { continue }
+            // A primary that is being filled writes its own copy itself, and its own log names what it wrote. A member may lack what
+            // a copy that is being filled has by now, and be its next source: the marks of the present one die with that.
+            for node in others where !(relation == .source && node == operation.peer) {
+                let isNextSource = isByMajority && relation == .target && node != operation.peer
+                if required.contains(node) && !isNextSource || isLeftOut(.receiverMarksAbsent) { continue }
                 self[bitmap: node].mark(operation.range.blocks)
             }
         }

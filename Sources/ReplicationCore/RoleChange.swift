@@ -23,6 +23,8 @@ struct Demotion {
     var force: Bool
     var phase = Phase.draining
     var round: UInt64 = 0
+    /// With quorum: when a hand-over that is not chosen is given up.
+    var patience = MonotonicTime(nanoseconds: 0)
     var isDraining: Bool { true }
 }
 
@@ -101,9 +103,20 @@ extension Replica {
     private mutating func advanceElection(_ promotion: Promotion) {
         if role == .primary, candidacy == nil {
             endPromotion(.done("already primary"))
-        } else if now >= promotion.deadline, candidacy?.isBinding != true, !(candidacy?.isFirstAttempt ?? true) {
+            return
+        }
+        let own = candidacy.flatMap { $0.purpose == .serve ? $0 : nil }
+        guard now >= promotion.deadline, own?.isBinding != true else { return }
+        if let own, !own.isFirstAttempt {
             candidacy = nil
             endPromotion(.timedOut(promotion.obstacle))
+        } else if now >= promotion.deadline + configuration.timing.cutOff {
+            if own != nil { candidacy = nil }
+            endPromotion(
+                .timedOut(
+                    Refusal(
+                        reason: "busy", message: "another node's or an earlier record is under way",
+                        remedy: "try again in a moment")))
         }
     }
 
@@ -336,7 +349,9 @@ extension Replica {
             }
         case .confirming:
             if rounds.completed >= demotion.round || !isConfirmable || demotion.force { handOver() }
-        case .handingOver: break
+        case .handingOver:
+            // DEMOTE: not chosen in time, still demoted; a successor waits for the lease.
+            if isByMajority, now >= demotion.patience, change?.purpose == .handOver { abortChange() }
         }
         if let demotion = self.demotion, demotion.phase != .handingOver, now >= demotion.deadline { giveUp(demotion) }
     }
@@ -400,6 +415,9 @@ extension Replica {
 
     private mutating func handOver() {
         demotion?.phase = .handingOver
+        let patience = now + configuration.timing.pingTimeout
+        let deadline = demotion?.deadline ?? patience
+        demotion?.patience = max(patience, deadline)
         emit(.closeClients("demoted"))
         if change == nil, acceptance == nil, demotion?.force != true,
             let node = others.first(where: {

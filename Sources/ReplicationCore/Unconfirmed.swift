@@ -21,6 +21,8 @@ struct Unconfirmed {
     private(set) var spilledCount = 0
     /// Rises when another node (or another run of it) begins to number the writes.
     private(set) var line: UInt32 = 0
+    /// The highest sequence of the present line.
+    private(set) var newest: UInt64 = 0
 
     init(capacity: Int) {
         ring = Array(
@@ -37,6 +39,7 @@ struct Unconfirmed {
     mutating func beginLine() {
         if isLeftOut(.primariesNumberApart) { return }
         line += 1
+        newest = 0
         for index in 0..<count {
             ring[(head + index) % ring.count].line = line
             ring[(head + index) % ring.count].sequence = 0
@@ -49,6 +52,16 @@ struct Unconfirmed {
             sequence: sequence, range: range, sentTo: sentTo, spilled: false, line: line)
         count += 1
         bytes += range.length
+        newest = max(newest, sequence)
+    }
+
+    /// Whether this very write lies in here already.
+    func holds(_ sequence: UInt64, _ range: ByteRange) -> Bool {
+        for index in (0..<count).reversed() {
+            let entry = self[index]
+            if entry.line == line, entry.sequence == sequence, entry.range == range { return true }
+        }
+        return false
     }
 
     subscript(index: Int) -> Entry {

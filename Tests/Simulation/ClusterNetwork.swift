@@ -53,7 +53,7 @@ extension Cluster {
         }
         noteRound(message, from: node)
         guard !network[index].ended[node.side] else { return }
-        checkAssertion(message, from: node, to: to)
+        checkAssertion(message, in: stamp.session, from: node, to: to)
         // A copy that was put back is filled from scratch: whatever it lacked, it was noticed.
         if case .resyncBegin(_, everything: true) = message { nodes[to].isRestored = false }
         if message.isStep { tempt(node) }
@@ -128,7 +128,6 @@ extension Cluster {
             node.dialing[peer.side] = nil
         }
         network[index].opened[node.side] = true
-        oracle.assertions.begins(node.side, with: peer.side)
         deliver(
             .sessionOpened(
                 peer.id, session.id, run: session.runs[peer.side], dialedHere: session.dialer == node.side,
@@ -141,7 +140,7 @@ extension Cluster {
             // Late bytes of a session that is over ask for nothing.
             let peer = peer(of: index, at: node.side)
             if case .flush(let round) = message, !network[index].ended[node.side] {
-                oracle.assertions.isAsked(node.side, by: peer.side, round: round, mark: node.disk.writeMark)
+                oracle.assertions.isAsked(node.side, in: stamp.session, round: round, mark: node.disk.writeMark)
             }
             deliver(.message(peer.id, stamp, message), to: node)
         case .failure(let error): oracle.fail("I7", "a frame that was sent whole does not decode: \(error)")

@@ -15,8 +15,9 @@ package struct OracleAssertions: Sendable {
     /// What each node was asked to flush: the number of the first write that needs not be stable.
     private var owed: [[Question: Int]]
 
+    /// What was asked in one session is not answered in another: there it is asked again.
     private struct Question: Hashable, Sendable {
-        var primary: Int
+        var session: SessionID
         var round: UInt64
     }
 
@@ -102,22 +103,17 @@ package struct OracleAssertions: Sendable {
     }
 
     /// The question arrives: what landed before must be stable when it is answered.
-    package mutating func isAsked(_ node: Int, by primary: Int, round: UInt64, mark: Int) {
-        owed[node][Question(primary: primary, round: round)] = mark
+    package mutating func isAsked(_ node: Int, in session: SessionID, round: UInt64, mark: Int) {
+        owed[node][Question(session: session, round: round)] = mark
     }
 
     /// The number below which no write may be volatile at `node` when it answers the round; nil: it was never asked.
-    package mutating func answers(_ node: Int, to primary: Int, round: UInt64) -> Int? {
-        owed[node].removeValue(forKey: Question(primary: primary, round: round))
+    package mutating func answers(_ node: Int, in session: SessionID, round: UInt64) -> Int? {
+        owed[node].removeValue(forKey: Question(session: session, round: round))
     }
 
     /// The same for both disks when the primary confirms.
     package func confirms(_ primary: Int) -> [Int]? { asked[primary]?.marks }
-
-    /// What was asked in an earlier session is not answered in a new one: it is asked again.
-    package mutating func begins(_ node: Int, with peer: Int) {
-        owed[node] = owed[node].filter { $0.key.primary != peer }
-    }
 
     package mutating func forget(_ node: Int) {
         asked[node] = nil
@@ -133,7 +129,7 @@ extension Cluster {
     }
 
     /// Before a message leaves.
-    func checkAssertion(_ message: PeerMessage, from node: SimulatedNode, to: Int) {
+    func checkAssertion(_ message: PeerMessage, in session: SessionID, from node: SimulatedNode, to: Int) {
         switch message {
         case .ping, .pong, .written, .pull, .bitmapRuns, .bitmapEnd, .read, .flush: return
         default: break
@@ -141,7 +137,7 @@ extension Cluster {
         guard node.usesDisk, oracle.violation == nil else { return }
         switch message {
         case .flushed(let round, true, _):
-            guard let mark = oracle.assertions.answers(node.side, to: to, round: round) else {
+            guard let mark = oracle.assertions.answers(node.side, in: session, round: round) else {
                 return oracle.fail("I6", "node \(node.side) answers flush \(round), for which nobody asked")
             }
             checkStable(below: mark, at: node, message)

@@ -167,5 +167,24 @@ enum RegressionSeeds {
         Seed(
             seed: 2792, found: "a join waited for a write, its answer for a handshake, and that for the join",
             kinds: .firstWithQuorum),
+        Seed(seed: 13_710, found: "a demotion waited for ever for its hand-over's record", kinds: .firstWithQuorum),
+        Seed(
+            seed: 14_058, found: "a promotion waited for ever for a term that was to re-admit copies",
+            kinds: .firstWithQuorum),
+        Seed(
+            seed: 15_404,
+            found: "a copy being filled took a write that its next source lacked, and both were called equal",
+            kinds: .firstWithQuorum),
+        Seed(seed: 16_378, found: "a promotion waited for ever for voters of its record", kinds: .firstWithQuorum),
+        Seed(
+            seed: 16_442,
+            found: "the oracle forgot what a stopped node had been asked in a session that ended meanwhile",
+            kinds: .firstWithQuorum),
+        Seed(
+            seed: 17_094, found: "what was sent again with each session filled the list of what is unconfirmed",
+            kinds: .firstWithQuorum),
+        Seed(
+            seed: 18_229, found: "a record waited for ever for a member that came back without its cache",
+            kinds: .firstWithQuorum),
     ]
 }
