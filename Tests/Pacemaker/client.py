@@ -2,7 +2,7 @@
 """A client that writes through everything that happens to a cluster, and remembers what was acknowledged.
 
 client.py write RECORD SOCKET…    writes blocks that say which write they came from, wherever the primary is, until SIGTERM;
-                                  reads back meanwhile; then RECORD says what is to be found
+                                  reads back meanwhile; then RECORD says what is to be found. SOCKET: a path, or ADDRESS:PORT
 client.py check RECORD IMAGE…     whether each image holds it, and whether the images' first RECORD.size bytes are equal
 """
 import json
@@ -29,10 +29,21 @@ class Connection:
     """One NBD connection, without structured replies."""
 
     def __init__(self, path, export):
-        self.socket = socket.socket(socket.AF_UNIX)
+        is_remote = not path.startswith("/")
+        self.socket = socket.socket(socket.AF_INET if is_remote else socket.AF_UNIX)
         try:
             self.socket.settimeout(2)
-            self.socket.connect(path)
+            if is_remote:
+                address, port = path.rsplit(":", 1)
+                # A machine that is off says nothing; who still hears of it by then asks elsewhere.
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 2000)
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for option, value in ((socket.TCP_KEEPIDLE, 1), (socket.TCP_KEEPINTVL, 1), (socket.TCP_KEEPCNT, 2)):
+                    self.socket.setsockopt(socket.IPPROTO_TCP, option, value)
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                self.socket.connect((address, int(port)))
+            else:
+                self.socket.connect(path)
             magic, option, flags = struct.unpack(">8sQH", self.take(18))
             if magic != b"NBDMAGIC":
                 raise Gone

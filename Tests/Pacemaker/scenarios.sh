@@ -1,8 +1,8 @@
 # The scenarios. Each begins with $first promoted, $second following, and a client that writes; it ends with a cluster that
 # heals by itself once all cables are in and all nodes have power. A function that fails is a scenario that failed.
 every=(killed crashed frozen process daemon-stopped secondary-killed partition isolated-primary storage-link cluster-link
-    apart-then-killed flapping standby moved frozen-stop failing-promote broken-fence power-loss rolling fence probe)
-choice=(killed frozen process secondary-killed partition isolated-primary storage-link cluster-link apart-then-killed
+    apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence power-loss rolling fence probe)
+choice=(address-killed frozen process secondary-killed partition isolated-primary storage-link cluster-link apart-then-killed
     flapping standby frozen-stop failing-promote power-loss rolling fence probe)
 
 expect() { [ "$1" = "$2" ] || { echo "expected $2, found $1"; return 1; }; }
@@ -90,6 +90,11 @@ scenario_flapping() {  # both, ten times; whether the cluster takes the node for
         sleep 0.5
     done
 }
+
+# --- Clients out there, over TCP to the virtual address
+
+scenario_address-killed() { scenario_killed && cluster seen 20 "r0-address start on $second: ok"; }
+scenario_address-moved() { scenario_moved; }
 
 # --- Administrators
 

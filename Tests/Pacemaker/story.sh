@@ -16,15 +16,16 @@ size: 64MiB
 quorum: off
 timeout: 30s
 nodes:
-  n1: {id: 0, address: "10.78.1.1:7789", disk: /var/lib/hablk/r0.img}
-  n2: {id: 1, address: "10.78.1.2:7789", disk: /var/lib/hablk/r0.img}
+  n1: {id: 0, address: "10.78.1.1:7789", disk: /var/lib/hablk/r0.img, nbd: {listen: "0.0.0.0:10809"}}
+  n2: {id: 1, address: "10.78.1.2:7789", disk: /var/lib/hablk/r0.img, nbd: {listen: "0.0.0.0:10809"}}
 END
         cluster exec "$node" hablk create r0 >/dev/null || return
     done
     cluster exec n1 ocf-tester -n r0 -o volume=r0 -o connect_wait=1 /usr/lib/ocf/resource.d/hablk/hablk >"$work/ocf-tester" 2>&1 ||
         { cat "$work/ocf-tester"; return 1; }
     echo "ocf-tester: $(tail -n 1 "$work/ocf-tester")"
-    cluster exec n1 crm configure load update - <"$here/../../Tools/pacemaker/two-nodes.crm"
+    cluster exec n1 crm configure load update - <"$here/../../Tools/pacemaker/two-nodes.crm" || return
+    sed 's/192\.0\.2\./10.78.0./' "$here/../../Tools/pacemaker/address.crm" | cluster exec n1 crm configure load update - 
 }
 steady() {  # both nodes there, one promoted, both copies in sync
     cluster wait 60 'Online: \[ n1 n2 \]' ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
@@ -47,7 +48,11 @@ scenario() {  # scenario NAME: one line of the table
     steady || { echo "$name: the cluster is not well before it"; return 1; }
     first=$primary second=$other
     cluster mark
-    python3 "$here/client.py" write "$work/record" "${sockets[@]}" &
+    # A scenario of the virtual address has its client out there.
+    case $name in
+        address-*) cluster outside python3 "$here/client.py" write "$work/record" 10.78.0.100:10809 & ;;
+        *) python3 "$here/client.py" write "$work/record" "${sockets[@]}" & ;;
+    esac
     client=$!
     sleep 1.5
     "scenario_$name" >"$work/said" 2>&1 || code=$?
