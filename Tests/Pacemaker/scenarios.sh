@@ -1,9 +1,10 @@
 # The scenarios. Each begins with $first promoted, $second following, and a client that writes; it ends with a cluster that
 # heals by itself once all cables are in and all nodes have power. A function that fails is a scenario that failed.
 every=(killed crashed frozen process daemon-stopped secondary-killed partition isolated-primary storage-link cluster-link
-    apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence power-loss rolling fence probe)
+    apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence power-loss rolling fence probe
+    runbook-disk runbook-node runbook-split-brain)
 choice=(address-killed frozen process secondary-killed partition isolated-primary storage-link cluster-link apart-then-killed
-    flapping standby frozen-stop failing-promote power-loss rolling fence probe)
+    flapping standby frozen-stop failing-promote power-loss rolling fence probe runbook-disk)
 
 expect() { [ "$1" = "$2" ] || { echo "expected $2, found $1"; return 1; }; }
 calm() {  # nobody was fenced, nothing failed
@@ -171,8 +172,14 @@ scenario_fence() {  # the fence commands: what they answer, what they leave behi
     # Without Pacemaker, for a volume that is no resource, and with words that are none.
     "$here/../../Tools/fence/fence" r0 "$second" 2>/dev/null
     expect $? 1 && says 1 "$first" $fence r7 "$second" && says 64 "$first" $fence && says 64 "$first" $fence 'r0"' || return
+    says 1 "$first" $fence r0 "$second" || return
+    [ -z "$(rule)" ] || { echo "barred, although the copies are together"; return 1; }
+    cluster unplug "$second" storage
+    cluster exec "$first" hablk wait r0 --for disconnected --timeout 10s >/dev/null || return
     says 4 "$first" $fence r0 "$second" && rule | grep -q "value=\"$first\"" && says 4 "$first" $fence r0 "$second" &&
         says 6 "$second" $fence r0 "$first" && says 0 "$second" $fence --lift r0 && says 0 "$first" $fence --lift r0 || return
+    cluster plug "$second" storage
+    steady && sleep 2
     [ -z "$(rule)" ] || { echo "the rule stays"; return 1; }
     # Its half of the cluster is about to lose: it must not leave a rule that names it.
     : >"$CLUSTER_DIR/$second/bmc.fail"
@@ -215,4 +222,56 @@ END
     says 0 start && says 0 promote OCF_RESKEY_CRM_meta_timeout=60000 || return
     cluster exec "$second" sh -c 'kill -STOP $(cat /run/hablk/r9.pid)'
     says 9 monitor OCF_RESKEY_CRM_meta_interval=10000 && says 0 stop && says 7 monitor
+}
+
+# --- The runbooks of Tools/pacemaker/README.md, command by command
+
+scenario_runbook-disk() {  # the primary's disk is replaced while clients write
+    cluster exec "$first" hablk detach r0 --force
+    sleep 1
+    cluster exec "$first" hablk status r0
+    cluster exec "$first" crm node standby "$first" && promoted_on 20 "$second" || return
+    cluster exec "$first" hablk wait r0 --for stopped --timeout 20s || return
+    cluster exec "$first" rm /var/lib/hablk/r0.img
+    cluster exec "$first" hablk create r0 && cluster exec "$first" crm node online "$first" || return
+    cluster wait 20 'Unpromoted: \[ n. \]' && cluster exec "$first" hablk wait r0 --for in-sync --timeout 30s
+}
+scenario_runbook-node() {  # a machine of the same name with nothing on it
+    cluster stop "$first" && promoted_on 20 "$second" || return
+    rm -f "$CLUSTER_DIR/$first/disk/r0.img" "$CLUSTER_DIR/$first/etc/hablk/r0.yaml"
+    cluster start "$first" || return
+    # Its copy is missing still: Pacemaker cannot start it there, and says why.
+    cluster seen 30 "r0 start on $first: .*(not installed|not configured|error)" || return
+    cluster exec "$second" cat /etc/hablk/r0.yaml | cluster exec "$first" tee /etc/hablk/r0.yaml >/dev/null
+    cluster exec "$first" hablk create r0 && cluster exec "$first" crm resource cleanup r0-clone || return
+    cluster wait 20 'Unpromoted: \[ n. \]' && cluster exec "$first" hablk wait r0 --for in-sync --timeout 30s
+}
+scenario_runbook-split-brain() {  # both went on alone, because an administrator forced it
+    cluster exec "$first" crm configure property maintenance-mode=true
+    cluster exec "$first" hablk disconnect r0
+    sleep 1
+    cluster exec "$second" hablk promote r0 --force --timeout 10s || return
+    cluster exec "$second" python3 - <<'END' || return
+import socket, struct
+s = socket.socket(socket.AF_UNIX)
+s.connect("/run/hablk/r0.nbd")
+take = lambda n: s.recv(n, socket.MSG_WAITALL)
+take(18)
+s.sendall(struct.pack(">I", 3) + struct.pack(">QII", 0x49484156454F5054, 1, 2) + b"r0")
+take(10)
+s.sendall(struct.pack(">IIQQI", 0x25609513, 1, 7, 0, 4096) + b"x" * 4096)
+assert struct.unpack(">IIQ", take(16))[1] == 0
+END
+    cluster exec "$second" hablk connect r0 --timeout 5s
+    cluster exec "$first" hablk connect r0 --timeout 5s
+    cluster exec "$second" hablk status r0
+    cluster exec "$second" hablk status r0 --json | grep -q '"split-brain"' || { echo "no split brain"; return 1; }
+    # The loser is $second.
+    cluster exec "$second" hablk demote r0 --force &&
+        cluster exec "$second" hablk connect r0 --discard-my-data --dry-run &&
+        cluster exec "$second" hablk connect r0 --discard-my-data &&
+        cluster exec "$second" hablk wait r0 --for in-sync --timeout 30s || return
+    cluster exec "$first" crm configure property maintenance-mode=false
+    cluster exec "$first" crm resource cleanup r0-clone
+    expect "$(cluster promoted)" "$first"
 }
