@@ -8,7 +8,8 @@ package struct Configuration: Equatable, Sendable {
         package var name: String
         /// Where the peers reach it.
         package var address: NetworkAddress
-        /// Absolute path of a block device or regular file.
+        /// Absolute path of a block device or regular file; of a witness its state file's, empty: the usual place
+        /// (`RuntimePaths.witnessState`).
         package var disk: String
         /// Absolute path; nil: at the end of `disk`.
         package var metadata: String?
@@ -16,6 +17,8 @@ package struct Configuration: Equatable, Sendable {
         package var listen: NetworkAddress?
         /// Where NBD is served over TCP beside the Unix socket.
         package var nbdListen: NetworkAddress?
+        /// Votes, and holds no data.
+        package var isWitness = false
 
         package init(
             id: NodeID, name: String, address: NetworkAddress, disk: String, metadata: String? = nil,
@@ -40,10 +43,14 @@ package struct Configuration: Equatable, Sendable {
     package var volume: String
     /// Bytes, a multiple of the block size; nil: the smallest disk decides.
     package var size: UInt64?
-    // Words of the file. In this release each has one value.
+    // Words of the file; some have one value in this release.
     package var replication = "sync"
+    /// `majority` or `off`.
     package var quorum = "off"
+    /// `suspend` or `error`.
     package var onQuorumLost = "suspend"
+    /// `lease` or `confirm`: what a read at the primary rests on, with a majority.
+    package var reads = "lease"
     package var fencing = "none"
     package var onCongestion = "block"
     package var timing = Timing()
@@ -70,6 +77,9 @@ package struct Configuration: Equatable, Sendable {
         else { return false }
         return text.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "_" || $0 == "." || $0 == "-") }
     }
+
+    /// Nodes with a copy.
+    package var dataNodes: [Node] { nodes.filter { !$0.isWitness } }
 
     package func node(named name: String) -> Node? { nodes.first { $0.name == name } }
     package func node(_ id: NodeID) -> Node? { nodes.first { $0.id == id } }
@@ -98,14 +108,19 @@ package struct Configuration: Equatable, Sendable {
     package func replicaConfiguration(node: NodeID) -> ReplicaConfiguration {
         var limits = Limits()
         limits.epochBytes = epochBytes
-        return ReplicaConfiguration(
-            volume: volume, node: node, members: nodes.map { .init(id: $0.id, name: $0.name) }, limits: limits,
+        var core = ReplicaConfiguration(
+            volume: volume, node: node,
+            members: nodes.map { .init(id: $0.id, name: $0.name, isWitness: $0.isWitness) }, limits: limits,
             timing: timing, resyncRate: resyncRate)
+        core.quorum = quorum == "majority" ? .majority : .off
+        core.failsWithoutQuorum = onQuorumLost == "error"
+        core.confirmsReads = reads == "confirm"
+        return core
     }
 
     /// The nodes as the peers compare them.
     package var helloNodes: [Hello.Node] {
-        nodes.map { Hello.Node(id: $0.id, name: $0.name, witness: false) }
+        nodes.map { Hello.Node(id: $0.id, name: $0.name, witness: $0.isWitness) }
     }
 
     /// The first message of a connection: all that must be equal on both sides, and who speaks.

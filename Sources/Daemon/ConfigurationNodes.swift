@@ -30,11 +30,6 @@ extension ConfigurationReader {
                     "`\(twin.name)` has the address \(node.address) already",
                     remedy: "give `\(name)` an address of its own")
             }
-            guard nodes.count < 2 else {
-                throw failure(
-                    key.mark, "not-in-this-release", "more than two data nodes have not landed in this release",
-                    remedy: "leave `\(name)` out")
-            }
             nodes.append(node)
         }
         return nodes
@@ -58,6 +53,8 @@ extension ConfigurationReader {
         var metadata: String?
         var listen: NetworkAddress?
         var nbdListen: NetworkAddress?
+        var isWitness = false
+        var state: String?
         for (key, value) in mapping {
             let word = try scalar(key, of: "a key")
             switch word {
@@ -67,7 +64,8 @@ extension ConfigurationReader {
             case "metadata": metadata = try path(value, of: word)
             case "listen": listen = try self.address(value, of: word)
             case "nbd": nbdListen = try readNBD(value)
-            case "witness": try refuseWitness(value)
+            case "witness": isWitness = try flag(value, of: word)
+            case "state": state = try path(value, of: word)
             default: throw unknown(key.mark, word, among: Self.nodeKeys)
             }
         }
@@ -76,6 +74,22 @@ extension ConfigurationReader {
         }
         guard let id else { throw missing("id", "0") }
         guard let address else { throw missing("address", "\"HOST:PORT\"") }
+        if isWitness {
+            for key in ["disk", "metadata", "nbd"] where mapping[key] != nil {
+                throw failure(
+                    place(of: key, in: value), "wrong-value",
+                    "`\(name)` is a witness: it holds no data, and has no `\(key)`",
+                    remedy: "leave `\(key)` out, or `witness: true`")
+            }
+            var node = Configuration.Node(id: id, name: name, address: address, disk: state ?? "", listen: listen)
+            node.isWitness = true
+            return node
+        }
+        guard state == nil else {
+            throw failure(
+                place(of: "state", in: value), "wrong-value", "`\(name)` is no witness, and has no `state`",
+                remedy: "leave `state` out: a data node's state lies in its metadata")
+        }
         guard let disk else { throw missing("disk", "/dev/…") }
         if metadata == disk {
             throw failure(
@@ -99,17 +113,12 @@ extension ConfigurationReader {
         return id
     }
 
-    /// `witness: false` says what is.
-    private func refuseWitness(_ value: Node) throws(CommandFailure) {
-        let text = try scalar(value, of: "witness")
-        switch ConfigurationScalar.flag(text) {
-        case false: return
-        case true:
-            throw failure(
-                value.mark, "not-in-this-release", "`witness: \(text)` has not landed in this release",
-                remedy: "leave this node out and use `quorum: off` with fencing by the cluster manager")
-        default: throw wrong(value, "witness", text, remedy: "leave it out")
+    private func flag(_ value: Node, of key: String) throws(CommandFailure) -> Bool {
+        let text = try scalar(value, of: key)
+        guard let flag = ConfigurationScalar.flag(text) else {
+            throw wrong(value, key, text, remedy: "write `\(key): true` or leave it out")
         }
+        return flag
     }
 
     private func readNBD(_ value: Node) throws(CommandFailure) -> NetworkAddress {

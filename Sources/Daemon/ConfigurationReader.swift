@@ -16,16 +16,18 @@ package struct ConfigurationReader {
     /// The keys of the top level, for suggestions.
     static let keys = [
         "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "timeout", "ko-count", "ping-interval",
-        "ping-timeout", "reconnect", "epoch", "activity-log", "on-congestion", "resync-rate", "secret-file", "nodes",
+        "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "on-congestion", "resync-rate",
+        "secret-file", "nodes",
     ]
-    static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd"]
+    static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd", "witness", "state"]
 
     /// What has been read so far.
     private struct Draft {
         var volume: String?
         var nodes: [Configuration.Node] = []
         var nodesMark: Mark?
-        var hasQuorum = false
+        /// What the file says of `quorum`, and where.
+        var quorum: (word: String, mark: Mark?)?
         var timeout: UInt64 = 6_000_000_000
         var koCount: UInt64 = 1
         var values = Configuration(file: "", volume: "", nodes: [])
@@ -60,26 +62,58 @@ package struct ConfigurationReader {
                 end, "missing-key", "`nodes` is missing",
                 remedy: "add `nodes:` with `NAME: {id: 0, address: \"HOST:PORT\", disk: PATH}` for each node")
         }
-        guard draft.nodes.count >= 2 else {
+        let copies = draft.nodes.filter { !$0.isWitness }
+        guard copies.count >= 2 else {
             throw failure(
                 nodesMark, "missing-node",
-                "a volume has two data nodes in this release; there is only `\(draft.nodes.first?.name ?? "none")`",
+                "a volume has two data nodes or more; there is only `\(copies.first?.name ?? "none")`",
                 remedy: "add the second node; it may be built later, the first one runs without it")
         }
-        guard draft.hasQuorum else {
-            throw failure(
-                nodesMark, "quorum-undecided",
-                "two nodes vote and `quorum` is not said: neither could tell a dead peer "
-                    + "from a cut cable",
-                remedy: "either a witness as a third voter (not in this release yet), or `quorum: off` with fencing by "
-                    + "the cluster manager")
-        }
         var configuration = draft.values
+        configuration.quorum = try quorum(draft, nodesMark)
+        let timing = configuration.timing
+        if configuration.quorum == "majority", timing.lease < 2 * timing.pingInterval {
+            throw failure(
+                nodesMark, "wrong-value",
+                "`lease` is shorter than two `ping-interval`s: each read would wait for a ping of its own",
+                remedy: "lengthen `lease`, or shorten `ping-interval`; `reads: confirm` asks before each read")
+        }
         configuration.file = file
         configuration.volume = volume
         configuration.nodes = draft.nodes.sorted { $0.id < $1.id }
         configuration.timing.cutOff = draft.timeout * draft.koCount
         return configuration
+    }
+
+    /// Who may go on when some are out of sight: said by the file, or a majority where three or more vote.
+    private func quorum(_ draft: Draft, _ nodesMark: Mark) throws(CommandFailure) -> String {
+        let voters = draft.nodes.count
+        let witness = draft.nodes.first(where: \.isWitness)
+        let addWitness = "add a witness: `NAME: {id: \(min(voters, 7)), address: \"HOST:PORT\", witness: true}`"
+        guard let said = draft.quorum else {
+            if voters >= 3 { return "majority" }
+            throw failure(
+                nodesMark, "quorum-undecided",
+                "two nodes vote and `quorum` is not said: neither could tell a dead peer from a cut cable",
+                remedy: "\(addWitness), or write `quorum: off` and let the cluster manager fence")
+        }
+        if said.word == "majority" {
+            guard voters >= 3 else {
+                throw failure(
+                    said.mark, "wrong-value",
+                    "of two voters each is needed for a majority: the first failure stops both",
+                    remedy: "\(addWitness), or write `quorum: off` and let the cluster manager fence")
+            }
+        } else if let witness {
+            throw failure(
+                said.mark, "wrong-value", "with `quorum: off` nobody votes, and `\(witness.name)` is a witness",
+                remedy: "leave `quorum` out, or `\(witness.name)`")
+        } else if voters > 2 {
+            throw failure(
+                said.mark, "wrong-value", "`quorum: off` is for two data nodes, and here are \(voters)",
+                remedy: "leave `quorum` out: \(voters / 2 + 1) of \(voters) votes then decide")
+        }
+        return said.word
     }
 
     /// `volume`, `size`, `secret-file` and `nodes`. False: another key.
@@ -116,26 +150,24 @@ package struct ConfigurationReader {
         case "replication":
             try word(value, name, is: ["sync"], later: ["memory", "async"], remedy: "use `replication: sync`")
         case "quorum":
-            draft.hasQuorum = true
             let text = try scalar(value, of: name)
-            if text == "majority" {
-                throw failure(
-                    value.mark, "not-in-this-release",
-                    "`quorum: majority` needs a witness or a third copy, and neither has landed in this release",
-                    remedy: "use `quorum: off` with fencing by the cluster manager")
+            guard text == "majority" || ConfigurationScalar.isOff(text) else {
+                throw wrong(value, name, text, remedy: "write `quorum: majority` or `quorum: off`")
             }
-            guard ConfigurationScalar.isOff(text) else {
-                throw wrong(value, name, text, remedy: "write `quorum: off`")
-            }
+            draft.quorum = (text == "majority" ? text : "off", value.mark)
         case "on-quorum-lost":
-            try word(value, name, is: ["suspend"], later: ["error"], remedy: "use `on-quorum-lost: suspend`")
+            draft.values.onQuorumLost = try scalar(value, of: name)
+            try word(value, name, is: ["suspend", "error"], later: [], remedy: "write `suspend` or `error`")
+        case "reads":
+            draft.values.reads = try scalar(value, of: name)
+            try word(value, name, is: ["lease", "confirm"], later: [], remedy: "write `lease` or `confirm`")
         case "on-congestion":
             try word(value, name, is: ["block"], later: ["fall-behind"], remedy: "use `on-congestion: block`")
         case "fencing":
             try word(
                 value, name, is: ["none"], later: ["resource", "stonith"],
                 remedy: "use `fencing: none` and let the cluster manager fence")
-        case "fence-command", "lease", "send-buffer":
+        case "fence-command", "send-buffer":
             throw failure(
                 value.mark, "not-in-this-release", "`\(name)` has not landed in this release", remedy: "leave it out")
         default: return false
@@ -149,6 +181,7 @@ package struct ConfigurationReader {
         case "timeout": draft.timeout = try duration(value, name, in: 100...600_000)
         case "ko-count": draft.koCount = try number(value, name, in: 1...200)
         case "ping-interval": draft.values.timing.pingInterval = try duration(value, name, in: 10...120_000)
+        case "lease": draft.values.timing.lease = try duration(value, name, in: 100...60_000)
         case "ping-timeout": draft.values.timing.pingTimeout = try duration(value, name, in: 10...120_000)
         case "reconnect":
             let text = try scalar(value, of: name)

@@ -24,7 +24,7 @@ package struct ConfigurationWriter: Equatable, Sendable {
     package var activityLog: UInt32?
     /// Ids are given in this order.
     package var nodes: [Node]
-    /// `NAME=ADDRESS` each; refused when read back, for now.
+    /// Their ids follow those of the data nodes.
     package var witnesses: [(name: String, address: String)] = []
 
     package init(volume: String, size: String?, replication: String?, quorum: String?, nodes: [Node]) {

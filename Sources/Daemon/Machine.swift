@@ -4,6 +4,8 @@ package import LinuxIO
 package final class Machine {
     package let ring: Ring
     package let pool: BufferPool
+    /// Whose ring this one shares, so that it lives as long.
+    private let base: Machine?
 
     /// 46 MiB of address space, of which only what was used is resident.
     package static let buffers = [
@@ -15,6 +17,16 @@ package final class Machine {
     package init(entries: Int = 1024, classes: [BufferPool.SizeClass] = Machine.buffers) throws(SystemError) {
         ring = try Ring(entries: entries)
         pool = BufferPool(classes: classes)
+        base = nil
+    }
+
+    /// For one of many volumes that need no speed: the same ring, and one buffer for what a peer may send.
+    ///
+    /// - Parameter owner: as `Ring.init(sharing:owner:)` has it; completions bear it.
+    package init(sharing machine: Machine, owner: Int) {
+        ring = Ring(sharing: machine.ring, owner: owner)
+        pool = BufferPool(classes: [BufferPool.SizeClass(bytes: 1 << 20, count: 1)])
+        base = machine
     }
 }
 
@@ -32,6 +44,9 @@ package enum TokenKind: UInt8, Sendable {
     // The peers.
     case peerListener = 16
     case peer = 17
+    // The witness's doors.
+    case door = 24
+    case visitor = 25
     // The administrator.
     case controlListener = 32
     case control = 33

@@ -101,7 +101,7 @@ package struct LoadedCopy {
         let found = try Self.findSuperblock(files, configuration, node)
         var layout = found.layout
         try Self.checkPlace(found.superblock, files, node)
-        for peer in configuration.nodes where peer.id != node.id {
+        for peer in configuration.dataNodes where peer.id != node.id {
             guard let assigned = layout.assigning(peer.id) else {
                 throw .refused(
                     "no-bitmap", "\(files.metadata.path) has no bitmap for \(peer.name): it was made for other nodes",
@@ -126,7 +126,7 @@ package struct LoadedCopy {
         if let newest = log.mend { try Self.mendLog(newest, layout, files) }
         var bitmaps: [(node: NodeID, words: [UInt64])] = []
         // A bitmap given away only now was never written.
-        for peer in configuration.nodes where found.layout.peers.contains(peer.id) {
+        for peer in configuration.dataNodes where found.layout.peers.contains(peer.id) {
             let loaded = try Self.readBitmap(of: peer.id, found.superblock, layout, files)
             if !loaded.damagedPages.isEmpty {
                 remarks.append("\(loaded.damagedPages.count) bitmap pages toward \(peer.name) do not verify: all dirty")

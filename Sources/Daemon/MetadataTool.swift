@@ -79,7 +79,7 @@ package enum MetadataTool {
             (.rolledBack, "rolled-back"),
         ]
         let record = superblock.record
-        let peers = configuration.nodes.filter { $0.id != superblock.node }.map { peer in
+        let peers = configuration.dataNodes.filter { $0.id != superblock.node }.map { peer in
             let slot = superblock.peers[peer.id]
             return JSONValue.object([
                 .init("node", .string(peer.name)), .init("bitmap", .string(words(slot.base))),

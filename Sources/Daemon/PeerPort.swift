@@ -86,31 +86,38 @@ package final class PeerPort {
     /// Listens where the configuration says.
     /// - Throws: `configuration` when the address is not this machine's, `refused` when it is taken.
     package func start() throws(CommandFailure) {
-        let address = own.bindAddress
+        listener = try Self.listen(for: own)
+        tellHowOpen()
+        note(Note(.info, "connection", "listening for peers at \(own.bindAddress)"))
+        accept()
+    }
+
+    /// A socket that listens where the configuration says a node does.
+    static func listen(for node: Configuration.Node) throws(CommandFailure) -> Int32 {
+        let address = node.bindAddress
         do throws(SocketError) {
             if let numeric = SocketAddress(host: address.host, port: address.port) {
-                listener = try Sockets.listenTCP(numeric)
-            } else {
-                listener = try Sockets.listenTCP(try Sockets.resolve(host: address.host, port: address.port)[0])
+                return try Sockets.listenTCP(numeric)
             }
+            return try Sockets.listenTCP(try Sockets.resolve(host: address.host, port: address.port)[0])
         } catch {
             if case .inUse = error {
                 throw .refused(
                     "address-in-use", error.description,
-                    remedy: "stop what listens there, or give `\(own.name)` another `address` or `listen`")
+                    remedy: "stop what listens there, or give `\(node.name)` another `address` or `listen`")
             }
             throw CommandFailure(
                 .configuration, "no-such-address", error.description,
-                remedy: "give `\(own.name)` an address of this machine, or say `listen: \"0.0.0.0:\(address.port)\"`")
+                remedy: "give `\(node.name)` an address of this machine, or say `listen: \"0.0.0.0:\(address.port)\"`")
         }
-        if identity.secret == nil {
-            note(
-                Note(
-                    .warning, "connection",
-                    "no `secret-file`: peers are believed without proof; for a trusted network only"))
-        }
-        note(Note(.info, "connection", "listening for peers at \(address)"))
-        accept()
+    }
+
+    func tellHowOpen() {
+        guard identity.secret == nil else { return }
+        note(
+            Note(
+                .warning, "connection", "no `secret-file`: peers are believed without proof; for a trusted network only"
+            ))
     }
 
     /// Closes the listener and all connections, queued frames first; `isStopped` when nothing is left, at the latest

@@ -31,18 +31,28 @@ extension PeerPort {
             acceptAgain = monotonicNow() + 100_000_000
             return
         }
-        let address = Sockets.peerAddress(of: completion.result)?.description ?? "an unknown address"
-        let session = adopt(
-            completion.result, dialed: nil, address: address,
-            greeting: PeerGreeting(acceptingAs: identity, discards: discards),
-            deadline: monotonicNow() + limits.greetingTimeout)
-        if let session {
-            setUp(session)
-            session.stream?.receive(machine.ring)
-        } else {
-            Sockets.close(completion.result)
-        }
+        take(completion.result)
         accept()
+    }
+
+    /// Greets whoever is at the other end of an accepted connection.
+    func take(_ socket: Int32) {
+        let address = Sockets.peerAddress(of: socket)?.description ?? "an unknown address"
+        let session = adopt(
+            socket, dialed: nil, address: address, greeting: PeerGreeting(acceptingAs: identity, discards: discards),
+            deadline: monotonicNow() + limits.greetingTimeout)
+        guard let session else { return Sockets.close(socket) }
+        setUp(session)
+        session.stream?.receive(machine.ring)
+    }
+
+    /// The same, for a connection that came through a door which other volumes share: the oldest stranger makes room.
+    func admit(_ socket: Int32) {
+        let strangers = live.lazy.filter { $0.isHalfOpen }
+        if strangers.count >= limits.halfOpen, let oldest = strangers.first(where: { $0.phase == .greeting }) {
+            end(oldest)
+        }
+        take(socket)
     }
 
     // MARK: Greeting

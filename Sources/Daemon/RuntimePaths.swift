@@ -34,6 +34,7 @@ package struct RuntimePaths: Equatable, Sendable {
     package func controlSocket(_ volume: String) -> String { "\(runtimeFolder)/\(volume).control" }
     package func processID(_ volume: String) -> String { "\(runtimeFolder)/\(volume).pid" }
     package func log(_ volume: String) -> String { "\(runtimeFolder)/\(volume).log" }
+    package func witnessState(_ volume: String) -> String { "\(stateFolder)/\(volume).witness" }
     package func device(_ volume: String) -> String { "\(runtimeFolder)/\(volume).device" }
     package func blackBox(_ volume: String) -> String { "\(runtimeFolder)/\(volume).blackbox" }
 

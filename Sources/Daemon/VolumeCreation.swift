@@ -46,7 +46,7 @@ private struct Creation {
             if let path = node.metadata {
                 let metadata =
                     try Self.isAbsent(path)
-                    ? try Self.makeMetadata(path, configuration, data, &made) : try BlockFile.open(path)
+                    ? try Self.makeMetadata(path, configuration, node, data, &made) : try BlockFile.open(path)
                 files = CopyFiles(data: data, metadata: metadata)
             } else {
                 files = CopyFiles(data: data, metadata: data)
@@ -68,7 +68,7 @@ private struct Creation {
             try Self.refuseData(files, configuration, made)
         }
         layout = try Self.layOut(configuration, node, files)
-        zeroes = madeDisk || assumeIdentical
+        zeroes = (madeDisk || assumeIdentical) && !node.isWitness
     }
 
     func finish() throws(CommandFailure) -> String {
@@ -149,12 +149,18 @@ extension Creation {
     }
 
     private static func peers(_ configuration: Configuration, _ node: NodeID) -> [NodeID] {
-        configuration.nodes.map(\.id).filter { $0 != node }
+        configuration.dataNodes.map(\.id).filter { $0 != node }
+    }
+
+    /// Bitmaps there is to be room for: a witness's small file has it for any change of the cluster.
+    private static func slots(_ configuration: Configuration, _ node: Configuration.Node) -> Int {
+        node.isWitness ? DiskLayout.maximumPeerSlots : max(peers(configuration, node.id).count, 1)
     }
 
     /// Bytes of metadata at the end of a disk that is as large as it need be.
-    private static func internalBytes(_ data: UInt64, _ configuration: Configuration) throws(LayoutError) -> UInt64 {
-        let slots = max(configuration.nodes.count - 1, 1)
+    private static func internalBytes(
+        _ data: UInt64, _ configuration: Configuration, _ slots: Int
+    ) throws(LayoutError) -> UInt64 {
         let external = try DiskLayout.externalSize(
             dataSize: data, logExtents: configuration.activityLogExtents, peerSlots: slots)
         // Outside the data: the same log and bitmaps; a tail of 64 KiB instead of two single blocks.
@@ -169,17 +175,18 @@ extension Creation {
                 "size-needed", "\(node.disk) does not exist, and nothing says how large it should be",
                 remedy: "say `size:` in \(configuration.file) (or --size), or make the disk first")
         }
-        let beside = node.metadata == nil ? try internalBytes(size, configuration) : 0
+        let beside = node.metadata == nil ? try internalBytes(size, configuration, slots(configuration, node)) : 0
         let file = try BlockFile.create(node.disk, size: size + beside)
         made.append(node.disk)
         return file
     }
 
     fileprivate static func makeMetadata(
-        _ path: String, _ configuration: Configuration, _ data: BlockFile, _ made: inout [String]
+        _ path: String, _ configuration: Configuration, _ node: Configuration.Node, _ data: BlockFile,
+        _ made: inout [String]
     ) throws -> BlockFile {
         let size = configuration.size ?? data.size / DiskLayout.blockSize * DiskLayout.blockSize
-        let slots = max(configuration.nodes.count - 1, 1)
+        let slots = slots(configuration, node)
         let bytes = try DiskLayout.externalSize(
             dataSize: size, logExtents: configuration.activityLogExtents, peerSlots: slots)
         // Where superblocks are looked for depends on the size; very small devices have none.
@@ -192,19 +199,20 @@ extension Creation {
         _ configuration: Configuration, _ node: Configuration.Node, _ files: CopyFiles
     ) throws(CommandFailure) -> DiskLayout {
         let peers = peers(configuration, node.id)
+        let slots = slots(configuration, node)
         do throws(LayoutError) {
             switch files.placement {
             case .internal:
                 return try .internal(
                     deviceSize: files.data.size, dataSize: configuration.size,
-                    logExtents: configuration.activityLogExtents, peers: peers)
+                    logExtents: configuration.activityLogExtents, peers: peers, peerSlots: slots)
             case .external:
                 let whole = files.data.size / DiskLayout.blockSize * DiskLayout.blockSize
                 let size = configuration.size ?? whole
                 guard size <= whole else { throw LayoutError.dataDoesNotFit(size, available: whole) }
                 return try .external(
                     metadataSize: files.metadata.size, dataSize: size, logExtents: configuration.activityLogExtents,
-                    peers: peers)
+                    peers: peers, peerSlots: slots)
             }
         } catch {
             throw doesNotFit(files.data.path, error)

@@ -203,7 +203,7 @@ final class VolumeLoop {
         case .signal: takeSignal(completion)
         case .device: device.complete(completion, into: &events)
         case .deviceHangUp: nbd.completeHangUp(completion, into: &events)
-        case .wake, nil: break
+        case .wake, .door, .visitor, nil: break
         }
     }
 

@@ -10,9 +10,12 @@ extension VolumeStatus {
             .init("generation", .optional(generation)), .init("term", .unsigned(term)),
             .init("in-step", .strings(inStep)), .init("quorum", .optional(quorum)),
             .init("suspended", .strings(suspended.map(\.rawValue))), .init("suspect", .bool(suspect)),
-            .init("nbd", .string(nbd)), .init("device", .optional(device)), .init("clients", .unsigned(clients)),
+            .init("nbd", .optional(nbd.isEmpty ? nil : nbd)), .init("device", .optional(device)),
+            .init("clients", .unsigned(clients)),
             .init("pid", .integer(Int64(pid))), .init("reason", .optional(reason)),
             .init("message", .optional(message)), .init("peers", .array(peers.map(\.json))),
+            // Not on the interface page: who votes.
+            .init("votes", votes?.json ?? .null),
         ])
     }
 
@@ -32,10 +35,28 @@ extension VolumeStatus {
             disk: try json.word("disk"), size: try json.unsigned("size"),
             generation: try json.optionalString("generation"), term: try json.unsigned("term"),
             inStep: try json.strings("in-step"), quorum: try json.optionalFlag("quorum"), suspended: suspended,
-            suspect: try json.flag("suspect"), nbd: try json.string("nbd"),
+            suspect: try json.flag("suspect"), nbd: try json.optionalString("nbd") ?? "",
             device: try json.optionalString("device"), clients: try json.unsigned("clients"),
             pid: Int32(clamping: pid), reason: try json.optionalString("reason"),
             message: try json.optionalString("message"), peers: peers)
+        if let value = try json.present("votes") { votes = try Votes(json: value) }
+    }
+}
+
+extension VolumeStatus.Votes {
+    fileprivate var json: JSONValue {
+        .object([
+            .init("voters", .strings(voters)), .init("present", .strings(present)),
+            .init("witnesses", .strings(witnesses)),
+            .init("lease-seconds", leaseSeconds.map { .number($0) } ?? .null),
+        ])
+    }
+
+    fileprivate init(json: JSONValue) throws(MalformedControlLine) {
+        self.init(
+            voters: try json.strings("voters"), present: try json.strings("present"),
+            witnesses: try json.strings("witnesses"),
+            leaseSeconds: try json.present("lease-seconds") == nil ? nil : try json.number("lease-seconds"))
     }
 }
 

@@ -48,6 +48,9 @@ package struct Ring: ~Copyable {
     private static let addressCount = 16
 
     package let mode: Mode
+    /// What the tokens of this view bear beside.
+    let ownerBits: UInt64
+    private let isShared: Bool
 
     /// - Parameters:
     ///   - entries: submissions per turn before the ring submits by itself; rounded up to a power of two, 1…32768. Four
@@ -71,6 +74,8 @@ package struct Ring: ~Copyable {
         }
         self.queues = queues
         mode = accepted
+        ownerBits = 0
+        isShared = false
         bookkeeping = .allocate(capacity: 1)
         bookkeeping.initialize(to: Bookkeeping())
         addresses = .allocate(capacity: Self.addressCount)
@@ -79,7 +84,20 @@ package struct Ring: ~Copyable {
         _ = io_uring_register_ring_fd(queues)
     }
 
+    /// A view of a ring that outlives it: what is asked for here completes there, with `owner` in its token.
+    ///
+    /// - Parameter owner: 1…1023.
+    package init(sharing ring: borrowing Ring, owner: Int) {
+        queues = ring.queues
+        bookkeeping = ring.bookkeeping
+        addresses = ring.addresses
+        mode = ring.mode
+        ownerBits = Token.bits(ofOwner: owner)
+        isShared = true
+    }
+
     deinit {
+        guard !isShared else { return }
         io_uring_queue_exit(queues)
         queues.deallocate()
         bookkeeping.deallocate()
@@ -121,7 +139,7 @@ package struct Ring: ~Copyable {
         var flags: UInt32 = 0
         while hablk_ring_next(queues, &token, &result, &flags) {
             bookkeeping.pointee.statistics.completions += 1
-            if token != Token.unheard.rawValue {
+            if token >> 56 != Token.unheard.rawValue >> 56 {
                 return Completion(token: Token(rawValue: token), result: result, flags: flags)
             }
         }
@@ -132,7 +150,7 @@ package struct Ring: ~Copyable {
     func submission(_ token: Token) -> UnsafeMutablePointer<io_uring_sqe> {
         let entry = io_uring_get_sqe(queues) ?? submissionAfterMakingRoom()
         bookkeeping.pointee.statistics.submissions += 1
-        entry.pointee.user_data = token.rawValue
+        entry.pointee.user_data = token.rawValue | ownerBits
         return entry
     }
 

@@ -88,7 +88,7 @@ extension Ring {
     /// done or unstoppable. Says nothing itself.
     package func cancel(_ target: Token) {
         let entry = submission(.unheard)
-        io_uring_prep_cancel64(entry, target.rawValue, HABLK_CANCEL_ALL)
+        io_uring_prep_cancel64(entry, target.rawValue | ownerBits, HABLK_CANCEL_ALL)
     }
 
     /// Closes a descriptor; when a file's last reference goes its flock goes.

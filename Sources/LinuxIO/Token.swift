@@ -2,7 +2,7 @@
 ///
 /// The serial tells an answer to the present owner of a slot from an answer to an earlier one.
 package struct Token: Equatable, Hashable, Sendable, BitwiseCopyable {
-    /// The 64 bits as io_uring carries them: kind, slot, serial from the top.
+    /// The 64 bits as io_uring carries them: kind, owner, slot, serial from the top.
     package let rawValue: UInt64
 
     /// A submission whose completion nobody wants; `Ring.nextCompletion()` drops it. It takes kind 255.
@@ -10,11 +10,11 @@ package struct Token: Equatable, Hashable, Sendable, BitwiseCopyable {
 
     /// - Parameters:
     ///   - kind: what was asked; 0…254, 255 belongs to the ring.
-    ///   - slot: which of the caller's objects asked; less than 2²⁴.
+    ///   - slot: which of the caller's objects asked; less than 2¹⁴.
     ///   - serial: which use of that slot; may wrap.
     package init(kind: UInt8, slot: Int, serial: UInt32 = 0) {
         precondition(kind != 255, "token kind 255 belongs to the ring")
-        precondition(slot >= 0 && slot < 1 << 24, "a token's slot has 24 bits")
+        precondition(slot >= 0 && slot < 1 << 14, "a token's slot has 14 bits")
         rawValue = UInt64(kind) << 56 | UInt64(slot) << 32 | UInt64(serial)
     }
 
@@ -22,7 +22,17 @@ package struct Token: Equatable, Hashable, Sendable, BitwiseCopyable {
     package init(rawValue: UInt64) { self.rawValue = rawValue }
 
     package var kind: UInt8 { UInt8(truncatingIfNeeded: rawValue >> 56) }
-    package var slot: Int { Int(rawValue >> 32 & 0xFF_FFFF) }
+    package var slot: Int { Int(rawValue >> 32 & 0x3FFF) }
+    /// Whose view of a shared ring asked (`Ring.init(sharing:owner:)`); 0: the ring's maker.
+    package var owner: Int { Int(rawValue >> 46 & 0x3FF) }
+    package static let owners = 1 << 10
+    /// As its owner made it.
+    package var asMade: Token { Token(rawValue: rawValue & ~(UInt64(0x3FF) << 46)) }
+
+    static func bits(ofOwner owner: Int) -> UInt64 {
+        precondition(owner >= 0 && owner < owners, "a ring has 1024 owners")
+        return UInt64(owner) << 46
+    }
     package var serial: UInt32 { UInt32(truncatingIfNeeded: rawValue) }
 }
 

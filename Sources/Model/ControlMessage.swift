@@ -206,6 +206,7 @@ extension VolumeStatus {
             .init("role", role.rawValue), .init("disk", disk.rawValue), .init("size", String(size)),
             .init("generation", generation), .init("term", String(term)),
             .init("in-step", inStep.joined(separator: ",")), .init("quorum", quorum.map { $0 ? "true" : "false" }),
+            .init("votes", votes?.present.joined(separator: ",")),
             .init("suspended", suspended.map(\.rawValue).joined(separator: ",")),
             .init("suspect", suspect ? "true" : "false"), .init("device", device), .init("clients", String(clients)),
             .init("reason", reason), .init("message", message),

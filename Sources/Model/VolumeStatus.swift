@@ -64,6 +64,24 @@ package struct VolumeStatus: Equatable, Sendable {
         }
     }
 
+    /// With `quorum: majority`.
+    package struct Votes: Equatable, Sendable {
+        /// Names, in the order of their ids: who votes by the newest record, or by the configuration before the first.
+        package var voters: [String]
+        /// Those of them that this node reaches, itself included, as the instance that the record names.
+        package var present: [String]
+        /// Nodes that vote and hold no data.
+        package var witnesses: [String]
+        /// For how long the primary's reads may rest on what was answered to its pings; nil on other nodes.
+        package var leaseSeconds: Double?
+        package init(voters: [String], present: [String], witnesses: [String], leaseSeconds: Double?) {
+            self.voters = voters
+            self.present = present
+            self.witnesses = witnesses
+            self.leaseSeconds = leaseSeconds
+        }
+    }
+
     package var volume: String
     package var node: String
     package var role: Role
@@ -74,6 +92,8 @@ package struct VolumeStatus: Equatable, Sendable {
     package var term: UInt64
     package var inStep: [String]
     package var quorum: Bool?
+    /// Nil with `quorum: off`.
+    package var votes: Votes?
     package var suspended: [SuspendReason]
     package var suspect: Bool
     package var nbd: String

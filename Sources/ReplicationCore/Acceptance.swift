@@ -74,7 +74,7 @@ extension Replica {
     /// come that names another one than the state did.
     private func hasRoom(for record: Record) -> Bool {
         if isLeftOut(.recordFitsDisk) { return true }
-        return record.isPossible && record.size > 0 && (!hasDisk || record.size <= superblock.size)
+        return record.isPossible && record.size > 0 && (!hasDisk || isWitness || record.size <= superblock.size)
     }
 
     /// With quorum every voter and member takes a newer record of a term that it did not outlive.

@@ -260,6 +260,9 @@ extension Replica {
             } else if case .lasting = obstacle {
                 candidacy = nil
                 endPromotion(.refused(refusal))
+            } else if promotion?.dryRun == true {
+                candidacy = nil
+                endPromotion(.timedOut(refusal))
             } else {
                 rest(refusal)
             }
@@ -273,7 +276,7 @@ extension Replica {
         guard var current = candidacy else { return }
         if current.purpose == .serve, promotion?.dryRun == true {
             candidacy = nil
-            endPromotion(.done("would be promoted"))
+            endPromotion(.done("would be promoted: \(prospect(current))"))
             return
         }
         var highest = max(superblock.promised, superblock.record.number.term, highestPromise)

@@ -4,10 +4,7 @@ import Model
 extension Replica {
     /// What this node knows against it before it asks anybody.
     func localObstacle(_ promotion: Promotion) -> PromotionObstacle? {
-        if let rival = others.first(where: { $0 != promotion.peerFenced && self[peer: $0].presence?.role == .primary })
-        {
-            return .lasting(peerIsPrimary(rival))
-        }
+        // A primary among the peers says so itself, when it is asked: one that does not answer may pass.
         guard hasDisk else { return nil }
         guard !superblock.flags.contains(.suspect) || superblock.isBlank else { return nil }
         return dataObstacle(peerFenced: promotion.peerFenced)
@@ -22,18 +19,39 @@ extension Replica {
         if !newest.isEmpty, hasDisk, !isInStep(me, superblock.instance, by: newest) {
             return .lasting(leftOut(of: newest))
         }
-        var willing = canVote(newest) ? NodeSet(me) : NodeSet()
-        for node in current.asked {
-            guard let answer = current.answers[node], isNamed(node, answer.standing.instance, by: newest) else {
-                continue
-            }
-            // Who missed the newest record, which names this copy, has nothing to say against it.
-            let isOutdated = answer.objection == .notInStep && answer.standing.record.number < newest.number
-            if answer.objection == nil || isOutdated { willing.insert(node) }
-        }
+        let willing = willing(in: current)
         let voters = voters(of: newest)
         if isMajority(willing, of: voters) { return nil }
         return .passing(noQuorum(current, willing.intersection(voters), voters))
+    }
+
+    /// Voters without an objection, as the instances that the newest record names.
+    private func willing(in current: Candidacy) -> NodeSet {
+        var willing = canVote(current.newest) ? NodeSet(me) : NodeSet()
+        for node in current.asked {
+            guard let answer = current.answers[node], isNamed(node, answer.standing.instance, by: current.newest) else {
+                continue
+            }
+            // Who missed the newest record, which names this copy, has nothing to say against it.
+            let isOutdated = answer.objection == .notInStep && answer.standing.record.number < current.newest.number
+            if answer.objection == nil || isOutdated { willing.insert(node) }
+        }
+        return willing
+    }
+
+    /// What a promotion that nothing stands in the way of would rest on, in words.
+    func prospect(_ current: Candidacy) -> String {
+        let voters = voters(of: current.newest)
+        let willing = willing(in: current).intersection(voters)
+        var words = "\(willing.count) of \(voters.count) votes (\(willing.map { name($0) }.joined(separator: ", ")))"
+        let lost = current.newest.inStep.subtracting(willing).removing(me)
+        if !lost.isEmpty { words += "; left out: \(lost.map { name($0) }.joined(separator: ", "))" }
+        let former = current.newest.primary
+        if let former, former != me, former != promotion?.peerFenced, current.answers[former] == nil {
+            let lease = (lastPong + configuration.timing.leaseWaited).since(now) / 1_000_000
+            words += "; \(name(former)) was primary and does not answer: its lease ends in \(lease) ms"
+        }
+        return words
     }
 
     func canVote(_ record: Record) -> Bool { hasDisk && isNamed(me, superblock.instance, by: record) }

@@ -270,7 +270,7 @@ extension Replica {
     }
 
     mutating func endClient(_ slot: Int) {
-        if !table[slot].isReplied { emit(.reply(UInt32(slot), .notPrimary)) }
+        if !table[slot].isReplied { emit(.reply(UInt32(slot), table[slot].givenUpResult)) }
         let isNumbered = table[slot].isClientWrite && table[slot].sequence > 0
         if let buffer = table[slot].buffer, table[slot].kind == .clientWrite { emit(.releaseBuffer(buffer)) }
         if isNumbered { slotOfSequence[table[slot].sequence] = nil }

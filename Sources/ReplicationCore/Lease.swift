@@ -65,6 +65,17 @@ extension Replica {
         return true
     }
 
+    /// Nanoseconds for which a primary's lease still holds; nil: no primary. Alone in step nobody else can begin to serve.
+    func leaseLeft(at now: MonotonicTime) -> UInt64? {
+        guard role == .primary else { return nil }
+        let held = configuration.timing.leaseHeld
+        var left = held
+        for node in others where required.contains(node) {
+            left = min(left, (self[peer: node].leaseFrom + held).since(now))
+        }
+        return left
+    }
+
     /// The right to answer a read whose data is here (`round`: the ping round that must have been answered).
     private func mayAnswerRead(_ round: UInt64) -> Bool {
         guard role == .primary, doubts.isEmpty else { return false }

@@ -51,8 +51,11 @@ struct Operation {
     var localPending = false
     var localFailed = false
     var forced = false
-    /// Given up by a demotion: no result counts any more. The client hears so when nothing touches its buffer any more.
+    /// Given up by a demotion, or without quorum: no result counts any more. The client hears so when nothing touches its
+    /// buffer any more.
     var isGivenUp = false
+    /// What it hears.
+    var givenUpResult = ClientResult.notPrimary
     var isReplied = false
     var holdsExtent = false
     /// The first round that covers this operation.

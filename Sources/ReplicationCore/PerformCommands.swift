@@ -27,7 +27,9 @@ struct Stopping {
 
 struct PendingConnect {
     var command: CommandID
-    var peer: NodeID
+    /// Whom it is about, and those of them that are still awaited.
+    var peers: NodeSet
+    var awaited: NodeSet
     var discards: Bool
     var deadline: MonotonicTime
 }
@@ -56,8 +58,8 @@ extension Replica {
             promotion = Promotion(command: id, force: force, peerFenced: fenced, deadline: deadline, dryRun: dryRun)
         case .demote(let force, let deadline): performDemote(id, force: force, deadline)
         case .connect(let peer, let discards, let dryRun, let deadline):
-            performConnect(id, peer ?? others.first, discards: discards, dryRun: dryRun, deadline)
-        case .disconnect(let peer, let force): performDisconnect(id, peer ?? others.first, force: force)
+            performConnect(id, peer, discards: discards, dryRun: dryRun, deadline)
+        case .disconnect(let peer, let force): performDisconnect(id, peer, force: force)
         case .detach(let force): performDetach(id, force: force)
         case .outdate(let force): performOutdate(id, force: force)
         case .invalidate(let peer, let force, let deadline): performInvalidate(id, peer, force: force, deadline)
@@ -74,7 +76,7 @@ extension Replica {
     mutating func withdraw(_ id: CommandID) {
         if promotion?.command == id, promotion?.isUnderWay == false { promotion = nil }
         for pending in connects where pending.command == id && pending.discards && !isLeftOut(.discardEndsWithCommand) {
-            offerToDiscard(pending.peer, false)
+            for node in pending.peers { offerToDiscard(node, false) }
         }
         connects.removeAll { $0.command == id }
     }
@@ -109,10 +111,22 @@ extension Replica {
 
     // MARK: Connections
 
+    /// One peer, or all: without a name data is offered to every copy, and witnesses are connected too.
+    private func targets(_ node: NodeID?, discards: Bool = false) -> NodeSet {
+        var targets = NodeSet()
+        for peer in node.map({ [$0] }) ?? (discards ? others : everyone) where self[peer: peer].isMember {
+            targets.insert(peer)
+        }
+        return targets
+    }
+
+    private func names(_ nodes: NodeSet) -> String { nodes.map { name($0) }.joined(separator: ", ") }
+
     private mutating func performConnect(
         _ id: CommandID, _ node: NodeID?, discards: Bool, dryRun: Bool, _ deadline: MonotonicTime
     ) {
-        guard let node, self[peer: node].isMember else {
+        let targets = targets(node, discards: discards)
+        guard !targets.isEmpty else {
             refuse(id, "no-such-peer", "no such peer", "hablk status \(configuration.volume)")
             return
         }
@@ -123,41 +137,58 @@ extension Replica {
             return
         }
         if dryRun {
-            let bytes = hasDisk ? self[bitmap: node].count * Geometry.blockSize : 0
+            let blocks = targets.map { hasDisk ? self[bitmap: $0].count : 0 }.max() ?? 0
+            let bytes = blocks * Geometry.blockSize
             let dropped = discards ? "would drop \(bytes) bytes written here since the copies parted" : "would connect"
             emit(.commandDone(id, .done(dropped)))
             return
         }
-        if self[peer: node].isConnected, !self[peer: node].isStandalone {
-            emit(.commandDone(id, .done("already connected to \(name(node))")))
+        var awaited = NodeSet()
+        for peer in targets where !self[peer: peer].isConnected || self[peer: peer].isStandalone {
+            awaited.insert(peer)
+        }
+        guard !awaited.isEmpty else {
+            emit(.commandDone(id, .done("already connected to \(names(targets))")))
             return
         }
-        if discards {
-            offerToDiscard(node, true)
-            if self[peer: node].hasSession { restartSession(node, "to offer this copy's data") }
+        for peer in awaited {
+            if discards {
+                offerToDiscard(peer, true)
+                if self[peer: peer].hasSession { restartSession(peer, "to offer this copy's data") }
+            }
+            self[peer: peer].isStandalone = false
+            self[peer: peer].backoff = 0
+            setReason(peer, nil, nil)
+            if !self[peer: peer].hasSession { self[peer: peer].nextDial = now }
+            note(.info, "connection", "connecting", peer: peer)
         }
-        self[peer: node].isStandalone = false
-        self[peer: node].backoff = 0
-        setReason(node, nil, nil)
-        if !self[peer: node].hasSession { self[peer: node].nextDial = now }
-        note(.info, "connection", "connecting", peer: node)
-        connects.append(PendingConnect(command: id, peer: node, discards: discards, deadline: deadline))
+        connects.append(
+            PendingConnect(command: id, peers: targets, awaited: awaited, discards: discards, deadline: deadline))
         attention = true
     }
 
     /// A verdict was reached: commands that waited for it end.
     mutating func concludeConnects(_ node: NodeID) {
-        guard !connects.isEmpty else { return }
+        guard connects.contains(where: { $0.awaited.contains(node) }) else { return }
         let peer = self[peer: node]
         let waiting = connects
-        connects = waiting.filter { $0.peer != node || !peer.isStandalone && !isConcluded($0, peer) }
-        for pending in waiting where pending.peer == node {
+        connects = []
+        for var pending in waiting {
+            guard pending.awaited.contains(node) else {
+                connects.append(pending)
+                continue
+            }
             if peer.isStandalone {
                 refuse(
                     pending.command, peer.reason ?? "parted", peer.message ?? "the two copies were parted",
                     "on the copy to be thrown away: hablk connect \(configuration.volume) --discard-my-data")
-            } else if isConcluded(pending, peer) {
-                emit(.commandDone(pending.command, .done("connected to \(name(node))")))
+                continue
+            }
+            if isConcluded(pending, peer) { pending.awaited.remove(node) }
+            if pending.awaited.isEmpty {
+                emit(.commandDone(pending.command, .done("connected to \(names(pending.peers))")))
+            } else {
+                connects.append(pending)
             }
         }
     }
@@ -167,21 +198,26 @@ extension Replica {
     }
 
     private mutating func performDisconnect(_ id: CommandID, _ node: NodeID?, force: Bool) {
-        guard let node, self[peer: node].isMember else {
+        let targets = targets(node)
+        guard !targets.isEmpty else {
             refuse(id, "no-such-peer", "no such peer", "hablk status \(configuration.volume)")
             return
         }
-        if role == .primary, !hasDisk, self[peer: node].relation == .carried, !force {
+        if role == .primary, !hasDisk, !force,
+            let carrier = targets.first(where: { self[peer: $0].relation == .carried })
+        {
             refuse(
-                id, "last-copy", "this primary has no disk and lives on \(name(node))",
+                id, "last-copy", "this primary has no disk and lives on \(name(carrier))",
                 "hablk attach \(configuration.volume), or --force")
             return
         }
-        send(.goodbye(.disconnected), to: node)
-        becomeStandalone(node)
-        self[peer: node].resumableRun = .none
-        setReason(node, nil, nil)
-        emit(.commandDone(id, .done("disconnected from \(name(node))")))
+        for peer in targets {
+            send(.goodbye(.disconnected), to: peer)
+            becomeStandalone(peer)
+            self[peer: peer].resumableRun = .none
+            setReason(peer, nil, nil)
+        }
+        emit(.commandDone(id, .done("disconnected from \(names(targets))")))
     }
 
     // MARK: The disk
@@ -389,11 +425,12 @@ extension Replica {
     mutating func advanceCommands() {
         advanceDetach()
         guard !connects.isEmpty else { return }
-        for node in others { concludeConnects(node) }
+        for node in everyone { concludeConnects(node) }
         let waiting = connects
         connects = waiting.filter { now < $0.deadline }
         for pending in waiting where now >= pending.deadline {
-            let words = "\(name(pending.peer)) does not answer; still trying"
+            let verb = pending.awaited.count == 1 ? "does" : "do"
+            let words = "\(names(pending.awaited)) \(verb) not answer; still trying"
             emit(
                 .commandDone(
                     pending.command,

@@ -241,6 +241,7 @@ package struct Replica {
             advanceChange()
             advanceHandshakes()
             advanceRole()
+            failWithoutQuorum()
             advanceGate()
             advanceLog()
             advanceSettlement()

@@ -26,7 +26,7 @@ extension Replica {
     /// Everything `status` shows that the core knows; the daemon adds paths and its pid.
     package func status(at now: MonotonicTime) -> VolumeStatus {
         let split = others.first { self[peer: $0].isStandalone && self[peer: $0].reason != nil }
-        return VolumeStatus(
+        var status = VolumeStatus(
             volume: configuration.volume, node: name(me), role: isWitness ? .witness : role, disk: diskState,
             size: volumeSize,
             generation: superblock.current.id.isNone ? nil : superblock.current.id.description,
@@ -34,15 +34,23 @@ extension Replica {
             quorum: isByMajority ? hasQuorum : nil, suspended: suspended, suspect: superblock.flags.contains(.suspect),
             nbd: "", device: nil,
             clients: writableClients, pid: 0, reason: split.flatMap { self[peer: $0].reason },
-            message: split.flatMap { self[peer: $0].message }, peers: everyone.map { status(of: $0, at: now) })
+            message: split.flatMap { self[peer: $0].message }, peers: everyone.map { self.status(of: $0, at: now) })
+        if isByMajority { status.votes = votes(at: now) }
+        return status
+    }
+
+    private func votes(at now: MonotonicTime) -> VolumeStatus.Votes {
+        let voters = voters(of: superblock.record)
+        return VolumeStatus.Votes(
+            voters: voters.map { name($0) }, present: reachableVoters.intersection(voters).map { name($0) },
+            witnesses: configuration.members.filter { $0.isWitness && voters.contains($0.id) }.map(\.name),
+            leaseSeconds: leaseLeft(at: now).map { Double($0) / 1e9 })
     }
 
     private var suspended: [SuspendReason] {
         guard role == .primary else { return [] }
         var reasons: [SuspendReason] = []
-        if isByMajority, !hasQuorum, candidacy != nil || (change.map { !$0.isHarmless } ?? false) {
-            reasons.append(.quorum)
-        }
+        if isWaitingForQuorum { reasons.append(.quorum) }
         if readablePeer == nil, !hasDisk || !required.contains(me) { reasons.append(.noData) }
         let isHeld = change.map { !$0.loses.isEmpty } ?? false
         let isWaiting = others.contains { required.contains($0) && !self[peer: $0].receivesWrites }
@@ -53,7 +61,8 @@ extension Replica {
     private func status(of node: NodeID, at now: MonotonicTime) -> VolumeStatus.Peer {
         let peer = self[peer: node]
         let connection: ConnectionState = peer.isStandalone ? .standalone : peer.isConnected ? .connected : .connecting
-        let isOut = !superblock.record.isEmpty && !superblock.record.inStep.contains(node)
+        let isOut =
+            !superblock.record.isEmpty && !superblock.record.inStep.contains(node) && !witnesses.contains(node)
         return VolumeStatus.Peer(
             node: name(node), id: node.rawValue, connection: connection,
             role: connection == .connected ? peer.presence?.role ?? .unknown : .unknown,

@@ -398,15 +398,18 @@ extension Replica {
         }
         emit(.closeClients(why))
         // A write that may have reached only some copies: the next handshake makes them equal.
-        for node in abandoned where !isLeftOut(.givenUpMeansHandshake) {
-            self[peer: node].resumableRun = .none
-            restartSession(node, "writes were given up")
-            self[peer: node].resumableRun = .none
-        }
+        for node in abandoned where !isLeftOut(.givenUpMeansHandshake) { giveUpWrites(toward: node) }
         attention = true
     }
 
-    private mutating func withdraw(_ slot: Int) {
+    /// Frames that it may not have are not sent again.
+    mutating func giveUpWrites(toward node: NodeID) {
+        self[peer: node].resumableRun = .none
+        restartSession(node, "writes were given up")
+        self[peer: node].resumableRun = .none
+    }
+
+    mutating func withdraw(_ slot: Int) {
         gateQueue.remove(slot)
         logQueue.remove(slot)
         flushQueue.remove(slot)

@@ -87,7 +87,8 @@ extension Replica {
 
     mutating func advanceSettlement() {
         guard unsettled.count > 0, leads, hasDisk else { return }
-        guard isSettlingPossible else { return }
+        // A given-up write may still be on its way to this disk.
+        guard isSettlingPossible, !table.contains(where: { $0.isGivenUp }) else { return }
         while settlement.running < Settlement.window, let range = nextUnsettled(), let slot = table.takePeerSlot() {
             settlement.cursor = range.blocks.upperBound
             settlement.running += 1

@@ -14,9 +14,10 @@ struct Create: ParsableCommand {
             --assume-identical, said on every node. Any other disk is inconsistent until it is filled.
 
             Example:
-              hablk create r0 --size 10GiB --quorum off \\
+              hablk create r0 --size 10GiB \\
                 --node alpha=10.0.0.1:7789,/dev/vg0/r0 \\
-                --node bravo=10.0.0.2:7789,/dev/vg0/r0
+                --node bravo=10.0.0.2:7789,/dev/vg0/r0 \\
+                --witness charlie=10.0.0.3:7789
             """)
 
     @Argument(help: "The volume's name.") var volume: String
@@ -26,7 +27,9 @@ struct Create: ParsableCommand {
             "A data node; repeat it for each. A bare name says which of them this machine is.",
             valueName: "name=address,disk[,metadata]"))
     var node: [String] = []
-    @Option(name: .long, help: ArgumentHelp("A witness (not in this release).", valueName: "name=address"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp("A node that votes and holds no data; repeat it for each.", valueName: "name=address"))
     var witness: [String] = []
     @Option(
         name: .long,
@@ -34,7 +37,11 @@ struct Create: ParsableCommand {
     var size: String?
     @Option(name: .long, help: ArgumentHelp("sync (memory and async are not in this release).", valueName: "mode"))
     var replication: String?
-    @Option(name: .long, help: ArgumentHelp("off (majority is not in this release).", valueName: "majority|off"))
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Needed with two nodes and no witness: off. Else a majority of the nodes decides.",
+            valueName: "majority|off"))
     var quorum: String?
     @Flag(name: .long, help: "The disks of all nodes hold the same: nothing needs to be copied.")
     var assumeIdentical = false
@@ -66,6 +73,11 @@ struct Create: ParsableCommand {
         if isThere { try compare(with: configuration) }
         let node = try local.ownNode(of: configuration)
         if !isThere { try write(try draft().text, to: configuration.file, paths: local.paths) }
+        guard !node.isWitness else {
+            let line =
+                "\(node.name) is a witness of \(volume): it needs no metadata, and votes once `hablk witness` runs"
+            return Report.done(line, volume: volume, json: json)
+        }
         do {
             let line = try VolumeCreation.create(
                 configuration: configuration, node: node, assumeIdentical: assumeIdentical, force: force)
@@ -110,7 +122,8 @@ struct Create: ParsableCommand {
             throw CommandFailure(
                 .configuration, "no-configuration",
                 "\(local.paths.configuration(volume)): there is no such file, and no --node to write one from",
-                remedy: "hablk create \(volume) --node NAME=ADDRESS,DISK --node NAME=ADDRESS,DISK --quorum off")
+                remedy:
+                    "hablk create \(volume) --node NAME=ADDRESS,DISK --node NAME=ADDRESS,DISK --witness NAME=ADDRESS")
         }
         return try writer.configuration(paths: local.paths)
     }
@@ -128,10 +141,19 @@ struct Create: ParsableCommand {
             let word = ConfigurationScalar.isOff(quorum) ? "off" : quorum
             if word != configuration.quorum { throw contradiction("quorum") }
         }
-        if !witness.isEmpty { throw contradiction("set of witnesses") }
+        let witnesses = try draft().witnesses
         let entries = try entries()
-        guard !entries.isEmpty else { return }
-        guard entries.count == configuration.nodes.count else { throw contradiction("number of nodes") }
+        guard !entries.isEmpty || !witnesses.isEmpty else { return }
+        guard witnesses.count == configuration.nodes.count - configuration.dataNodes.count else {
+            throw contradiction("number of witnesses")
+        }
+        for (index, entry) in witnesses.enumerated() {
+            guard let node = configuration.node(named: entry.name), node.isWitness,
+                Int(node.id.rawValue) == configuration.dataNodes.count + index,
+                node.address == NetworkAddress(entry.address)
+            else { throw contradiction("witness `\(entry.name)`") }
+        }
+        guard entries.count == configuration.dataNodes.count else { throw contradiction("number of nodes") }
         for (id, entry) in entries.enumerated() {
             guard let node = configuration.node(named: entry.name), Int(node.id.rawValue) == id else {
                 throw contradiction("node `\(entry.name)`")

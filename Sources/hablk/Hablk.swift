@@ -10,11 +10,12 @@ import Model
         commandName: "hablk",
         abstract: "Replicated block devices in user space: a copy on each node, one primary, served through NBD.",
         discussion: """
-            A first volume, the same words on both nodes:
+            A first volume, the same words on each node; charlie only votes (there: hablk witness):
 
-              hablk create r0 --quorum off \\
+              hablk create r0 \\
                 --node alpha=10.0.0.1:7789,/dev/vg0/r0 \\
-                --node bravo=10.0.0.2:7789,/dev/vg0/r0
+                --node bravo=10.0.0.2:7789,/dev/vg0/r0 \\
+                --witness charlie=10.0.0.3:7789
               hablk up r0
               hablk promote r0 --force    (on one node, once: its data counts)
               hablk wait r0 --for in-sync
@@ -28,10 +29,8 @@ import Model
         version: "hablk \(release)",
         subcommands: [
             Create.self, Run.self, Up.self, Down.self, Promote.self, Demote.self, Map.self, Unmap.self, Connect.self,
-            Disconnect.self,
-            Attach.self, Detach.self, Outdate.self, Invalidate.self, StatusCommand.self, Score.self, Events.self,
-            Wait.self,
-            Resync.self, Metadata.self, Config.self, Demo.self,
+            Disconnect.self, Attach.self, Detach.self, Outdate.self, Invalidate.self, StatusCommand.self, Score.self,
+            Events.self, Wait.self, Resync.self, Quorum.self, Witness.self, Metadata.self, Config.self, Demo.self,
         ])
 
     static func main() {

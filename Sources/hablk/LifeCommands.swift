@@ -16,6 +16,11 @@ struct Run: ParsableCommand {
             let configuration = try volume.configuration()
             let node = try volume.ownNode(of: configuration)
             try volume.paths.createRuntimeFolder()
+            guard !node.isWitness else {
+                return try WitnessDaemon.run(volume: volume.name, paths: volume.paths, nodeOption: node.name) {
+                    (configuration) throws(CommandFailure) in try volume.ownNode(of: configuration)
+                }
+            }
             let code = try VolumeDaemon.run(configuration: configuration, node: node, paths: volume.paths)
             if code != 0 { throw ExitCode(code) }
         } catch let failure as CommandFailure {
@@ -162,7 +167,9 @@ struct Down: ParsableCommand {
             guard error.kind == .notRunning else { throw error }
             return Report.done("\(volume.name) is not running", volume: volume.name, json: options.json)
         }
-        let processID = (try? volume.status(within: 1_000_000_000))?.pid
+        let status = try? volume.status(within: 1_000_000_000)
+        // A witness's process may serve other volumes, and goes on.
+        let processID = status?.role == .witness ? nil : status?.pid
         try client.send(.command(.stop, timeout: limit.timeout.nanoseconds))
         try waitForEnd(client, volume, until: deadline)
         while let processID, processID > 0, kill(processID, 0) == 0, !Self.isZombie(processID) {

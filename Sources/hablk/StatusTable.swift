@@ -51,14 +51,14 @@ struct StatusTable {
         if status.role == .primary { own.append("\(status.clients) client\(status.clients == 1 ? "" : "s")") }
         if status.size > 0 { own.append(ConfigurationScalar.describe(bytes: status.size)) }
         if !status.inStep.isEmpty { own.append("in step: \(status.inStep.joined(separator: ", "))") }
-        if status.quorum == false { own.append("no quorum") }
         if status.suspect { own.append("suspect: may have lost its cache") }
         if !status.suspended.isEmpty {
             own.append("I/O waits: \(status.suspended.map(\.rawValue).joined(separator: ", "))")
         }
         if let device = status.device { own.append("device \(device)") }
-        own.append("nbd \(status.nbd)")
+        if !status.nbd.isEmpty { own.append("nbd \(status.nbd)") }
         remarks.append("\(status.volume): \(own.joined(separator: ", "))")
+        if let votes = status.votes { remarks.append("\(status.volume): \(Self.words(votes, term: status.term))") }
         if status.reason != nil || status.message != nil {
             remarks.append("\(status.volume): \(Self.words(status.reason, status.message))")
         }
@@ -70,6 +70,20 @@ struct StatusTable {
                 remarks.append("\(status.volume), \(peer.node): \(Self.words(peer.reason, peer.message))")
             }
         }
+    }
+
+    /// `quorum: 2 of 3 votes (alpha, bravo; not charlie), term 4, lease 1.9 s`
+    private static func words(_ votes: VolumeStatus.Votes, term: UInt64) -> String {
+        let away = votes.voters.filter { !votes.present.contains($0) }
+        var words = votes.present.count * 2 > votes.voters.count ? "quorum" : "no quorum"
+        words += ": \(votes.present.count) of \(votes.voters.count) votes (\(votes.present.joined(separator: ", "))"
+        if !away.isEmpty { words += "\(votes.present.isEmpty ? "" : "; ")not \(away.joined(separator: ", "))" }
+        words += "), term \(term)"
+        if let lease = votes.leaseSeconds {
+            let tenths = Int(lease * 10)
+            words += ", lease \(tenths / 10).\(tenths % 10) s"
+        }
+        return words
     }
 
     private static func words(_ reason: String?, _ message: String?) -> String {

@@ -26,8 +26,9 @@ enum WaitCondition: String, CaseIterable, ExpressibleByArgument {
         case .noResync: return peers.allSatisfy { $0.resync == nil && !$0.isResyncing }
         case .promotable: return status.role == .primary || dryRun()
         case .inSync:
-            return status.disk == .upToDate && !peers.isEmpty
-                && peers.allSatisfy {
+            let copies = peers.filter { !(status.votes?.witnesses.contains($0.node) ?? false) }
+            return status.disk == .upToDate && !copies.isEmpty
+                && copies.allSatisfy {
                     $0.connection == .connected && $0.disk == .upToDate && $0.outOfSyncBytes == 0
                         && $0.resync == nil && !$0.isResyncing
                 }

@@ -67,11 +67,12 @@ private let badLines = [
     BadLine("replication: memory", 14, "`replication: memory` has not landed in this release"),
     BadLine("replication: async", 14, "`replication: async` has not landed"),
     BadLine("replication: C", 14, "`replication` cannot be `C`"),
-    BadLine("on-quorum-lost: error", 17, "`on-quorum-lost: error` has not landed"),
+    BadLine("on-quorum-lost: wait", 17, "`on-quorum-lost` cannot be `wait`"),
+    BadLine("reads: fast", 8, "`reads` cannot be `fast`"),
     BadLine("on-congestion: fall-behind", 16, "`on-congestion: fall-behind` has not landed"),
     BadLine("fencing: stonith", 10, "`fencing: stonith` has not landed"),
     BadLine("fence-command: /bin/true", 16, "`fence-command` has not landed"),
-    BadLine("lease: 2s", 8, "`lease` has not landed"),
+    BadLine("lease: 10ms", 8, "`lease` cannot be `10ms`"),
     BadLine("send-buffer: 16MiB", 14, "`send-buffer` has not landed"),
     BadLine("timeout: 6", 10, "`timeout` cannot be `6`"),
     BadLine("timeout: 1ms", 10, "`timeout` cannot be `1ms`"),
@@ -108,7 +109,9 @@ private let badNodes = [
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: d}", 40, "`disk` cannot be `d`"),
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, metadata: /d}", 54, "`metadata` names the data disk"),
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, disc: /d}", 44, "no key `disc`"),
-    BadLine("  bravo: {id: 1, address: \"b:1\", witness: true}", 43, "`witness: true` has not landed"),
+    BadLine("  bravo: {id: 1, address: \"b:1\", witness: maybe}", 43, "`witness` cannot be `maybe`"),
+    BadLine("  bravo: {id: 1, address: \"b:1\", witness: true, disk: /d}", 55, "is a witness: it holds no data"),
+    BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, state: /s}", 51, "`bravo` is no witness"),
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, nbd: {port: 1}}", 50, "no key `port`"),
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, nbd: {listen: \"b:1\"}}", 49, "cannot share b:1"),
     BadLine("  bravo: {id: 1, id: 2, address: \"b:1\", disk: /d}", 18, "`id` stands here again"),
@@ -186,12 +189,15 @@ private let badNodes = [
         ("", "the file is empty"), ("- a\n", "r0.yaml:1:1: a configuration is"), ("a: 1\n---\nb: 2\n", "no YAML"),
         ("volume: r1\nquorum: off\n\(nodes)", "r0.yaml:1:9: the volume is `r1`, but the file is named r0.yaml"),
         ("quorum: off\n\(nodes)", "`volume` is missing"), ("volume: r0\nquorum: off\n", "`nodes` is missing"),
-        ("volume: r0\nquorum: off\nnodes: {}\n", "r0.yaml:3:8: a volume has two data nodes in this release"),
+        ("volume: r0\nquorum: off\nnodes: {}\n", "r0.yaml:3:8: a volume has two data nodes or more"),
         (
             "volume: r0\nquorum: off\nnodes: {a: {id: 0, address: \"a:1\", disk: /d}}\n",
-            "two data nodes in this release; there is only `a`"
+            "two data nodes or more; there is only `a`"
         ),
-        ("volume: r0\nquorum: off\n\(nodes)  carol: {id: 2, address: \"c:1\", disk: /d}\n", "more than two data nodes"),
+        (
+            "volume: r0\nquorum: off\n\(nodes)  carol: {id: 2, address: \"c:1\", disk: /d}\n",
+            "`quorum: off` is for two data nodes, and here are 3"
+        ),
         ("volume: r0\n\tquorum: off\n", "r0.yaml:2:1: this is no YAML"),
         ("volume: ../r0\nquorum: off\n\(nodes)", "`../r0` is no name"), (aliasesOfAliases, "more than 16 aliases"),
     ])
@@ -210,9 +216,10 @@ private let badNodes = [
     @Test func aMajorityIsRefusedInItsOwnWords() throws {
         let failure = try #require(try failure(of: "volume: r0\nquorum: majority\n\(nodes)"))
         #expect(
-            failure.refusal.message == "r0.yaml:2:9: `quorum: majority` needs a witness or a third copy, and neither "
-                + "has landed in this release")
-        #expect(failure.refusal.remedy == "use `quorum: off` with fencing by the cluster manager")
+            failure.refusal.message
+                == "r0.yaml:2:9: of two voters each is needed for a majority: the first failure stops "
+                + "both")
+        #expect(failure.refusal.remedy.contains("witness: true") && failure.refusal.remedy.contains("`quorum: off`"))
     }
 
     @Test func aMissingFileAndABadNameAre78() throws {
@@ -348,12 +355,19 @@ private let badNodes = [
         #expect(configuration.node(named: "bravo")?.disk == "/dev/my \"disk\"")
     }
 
-    @Test func aWitnessAndAMissingQuorumAreRefused() {
+    @Test func aWitnessStandsBehindTheDataNodesAndAsksForAMajority() throws {
         var witness = writer()
         witness.witnesses = [("carol", "c:1")]
         #expect { try witness.configuration(paths: paths) } throws: {
-            ($0 as? CommandFailure)?.refusal.reason == "not-in-this-release"
+            ($0 as? CommandFailure)?.refusal.message.contains("`carol` is a witness") == true
         }
+        witness.quorum = nil
+        let configuration = try witness.configuration(paths: paths)
+        let carol = try #require(configuration.node(named: "carol"))
+        #expect(carol.isWitness && carol.id.rawValue == 2 && carol.disk.isEmpty && configuration.quorum == "majority")
+    }
+
+    @Test func twoNodesWithoutAWordOnQuorumAreRefused() {
         var undecided = writer()
         undecided.quorum = nil
         #expect { try undecided.configuration(paths: paths) } throws: {

@@ -41,8 +41,22 @@ private let busy = VolumeStatus(
                 "message": null, "peers": [{"node": "bravo", "id": 1, "connection": "connected", \
                 "role": "secondary", "disk": "up-to-date", "replication": "established", "out-of-sync-bytes": 0, \
                 "lag-bytes": 0, "lag-seconds": 0, "resync": null, "last-resync": {"bytes": 1048576, \
-                "seconds": 0.4, "because": "peer-was-away"}, "reason": null, "message": null}]}
+                "seconds": 0.4, "because": "peer-was-away"}, "reason": null, "message": null}], "votes": null}
                 """)
+    }
+
+    @Test func votesAreShownWithAMajorityAndAWitnessHasNoExport() throws {
+        var status = example
+        status.votes = .init(
+            voters: ["alpha", "bravo", "charlie"], present: ["alpha", "charlie"], witnesses: ["charlie"],
+            leaseSeconds: 1.5)
+        status.nbd = ""
+        let votes = #""votes": {"voters": ["alpha", "bravo", "charlie"], "present": ["alpha", "charlie"], "#
+        #expect(status.json.text.contains(votes + #""witnesses": ["charlie"], "lease-seconds": 1.5}}"#))
+        #expect(status.json.text.contains(#""nbd": null"#))
+        var line = ControlCoding.encode(ControlResponse.status(status))
+        line.removeLast()
+        #expect(try ControlCoding.decodeResponse(line) == .status(status))
     }
 
     @Test func aResyncShowsItsProgressAndWhoPausedIt() {

@@ -22,12 +22,36 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
 
 @Suite struct RingTests {
     @Test func `a token keeps its three parts`() {
-        let token = Token(kind: 254, slot: 0xFF_FFFE, serial: 0xDEAD_BEEF)
+        let token = Token(kind: 254, slot: 0x3FFE, serial: 0xDEAD_BEEF)
         #expect(token.kind == 254)
-        #expect(token.slot == 0xFF_FFFE)
+        #expect(token.slot == 0x3FFE)
+        #expect(token.owner == 0 && token.asMade == token)
         #expect(token.serial == 0xDEAD_BEEF)
         #expect(Token(rawValue: token.rawValue) == token)
         #expect(token != Token.unheard)
+    }
+
+    @Test
+    func `what views of a ring ask for completes at its maker with the owner named, and is called off by it alone`()
+        throws
+    {
+        let ring = try Ring(entries: 8)
+        let one = Ring(sharing: ring, owner: 1)
+        let other = Ring(sharing: ring, owner: 1023)
+        var ends: [Int32] = [0, 0]
+        #expect(pipe(&ends) == 0)
+        defer { ends.forEach { close($0) } }
+        let token = Token(kind: 3, slot: 5, serial: 7)
+        for view in 0..<2 {
+            if view == 0 { one.poll(ends[0], events: Int16(POLLIN), token: token) }
+            if view == 1 { other.poll(ends[0], events: Int16(POLLIN), token: token) }
+        }
+        one.cancel(token)
+        let first = try nextCompletion(ring)
+        #expect(first.token.owner == 1 && first.token.asMade == token && first.error == ECANCELED)
+        #expect(write(ends[1], "x", 1) == 1)
+        let second = try nextCompletion(ring)
+        #expect(second.token.owner == 1023 && second.token.asMade == token && second.error == nil)
     }
 
     @Test(arguments: Ring.Mode.allCases)

@@ -267,7 +267,7 @@ package final class Cluster {
         case .reply(let ticket, let result): replied(ticket, result, node)
         case .closeClients: clientsClosed(node)
         case .commandDone(let id, let outcome): commandDone(id, outcome, node)
-        case .note: break
+        case .note(let note): noted(note, node)
         case .releaseDisk: node.usesDisk = false
         case .stopped: stopped(node)
         }

@@ -85,6 +85,8 @@ final class SimulatedNode {
     var clientLeaves = false
     /// When the core last ended all connections: older requests may be answered late.
     var closedClientsAt: UInt64 = 0
+    /// When it last said that it fails requests because it has no quorum (`on-quorum-lost: error`).
+    var failedForQuorumAt: UInt64 = 0
 
     // Administrators.
     var commands: [PendingCommand] = []

@@ -126,6 +126,16 @@ extension Cluster {
 
     // MARK: Answers
 
+    /// What the core says of itself and the oracle relies on: requests fail for want of a quorum only where there is none.
+    func noted(_ note: Note, _ node: SimulatedNode) {
+        guard note.subject == "io", note.text.hasPrefix("no quorum") else { return }
+        node.failedForQuorumAt = now
+        guard let core = node.live?.core, core.pointee.status(at: MonotonicTime(nanoseconds: 0)).quorum != false else {
+            return
+        }
+        oracle.fail("I7", "node \(node.side) fails requests for want of a quorum that it has")
+    }
+
     func replied(_ ticket: UInt32, _ result: ClientResult, _ node: SimulatedNode) {
         guard Int(ticket) < node.operations.count, let operation = node.operations[Int(ticket)] else {
             return oracle.fail("I7", "node \(node.side) answered ticket \(ticket) twice")
@@ -138,7 +148,8 @@ extension Cluster {
         switch result {
         case .done: done(operation, node)
         case .failed:
-            if options.faults.isDisjoint(with: .failingDisks), !node.lostDisk {
+            let lacksQuorum = options.failsWithoutQuorum && operation.beganAt <= node.failedForQuorumAt
+            if options.faults.isDisjoint(with: .failingDisks), !node.lostDisk, !lacksQuorum {
                 oracle.fail("I7", "node \(node.side) failed \(operation.description) though no disk failed")
             }
         case .notPrimary:

@@ -35,6 +35,12 @@ struct NodeStatus: Decodable {
         }
     }
 
+    struct Votes: Decodable {
+        let voters: [String]
+        let present: [String]
+        let witnesses: [String]
+    }
+
     let version: Int
     let running: Bool
     let volume: String
@@ -44,9 +50,11 @@ struct NodeStatus: Decodable {
     let size: UInt64
     let generation: String?
     let inStep: [String]
+    let quorum: Bool?
+    let votes: Votes?
     let suspended: [String]
     let suspect: Bool
-    let nbd: String
+    let nbd: String?
     let clients: Int
     let pid: Int32
     let reason: String?
@@ -54,7 +62,7 @@ struct NodeStatus: Decodable {
     let peers: [Peer]
     enum CodingKeys: String, CodingKey {
         case version, running, volume, node, role, disk, size, generation, suspended, suspect, nbd, clients, pid
-        case reason, message, peers
+        case reason, message, peers, quorum, votes
         case inStep = "in-step"
     }
 

@@ -115,10 +115,19 @@ final class TestNode {
     }
 
     func wait(for conditions: String, seconds: Int = 60) throws {
-        let answer = try attempt("wait", "--for", conditions, "--timeout", "\(seconds)s", seconds: Double(seconds) + 10)
+        let words = conditions.split(separator: " ").map { String($0) }
+        let answer = try run(
+            ["wait", volume, "--for"] + words + ["--timeout", "\(seconds)s"], seconds: Double(seconds) + 10)
         guard answer.code == 0 else {
             let status = try attempt("status", "--json")
             throw Trouble("\(name) is not \(conditions) in \(seconds) s: \(answer)\n\(status.output)")
+        }
+    }
+
+    /// Until its requests wait for a majority, or do not any more.
+    func until(suspended: Bool) throws {
+        try EndToEndTests.until("\(name) \(suspended ? "waits for" : "has") a majority", seconds: 20) {
+            try status().suspended.contains("quorum") == suspended
         }
     }
 

@@ -1,0 +1,42 @@
+import Model
+
+/// A primary without a majority: what waits for one waits (`on-quorum-lost: suspend`), or fails.
+extension Replica {
+    /// A record or a term that requests wait for needs votes that are out of reach.
+    var isWaitingForQuorum: Bool {
+        guard isByMajority, role == .primary else { return false }
+        guard candidacy != nil || (change.map { !$0.isHarmless } ?? false) else { return false }
+        return !hasQuorum
+    }
+
+    /// `on-quorum-lost: error`. A request that failed may be done, here or on some members only. So its blocks count as
+    /// unsettled: each is copied to all members before it is read again, or a read could give the new data, and after
+    /// the next change of primary another one the old.
+    mutating func failWithoutQuorum() {
+        guard configuration.failsWithoutQuorum, table.clients > 0, isWaitingForQuorum else { return }
+        let slots = table.slots(where: { $0.isClient && !$0.isGivenUp })
+        guard !slots.isEmpty else { return }
+        note(.warning, "io", "no quorum: \(slots.count) waiting request\(slots.count == 1 ? "" : "s") failed")
+        var abandoned = NodeSet()
+        for slot in slots {
+            table[slot].isGivenUp = true
+            table[slot].givenUpResult = .failed
+            guard table[slot].isClientWrite, table[slot].sequence > 0 else { continue }
+            abandoned = abandoned.union(table[slot].legs)
+            table[slot].legs = NodeSet()
+            unsettle(table[slot].range)
+        }
+        for slot in slots where table[slot].kind != .free && table[slot].isGivenUp && !table[slot].localPending {
+            withdraw(slot)
+        }
+        for node in abandoned { giveUpWrites(toward: node) }
+        attention = true
+    }
+
+    private mutating func unsettle(_ range: ByteRange) {
+        guard hasDisk else { return }
+        if unsettled.blocks == 0 { unsettled = DirtyBitmap(blocks: superblock.size / Geometry.blockSize) }
+        unsettled.mark(range.blocks)
+        settlement.through = sequence
+    }
+}
