@@ -48,6 +48,18 @@ final class DemoNode {
             ChildProcess.ownPath, arguments, variables: variables, output: .null, errors: .append(to: log))
     }
 
+    /// Begins it after a shell command, whatever that says.
+    func begin(after command: String, _ arguments: String...) throws(CommandFailure) -> ChildProcess {
+        try ChildProcess(
+            "sh", ["-c", "\(command); exec \"$@\"", "sh", ChildProcess.ownPath] + arguments, variables: variables,
+            output: .null, errors: .append(to: log))
+    }
+
+    /// The shell's words that end the daemon after so many seconds.
+    func fencing(in seconds: Int) -> String { "sleep \(seconds); kill -KILL \(daemon?.processID ?? 0)" }
+
+    func signal(_ number: Int32) { daemon?.send(number) }
+
     /// Starts the daemon and waits until it is ready.
     func start() throws(CommandFailure) {
         daemon = try ChildProcess(

@@ -1,10 +1,10 @@
 # The scenarios. Each begins with $first promoted, $second following, and a client that writes; it ends with a cluster that
 # heals by itself once all cables are in and all nodes have power. A function that fails is a scenario that failed.
 every=(killed crashed frozen process daemon-stopped secondary-killed partition isolated-primary storage-link cluster-link
-    apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence power-loss rolling fence probe
-    runbook-disk runbook-node runbook-split-brain)
+    apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence
+    power-loss rolling fence probe drill drill-apart runbook-disk runbook-node runbook-split-brain)
 choice=(address-killed frozen process secondary-killed partition isolated-primary storage-link cluster-link apart-then-killed
-    flapping standby frozen-stop failing-promote power-loss rolling fence probe runbook-disk)
+    flapping standby frozen-stop failing-promote power-loss rolling fence probe drill runbook-disk)
 
 expect() { [ "$1" = "$2" ] || { echo "expected $2, found $1"; return 1; }; }
 calm() {  # nobody was fenced, nothing failed
@@ -222,6 +222,31 @@ END
     says 0 start && says 0 promote OCF_RESKEY_CRM_meta_timeout=60000 || return
     cluster exec "$second" sh -c 'kill -STOP $(cat /run/hablk/r9.pid)'
     says 9 monitor OCF_RESKEY_CRM_meta_interval=10000 && says 0 stop && says 7 monitor
+}
+
+# --- Drills
+
+passed() {  # passed HABLK…: a report that says so
+    "$@" >"$work/report" 2>&1
+    local code=$?
+    cat "$work/report"
+    [ $code = 0 ] && grep -q '^result *passed' "$work/report"
+}
+scenario_drill() {  # on the cluster in use, its clients writing; and those that must not be done to it
+    passed cluster exec "$second" hablk drill r0 --scenario switch-over --yes --report /root/drill.txt &&
+        cluster exec "$second" cmp /root/drill.txt - <"$work/report" &&
+        passed cluster exec "$first" hablk drill r0 --scenario primary-crash --yes &&
+        cluster seen 1 "fence device: reboot $second done" || return
+    refused() { cluster exec "$@" >"$work/report" 2>&1; [ $? = 3 ] || { cat "$work/report"; return 1; }; }
+    steady && refused "$primary" hablk drill r0 --scenario switch-over --yes &&
+        refused "$other" hablk drill r0 --scenario switch-over </dev/null &&
+        refused "$other" hablk drill r0 --scenario link-cut --yes
+}
+scenario_drill-apart() {  # with nodes of its own, and no cluster
+    local name
+    for name in switch-over primary-crash link-cut isolated-primary; do
+        passed "$here/../../.build/release/hablk" drill --scenario $name || return
+    done
 }
 
 # --- The runbooks of Tools/pacemaker/README.md, command by command

@@ -1,0 +1,97 @@
+import ArgumentParser
+import Formats
+import Glibc
+import Model
+
+struct Drill: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Exercise a failover: how long clients wait, and what is lost. Writes a report.",
+        discussion: """
+            Without a volume: two nodes on loopback in a temporary folder, and a client that writes through it all; no root, no \
+            cluster manager. With a volume: on the node that is to take over, in a Pacemaker cluster that serves it. Then no \
+            client's data is touched, \(DrillScenario.live.map(\.rawValue).joined(separator: " and ")) can be tried, and the \
+            wait is from the event until this node serves. It asks before it hurts.
+
+            Example: hablk drill --scenario primary-crash
+                     hablk drill r0 --scenario switch-over --report /root/drill-r0.txt
+            """)
+    @Argument(help: "The volume; a throw-away one when it is left out.") var volume: String?
+    @Option(name: .long, help: ArgumentHelp("\(DrillScenario.words).", valueName: "scenario")) var scenario:
+        DrillScenario
+    @Option(name: .long, help: ArgumentHelp("The clone of Pacemaker's; VOLUME-clone when left out.", valueName: "name"))
+    var resource: String?
+    @Option(name: .long, help: ArgumentHelp("Write the report there as well.", valueName: "file")) var report: String?
+    @Flag(name: .long, help: "Do not ask.") var yes = false
+    @Flag(name: .long, help: "Print the report as one JSON object.") var json = false
+    @OptionGroup var limit: TimeoutOption
+
+    func run() throws {
+        var report = DrillReport(scenario: scenario, volume: volume)
+        do throws(CommandFailure) {
+            if let volume {
+                var drill = DrillOnCluster(
+                    volume: LocalVolume(name: volume, node: nil), resource: resource ?? "\(volume)-clone",
+                    scenario: scenario, limit: limit.timeout.nanoseconds)
+                let peer = try drill.check()
+                if !yes { try ask(volume, peer) }
+                try drill.play(&report)
+            } else {
+                Interruption.hold()
+                let cluster = try DemoCluster(directory: nil)
+                defer { cluster.remove() }
+                var drill = ThrowAwayDrill(cluster: cluster, scenario: scenario)
+                try drill.play(&report)
+            }
+        } catch {
+            guard report.hasBegun else { throw error }
+            report.note("failed: \(error.refusal.message)")
+            report.failure = error.refusal.message
+        }
+        let text = json ? report.json.text : report.text
+        Output.line(text)
+        if let path = self.report { try write(text + "\n", to: path) }
+        if !report.isGood { throw ExitCode(CommandFailure.Kind.failed.exitCode) }
+    }
+
+    private func ask(_ volume: String, _ peer: String) throws(CommandFailure) {
+        guard Output.isTerminal(0) else {
+            throw .refused(
+                "not-confirmed", "\(scenario.words(volume, peer))", remedy: "say --yes, or run it on a terminal")
+        }
+        Output.write("\(scenario.words(volume, peer)). Type the volume's name to go on: ", to: 2)
+        guard readLine() == volume else {
+            throw .refused("not-confirmed", "nothing was done", remedy: "type \(volume) when it asks")
+        }
+    }
+
+    private func write(_ text: String, to path: String) throws(CommandFailure) {
+        let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o644)
+        guard descriptor >= 0 else {
+            throw .failed("not-written", "\(path): \(String(cString: strerror(errno)))", remedy: "name another file")
+        }
+        Output.write(text, to: descriptor)
+        close(descriptor)
+    }
+}
+
+/// What is done to the cluster.
+enum DrillScenario: String, CaseIterable, ExpressibleByArgument {
+    case switchOver = "switch-over"
+    case primaryCrash = "primary-crash"
+    case linkCut = "link-cut"
+    case isolatedPrimary = "isolated-primary"
+
+    static let words = allCases.map(\.rawValue).joined(separator: ", ")
+    /// What can be done to a cluster that is in use.
+    static let live: [DrillScenario] = [.switchOver, .primaryCrash]
+
+    /// What is about to happen.
+    func words(_ volume: String, _ primary: String) -> String {
+        switch self {
+        case .switchOver: "This moves \(volume) from \(primary) to this node under its clients"
+        case .primaryCrash: "This has the cluster fence \(primary), which serves \(volume): everything on it ends"
+        case .linkCut: "This cuts the replication link of \(volume)"
+        case .isolatedPrimary: "This cuts \(primary) off"
+        }
+    }
+}
