@@ -37,6 +37,8 @@ now() { cut -d' ' -f1 /proc/uptime | tr -d .; }
 # As one node: alpha and bravo have their own folders, also on one machine.
 alpha() { HABLK_NODE=alpha HABLK_RUNTIME_DIR=/run/alpha hablk "$@"; }
 bravo() { HABLK_NODE=bravo HABLK_RUNTIME_DIR=/run/bravo hablk "$@"; }
+# The witness, when there is one.
+charlie() { HABLK_NODE=charlie HABLK_RUNTIME_DIR=/run/charlie HABLK_STATE_DIR=/run/state hablk "$@"; }
 field() { sed -n "s/.*\"$1\": \"\\{0,1\\}\\([^\",}]*\\).*/\\1/p" | head -n 1; }
 pid_of() { "$1" status r0 --json | field pid; }
 
@@ -49,6 +51,17 @@ begin_volume() {
         $node up r0 >/dev/null || return 1
     done
     alpha wait r0 --for in-sync --timeout 20 >/dev/null && alpha promote r0 >/dev/null
+}
+# The same with a witness, all three here.
+begin_quorum() {
+    mkdir -p /run/etc
+    for node in alpha bravo charlie; do
+        $node create r0 --assume-identical --force --witness charlie=127.0.0.1:7003 \
+            --node alpha=127.0.0.1:7001,"$1" --node bravo=127.0.0.1:7002,"$2" >/dev/null || return 1
+        $node up r0 >/dev/null || return 1
+    done
+    alpha wait r0 --for connected --timeout 20 >/dev/null && alpha promote r0 >/dev/null &&
+        alpha wait r0 --for in-sync --timeout 20 >/dev/null
 }
 # This machine's node $1 of r0, in sync with the other machine's.
 begin_node() {
@@ -110,7 +123,7 @@ check_kernel_log() {
 }
 finish() {
     [ $failed = 0 ] || {
-        for node in alpha bravo; do
+        for node in alpha bravo charlie; do
             echo "-- $node"
             tail -n 40 /run/$node/r0.log 2>/dev/null
         done
