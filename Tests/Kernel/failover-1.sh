@@ -1,6 +1,6 @@
 #!/bin/sh
 # The primary whose power is cut while it writes. failover-1.sh ext4|xfs
-. /vm/lib.sh
+. "${HABLK_KERNEL_TEST:-/vm}/lib.sh"
 modprobe nbd nbds_max=0
 begin_node alpha || fail "the node does not begin"
 check "promote" hablk promote r0

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The other machine: promotes when its peer is gone, maps, mounts, and finds every fsynced file. failover-2.sh ext4|xfs
-. /vm/lib.sh
+. "${HABLK_KERNEL_TEST:-/vm}/lib.sh"
 modprobe nbd nbds_max=0
 begin_node bravo || fail "the node does not begin"
 refused not-primary hablk map r0

@@ -2,6 +2,9 @@
 set -u
 export HABLK_CONFIG_DIR=/run/etc
 failed=0
+# Of a machine of Tools/vm, or what Tests/Kernel/here gives.
+disk1=${HABLK_KERNEL_DISK1:-/dev/vda} disk2=${HABLK_KERNEL_DISK2:-/dev/vdb}
+kernel_lines=$(dmesg 2>/dev/null | wc -l)
 
 say() { echo "== $* (up $(cut -d' ' -f1 /proc/uptime))"; }
 fail() { echo "FAILED: $*"; failed=1; }
@@ -119,7 +122,7 @@ check_files() {
 }
 # The kernel reported no error of the device.
 check_kernel_log() {
-    ! dmesg | grep -E "I/O error|EXT4-fs error|XFS.*(error|shut)|Buffer I/O|hung task" | head -n 5 | grep .
+    ! dmesg | tail -n +$((kernel_lines + 1)) | grep -E "I/O error|EXT4-fs error|XFS.*(error|shut)|Buffer I/O|hung task" | head -n 5 | grep .
 }
 finish() {
     [ $failed = 0 ] || {

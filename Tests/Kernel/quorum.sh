@@ -1,9 +1,9 @@
 #!/bin/sh
 # A file system on a volume with a witness: without a majority its writes wait and then go on, and when another node was
 # elected meanwhile they fail, its device is released, and the other node has every fsynced file.
-. /vm/lib.sh
+. "${HABLK_KERNEL_TEST:-/vm}/lib.sh"
 modprobe nbd nbds_max=0
-check "the volume begins" begin_quorum /dev/vda /dev/vdb
+check "the volume begins" begin_quorum $disk1 $disk2
 device=$(alpha map r0)
 check "mkfs" make_file_system ext4 $device
 check "mount" mount -t ext4 $device /mnt
@@ -56,6 +56,6 @@ check "fsck" check_file_system ext4 $other
 check "unmap" bravo unmap r0
 charlie down r0 >/dev/null
 end_volume
-for disk in vda vdb; do dd if=/dev/$disk bs=1M count=300 2>/dev/null | md5sum; done | uniq | wc -l | grep -qx 1 ||
+for disk in $disk1 $disk2; do dd if=$disk bs=1M count=300 2>/dev/null | md5sum; done | uniq | wc -l | grep -qx 1 ||
     fail "the copies differ"
 finish

@@ -1,10 +1,10 @@
 #!/bin/sh
 # A writing file system whose daemon is killed, restarted, replaced and told to stop: no error, no lost fsync.
 # survival.sh ext4|xfs
-. /vm/lib.sh
+. "${HABLK_KERNEL_TEST:-/vm}/lib.sh"
 system=$1
 modprobe nbd nbds_max=0
-check "the volume begins" begin_volume /dev/vda /dev/vdb
+check "the volume begins" begin_volume $disk1 $disk2
 device=$(alpha map r0)
 check "mkfs" make_file_system $system $device
 check "mount" mount -t $system $device /mnt
@@ -34,11 +34,11 @@ stop_and_start() {
     kill -TERM "$process" && eventually 20 sh -c "! kill -0 $process" && alpha up r0 >/dev/null
 }
 replace() {
-    local process=$(pid_of alpha) run
+    local process=$(pid_of alpha) program=$(command -v hablk)
     # Another file under the same name, as an upgrade leaves it.
-    cp /usr/bin/hablk /usr/bin/hablk.new && mv /usr/bin/hablk.new /usr/bin/hablk
+    cp "$program" "$program.new" && mv "$program.new" "$program"
     kill -HUP "$process"
-    eventually 20 grep -q "process: now /usr/bin/hablk" /run/alpha/r0.log && alpha wait r0 --for primary --timeout 20
+    eventually 20 grep -q "process: now $program" /run/alpha/r0.log && alpha wait r0 --for primary --timeout 20
     check "the same process" test "$(pid_of alpha)" = "$process"
 }
 
@@ -55,7 +55,7 @@ say "$system: a restart by a service manager that keeps the sockets"
 kill -TERM "$(pid_of alpha)"
 eventually 20 sh -c '! [ -e /run/alpha/r0.pid ]' || fail "it does not stop"
 HABLK_NODE=alpha HABLK_RUNTIME_DIR=/run/alpha WATCHDOG_USEC=4000000 \
-    /vm/supervisor /run/notify hablk run r0 >/run/supervisor.log 2>>/run/alpha/r0.log &
+    "${HABLK_KERNEL_TEST:-/vm}/supervisor" /run/notify hablk run r0 >/run/supervisor.log 2>>/run/alpha/r0.log &
 supervisor=$!
 check "primary again" alpha wait r0 --for primary --timeout 30
 restart_by_supervisor() {
@@ -79,6 +79,6 @@ check "the kernel's log is clean" check_kernel_log
 kill -TERM $supervisor
 wait $supervisor
 end_volume
-for disk in vda vdb; do dd if=/dev/$disk bs=1M count=300 2>/dev/null | md5sum; done | uniq | wc -l | grep -qx 1 ||
+for disk in $disk1 $disk2; do dd if=$disk bs=1M count=300 2>/dev/null | md5sum; done | uniq | wc -l | grep -qx 1 ||
     fail "the copies differ"
 finish

@@ -1,12 +1,12 @@
 #!/bin/sh
 # /dev/hablk/by-volume/r0 by a real udev: there when `map` returns, gone with the device, its partitions beside it.
-. /vm/lib.sh
+. "${HABLK_KERNEL_TEST:-/vm}/lib.sh"
 tar xf /vm/udev.tar -C /
 mkdir -p /run/udev
 /usr/lib/systemd/systemd-udevd --daemon 2>/dev/null
 eventually 10 test -e /run/udev/control || fail "udev does not start"
 modprobe nbd nbds_max=0
-check "the volume begins" begin_volume /dev/vda /dev/vdb
+check "the volume begins" begin_volume $disk1 $disk2
 link=/dev/hablk/by-volume/r0
 for round in 1 2; do
     device=$(alpha map r0)
