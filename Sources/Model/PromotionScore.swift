@@ -1,7 +1,7 @@
 /// How good a primary this node would be, for a cluster manager that compares nodes: from what this node knows itself.
 ///
 /// Never negative: Pacemaker stops what has a negative score. A primary that serves has the top value, also while it waits
-/// for quorum or a peer: the cluster manager moves the role at once to a higher one. That a peer still looks primary lowers
+/// for a peer: the cluster manager moves the role at once to a higher one. That a peer still looks primary lowers
 /// nothing: storage notices a dead primary later than the cluster manager, and its refusal is in the promotion itself.
 package struct PromotionScore: Equatable, Sendable {
     /// Primary, or in step with nothing unknown of the others.
@@ -32,8 +32,14 @@ package struct PromotionScore: Equatable, Sendable {
         peers = Self.standing(status)
     }
 
+    /// The peers that hold data; who only votes is missed by nobody.
+    private static func copies(_ status: VolumeStatus) -> [VolumeStatus.Peer] {
+        let witnesses = status.votes?.witnesses ?? []
+        return status.peers.filter { $0.role != .witness && !witnesses.contains($0.node) }
+    }
+
     private static func standing(_ status: VolumeStatus) -> Peers {
-        let others = status.peers.filter { $0.role != .witness }
+        let others = copies(status)
         if others.contains(where: { $0.connection != .connected }) { return .apart }
         let isWhole = others.allSatisfy {
             $0.disk == .upToDate && $0.replication == .established && $0.outOfSyncBytes == 0
@@ -43,8 +49,9 @@ package struct PromotionScore: Equatable, Sendable {
 
     private static func judge(_ status: VolumeStatus) -> (UInt32?, String) {
         if status.role == .primary {
-            // Somebody who has the data should serve it; if nobody is better, nothing changes.
+            // Somebody who has what it lacks should serve; if nobody has, nothing changes.
             if status.suspended.contains(.noData) { return (lastResort, "primary, with no data in reach") }
+            if status.quorum == false { return (lastResort, "primary, without quorum") }
             return (best, "primary")
         }
         if status.role == .witness { return (0, "a witness has no data") }
@@ -63,11 +70,12 @@ package struct PromotionScore: Equatable, Sendable {
 
     /// This copy was in step when it last heard of the others.
     private static func judgeWhole(_ status: VolumeStatus) -> (UInt32?, String) {
-        if let peer = status.peers.first(where: { $0.connection == .connected && $0.replication == nil }) {
+        let others = copies(status)
+        if let peer = others.first(where: { $0.connection == .connected && $0.replication == nil }) {
             return (nil, "meeting \(peer.node)")
         }
         if status.suspect, status.disk == .consistent { return (lastResort, "may have lost its cache") }
-        let unknown = status.peers.filter { $0.disk == .unknown && $0.role != .witness }.map(\.node)
+        let unknown = others.filter { $0.disk == .unknown }.map(\.node)
         if unknown.isEmpty { return (best, "in step") }
         return (apart, "in step; unknown: \(unknown.joined(separator: ", "))")
     }

@@ -85,4 +85,22 @@ import Testing
         marked.outOfSyncBytes = 4096
         #expect(Self.judged(.primary, .upToDate, marked).peers == .between)
     }
+
+    @Test func `A witness is missed by nobody`() {
+        func withWitness(_ connection: ConnectionState) -> (inout VolumeStatus) -> Void {
+            { status in
+                var witness = Self.peer(connection, .unknown, role: .witness)
+                witness.node = "charlie"
+                witness.replication = nil
+                status.peers.append(witness)
+                status.votes = VolumeStatus.Votes(
+                    voters: ["alpha", "bravo", "charlie"], present: ["alpha", "bravo"], witnesses: ["charlie"],
+                    leaseSeconds: nil)
+            }
+        }
+        for connection in [ConnectionState.connected, .connecting] {
+            let judged = Self.judged(.secondary, .upToDate, here, withWitness(connection))
+            #expect(judged.value == 10_000 && judged.peers == .together)
+        }
+    }
 }

@@ -2,9 +2,13 @@
 # heals by itself once all cables are in and all nodes have power. A function that fails is a scenario that failed.
 every=(killed crashed frozen process daemon-stopped secondary-killed partition isolated-primary storage-link cluster-link
     apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence
-    power-loss rolling fence probe drill drill-apart runbook-disk runbook-node runbook-split-brain)
+    power-loss rolling fence meta-data probe drill drill-apart runbook-disk runbook-node runbook-split-brain
+    majority-killed majority-frozen majority-isolated-primary majority-unfenced majority-secondary-lost majority-storage-link
+    majority-witness-lost majority-no-quorum majority-power-loss majority-rolling)
 choice=(address-killed frozen process secondary-killed partition isolated-primary storage-link cluster-link apart-then-killed
-    flapping standby frozen-stop failing-promote power-loss rolling fence probe drill runbook-disk)
+    flapping standby frozen-stop failing-promote power-loss rolling fence meta-data probe drill runbook-disk
+    majority-killed majority-isolated-primary majority-unfenced majority-storage-link majority-witness-lost
+    majority-no-quorum majority-power-loss)
 
 expect() { [ "$1" = "$2" ] || { echo "expected $2, found $1"; return 1; }; }
 calm() {  # nobody was fenced, nothing failed
@@ -154,7 +158,7 @@ scenario_rolling() {  # every node is restarted in turn
     for node in "$first" "$second"; do
         cluster stop "$node"
         cluster start "$node"
-        cluster wait 40 'Online: \[ n1 n2 \]' ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
+        cluster wait 40 "Online: \[ ${nodes[*]} \]" ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
         cluster exec "$(cluster promoted)" hablk wait r0 --for in-sync --timeout 30s >/dev/null || return
     done
     calm
@@ -193,6 +197,15 @@ scenario_fence() {  # the fence commands: what they answer, what they leave behi
     says 1 "$primary" /usr/lib/hablk/fence-stonith r0 "$primary" && says 1 "$primary" /usr/lib/hablk/fence-stonith r7 "$other" &&
         says 7 "$primary" /usr/lib/hablk/fence-stonith r0 "$other"
 }
+scenario_meta-data() {  # by the schemas of OCF 1.0, which Debian has, and what 1.1 adds for who speaks it
+    local agent=$here/../../Tools/ocf/hablk
+    "$agent" meta-data >"$work/metadata" 2>"$work/errors" && [ ! -s "$work/errors" ] &&
+        (cd /usr/share/resource-agents && xmllint --noout --valid - <"$work/metadata") &&
+        ! grep reload-agent "$work/metadata" &&
+        OCF_RA_VERSION_MINOR=1 "$agent" meta-data | grep -q '<action name="reload-agent"' &&
+        cluster exec "$first" crm_resource --show-metadata ocf:hablk:hablk | xmllint --noout - &&
+        cluster exec "$first" crm_resource --validate --resource r0
+}
 scenario_probe() {  # what the agent says to Pacemaker in each state, and what it does without a daemon
     local agent=(env OCF_ROOT=/usr/lib/ocf OCF_RESKEY_volume=r9 OCF_RESKEY_CRM_meta_timeout=20000
         OCF_RESKEY_CRM_meta_interval=0 OCF_RESOURCE_INSTANCE=r9 OCF_RESKEY_connect_wait=0)
@@ -222,6 +235,56 @@ END
     says 0 start && says 0 promote OCF_RESKEY_CRM_meta_timeout=60000 || return
     cluster exec "$second" sh -c 'kill -STOP $(cat /run/hablk/r9.pid)'
     says 9 monitor OCF_RESKEY_CRM_meta_interval=10000 && says 0 stop && says 7 monitor
+}
+
+# --- With a witness: n3 votes, and the volume has its own quorum
+
+scenario_majority-killed() { scenario_killed; }
+scenario_majority-frozen() { scenario_frozen; }
+scenario_majority-power-loss() {
+    cluster kill n3
+    scenario_power-loss && cluster start n3
+    witness
+}
+scenario_majority-rolling() { scenario_rolling; }
+scenario_majority-isolated-primary() {  # its half has no quorum; the other promotes once the slow fence device is done
+    echo 5 >"$CLUSTER_DIR/$first/bmc.delay"
+    cluster unplug "$first" both
+    promoted_on 60 "$second" || return
+    cluster events | grep -E "fence device: reboot $first done|r0 promote on $second: ok" | head -n 1 | grep "fence device"
+}
+scenario_majority-unfenced() {  # without any fencing: the volume alone keeps the cut off half from acknowledging
+    cluster exec "$first" crm configure property stonith-enabled=false
+    cluster unplug "$first" both
+    promoted_on 60 "$second"
+    local code=$?
+    sleep 2
+    cluster plug "$first" both
+    cluster wait 30 "Online: \\[ ${nodes[*]} \\]" && sleep 2
+    cluster exec "$second" crm configure property stonith-enabled=true
+    [ $code = 0 ] && ! cluster events | grep 'fence device'
+}
+scenario_majority-secondary-lost() {  # nothing waits for fencing: the witness is enough
+    cluster kill "$second"
+    cluster seen 40 "fence device: reboot $second done" && expect "$(cluster promoted)" "$first"
+}
+scenario_majority-storage-link() {  # the primary's: the others have quorum, so the role goes there, and nobody is fenced
+    cluster unplug "$first" storage
+    promoted_on 40 "$second" && ! cluster events | grep 'fence device'
+}
+scenario_majority-witness-lost() {  # nothing happens to clients
+    cluster kill n3
+    cluster seen 40 "fence device: reboot n3 done" && expect "$(cluster promoted)" "$first"
+}
+scenario_majority-no-quorum() {  # the witness and the link to the other copy: writers wait, and go on when the witness is back
+    cluster exec n3 sh -c 'kill -KILL $(pgrep -x hablk)'
+    sleep 1
+    cluster unplug "$second" storage
+    sleep 5
+    expect "$(cluster promoted)" "$first" || return
+    cluster exec "$first" hablk status r0 --json | grep -q '"quorum": *false' || { echo "it has quorum"; return 1; }
+    witness
+    cluster exec "$first" hablk wait r0 --for quorum --timeout 20s && ! cluster events | grep 'fence device'
 }
 
 # --- Drills

@@ -6,29 +6,47 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sockets=("$CLUSTER_DIR/n1/run/r0.nbd" "$CLUSTER_DIR/n2/run/r0.nbd")
 images=("$CLUSTER_DIR/n1/disk/r0.img" "$CLUSTER_DIR/n2/disk/r0.img")
 
-prepare() {
-    local node
-    for node in n1 n2; do
+# With `quorum: majority` n3 is a node of the cluster without a disk, and the volume's witness.
+if [ "$1" = majority ]; then nodes=(n1 n2 n3); else nodes=(n1 n2); fi
+shift
+
+configuration() {
+    if [ ${#nodes[@]} = 3 ]; then
+        printf 'volume: r0\nsize: 64MiB\nquorum: majority\nnodes:\n'
+        printf '  n3: {id: 2, address: "10.78.1.3:7789", witness: true}\n'
+    else
         # The time that an unanswered write waits is longer than fencing takes: until then nobody goes on alone.
-        cluster exec "$node" tee /etc/hablk/r0.yaml >/dev/null <<END
-volume: r0
-size: 64MiB
-quorum: off
-timeout: 30s
-nodes:
+        printf 'volume: r0\nsize: 64MiB\nquorum: off\ntimeout: 30s\nnodes:\n'
+    fi
+    cat <<END
   n1: {id: 0, address: "10.78.1.1:7789", disk: /var/lib/hablk/r0.img, nbd: {listen: "0.0.0.0:10809"}}
   n2: {id: 1, address: "10.78.1.2:7789", disk: /var/lib/hablk/r0.img, nbd: {listen: "0.0.0.0:10809"}}
 END
-        cluster exec "$node" hablk create r0 >/dev/null || return
+}
+prepare() {
+    local node resources=$here/../../Tools/pacemaker
+    for node in "${nodes[@]}"; do
+        configuration | cluster exec "$node" tee /etc/hablk/r0.yaml >/dev/null
+        [ "$node" = n3 ] || cluster exec "$node" hablk create r0 >/dev/null || return
     done
+    witness
     cluster exec n1 ocf-tester -n r0 -o volume=r0 -o connect_wait=1 /usr/lib/ocf/resource.d/hablk/hablk >"$work/ocf-tester" 2>&1 ||
         { cat "$work/ocf-tester"; return 1; }
     echo "ocf-tester: $(tail -n 1 "$work/ocf-tester")"
-    cluster exec n1 crm configure load update - <"$here/../../Tools/pacemaker/two-nodes.crm" || return
-    sed 's/192\.0\.2\./10.78.0./' "$here/../../Tools/pacemaker/address.crm" | cluster exec n1 crm configure load update - 
+    if [ ${#nodes[@]} = 3 ]; then
+        sed 's/charlie/n3/' "$resources/witness.crm" | cluster exec n1 crm configure load update - || return
+    else
+        cluster exec n1 crm configure load update - <"$resources/two-nodes.crm" || return
+    fi
+    sed 's/192\.0\.2\./10.78.0./' "$resources/address.crm" | cluster exec n1 crm configure load update -
 }
-steady() {  # both nodes there, one promoted, both copies in sync
-    cluster wait 60 'Online: \[ n1 n2 \]' ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
+witness() {  # as its unit would: it runs while its node does
+    [ ${#nodes[@]} = 3 ] || return 0
+    cluster exec n3 pgrep -x hablk >/dev/null ||
+        cluster exec n3 sh -c 'setsid hablk witness </dev/null >>/run/hablk/witness.log 2>&1 &'
+}
+steady() {  # all nodes there, one promoted, both copies in sync
+    cluster wait 60 "Online: \[ ${nodes[*]} \]" ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
     primary=$(cluster promoted)
     [ -n "$primary" ] || { echo "nobody is promoted any more"; return 1; }
     other=n$((3 - ${primary#n}))
@@ -36,12 +54,13 @@ steady() {  # both nodes there, one promoted, both copies in sync
 }
 heal() {
     local node
-    for node in n1 n2; do
+    for node in "${nodes[@]}"; do
         rm -f "$CLUSTER_DIR/$node/bmc.fail" "$CLUSTER_DIR/$node/bmc.delay"
         cluster plug "$node"
         cluster start "$node"
         cluster thaw "$node"
     done
+    witness
 }
 scenario() {  # scenario NAME: one line of the table
     local name=$1 began=$SECONDS client code=0 result
@@ -73,10 +92,10 @@ scenario() {  # scenario NAME: one line of the table
     cat "$work/said"
     cluster events
     cluster status
-    for node in n1 n2; do
+    for node in "${nodes[@]}"; do
         echo "--- $node"
         cluster exec "$node" hablk status r0 2>&1
-        tail -n 40 "$CLUSTER_DIR/$node/run/r0.log"
+        tail -n 40 "$CLUSTER_DIR/$node/run/"*.log
         grep -E 'notice|warning|error|hablk' "$CLUSTER_DIR/$node/var/log/pacemaker/pacemaker.log" | tail -n 30
     done
     return 1
