@@ -63,7 +63,9 @@ extension Replica {
         let kind: Acceptance.Kind = isKnown ? .repeated(number) : .record(proposal)
         acceptance = Acceptance(from: node, session: self[peer: node].session, kind: kind)
         // Nobody is left out and nobody else takes over: nothing that was written before rests on it.
-        let losesNobody = superblock.record.inStep.isSubset(of: proposal.record.inStep)
+        // A hand-over says that all is stable.
+        let isHandOver = proposal.record.primary == nil && superblock.record.primary != nil
+        let losesNobody = superblock.record.inStep.isSubset(of: proposal.record.inStep) && !isHandOver
         if isKnown || (isByMajority && losesNobody && superblock.record.number.term == number.term) {
             acceptance?.phase = .flushing(0)
         }

@@ -375,6 +375,11 @@ extension Replica {
             let isEqual = newest.isEmpty && vote.standing.record.isEmpty
             if isEqual || isInStep(node, vote.standing.instance, by: newest) { kept.insert(node) }
         }
+        // Without a disk nothing is settled from here: where members may differ, one of them counts.
+        let isApart = kept.contains { !current.runs[$0].isEmpty }
+        if !hasDisk, current.purpose == .serve, isApart, let one = kept.first(where: { _ in true }) {
+            return NodeSet(one)
+        }
         return kept
     }
 

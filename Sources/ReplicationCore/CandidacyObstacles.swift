@@ -91,13 +91,20 @@ extension Replica {
     func dataObstacle(_ current: Candidacy) -> PromotionObstacle? {
         let newest = current.newest
         if !hasDisk {
-            guard current.kept.isEmpty else { return nil }
+            // Nor does it found a volume: whoever does so says with its own copy what it begins with.
+            guard current.kept.isEmpty || newest.isEmpty else { return nil }
             return .passing(
                 Refusal(
                     reason: "no-good-copy", message: "no disk here, and no member with a whole copy answered",
                     remedy: "hablk attach \(configuration.volume), or connect a member"))
         }
         if !newest.isEmpty, !isInStep(me, superblock.instance, by: newest) { return .lasting(leftOut(of: newest)) }
+        guard hasWholeCopy else {
+            return .lasting(
+                Refusal(
+                    reason: "inconsistent", message: "this copy is not whole",
+                    remedy: "wait for the resync: hablk wait \(configuration.volume) --for up-to-date"))
+        }
         guard superblock.flags.contains(.suspect), newest.primary != nil else { return nil }
         let rest = newest.inStep.removing(me)
         if let clean = rest.first(where: { current.votes[$0].map { $0.hasCopy && !$0.isSuspect } ?? false }) {

@@ -103,6 +103,10 @@ extension Replica {
             if !isByMajority || !isChangeStuck { return }
         }
         if !hasDisk || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
+            if isByMajority {
+                startLeaving()
+                return
+            }
             let canInherit: (Peer.Relation) -> Bool = { $0 == .established || $0 == .carried }
             if change == nil,
                 let heir = others.first(where: { canInherit(self[peer: $0].relation) && required.contains($0) })
@@ -135,6 +139,18 @@ extension Replica {
             isUnsettled = false
             attention = true
         }
+    }
+
+    /// With quorum: the members that are there go on with this primary, and without its disk. Whoever is lost is left out with it;
+    /// and all but one, if they may differ: from here nothing is settled any more.
+    private mutating func startLeaving() {
+        guard change == nil || isChangeStuck else { return }
+        var losing = lostMembers.union(change?.loses ?? NodeSet()).inserting(me)
+        let heirs = required.subtracting(losing)
+        guard let heir = others.first(where: { heirs.contains($0) && self[peer: $0].receivesWrites }) else { return }
+        if unsettled.count > 0 { losing = required.removing(heir) }
+        abortChange()
+        begin(.leaveSelf, losing: losing, offeringTo: NodeSet())
     }
 
     mutating func begin(_ purpose: Change.Purpose, losing loses: NodeSet, offeringTo members: NodeSet) {
@@ -351,8 +367,8 @@ extension Replica {
 
     mutating func rejected(_ number: RecordNumber, _ reason: RejectReason, by node: NodeID) {
         guard let current = change, current.phase == .offering, current.record.number == number else { return }
-        // It will be offered again, or a higher term is heard of.
-        if isByMajority, reason == .notNow || reason == .olderTerm { return }
+        // One voter of many: it will be offered again, or a higher term is heard of, or it is done without.
+        if isByMajority, current.pending.isEmpty { return }
         note(.warning, "record", "record \(number) refused: \(reason)", peer: node)
         abortChange()
         switch current.purpose {

@@ -94,7 +94,9 @@ extension Replica {
     /// A candidacy whose record waits for a member that left again, or for voters that do not come, begins anew: nobody waits
     /// for the answer to a promotion for ever.
     mutating func giveUpStuckCandidacy() {
-        guard let change, let candidacy, candidacy.phase == .proposing, change.phase == .offering else { return }
+        guard let candidacy, candidacy.phase == .proposing else { return }
+        guard let change else { return rest() }
+        guard change.phase == .offering else { return }
         let missing = change.record.inStep.subtracting(change.accepted).removing(me)
         let isGone = missing.contains { !self[peer: $0].hasSession }
         guard isGone || now >= candidacy.began + configuration.timing.cutOff else { return }

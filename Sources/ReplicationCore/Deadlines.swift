@@ -39,6 +39,9 @@ extension Replica {
         if let demotion, demotion.phase == .handingOver, isByMajority, now < demotion.patience {
             earliest = min(earliest, demotion.patience.nanoseconds)
         }
+        if let detaching, detaching.wantsToLeave, isByMajority, now < detaching.patience {
+            earliest = min(earliest, detaching.patience.nanoseconds)
+        }
         for pending in connects { earliest = min(earliest, pending.deadline.nanoseconds) }
     }
 

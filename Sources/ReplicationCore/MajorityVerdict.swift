@@ -17,7 +17,7 @@ extension HandshakeVerdict {
         if isOutlived(mine, by: theirs) || isOutlived(theirs, by: mine) { return .init(.nothing, because: .higherTerm) }
         if leads(mine), leads(theirs) { return .init(.nothing, because: .higherTerm) }
         if canResume(mine, theirs) { return .init(.resume, because: .sessionResumed) }
-        if !mine.hasDisk || !theirs.hasDisk { return judgeDiskless(mine, theirs) }
+        if !mine.hasDisk || !theirs.hasDisk { return judgeBare(mine, theirs) }
         let size = max(mine.record.size, theirs.record.size)
         if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
         let mineOlder = isRolledBack(mine, rememberedBy: theirs)
@@ -41,10 +41,28 @@ extension HandshakeVerdict {
         return side.record.number.term < other.promised || side.record.number.term < other.record.number.term
     }
 
+    /// A node without a disk is served by members of its record. Any other copy is no part of what it does, and stays a voter.
+    private static func judgeBare(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        let (bare, holder) = mine.hasDisk ? (theirs, mine) : (mine, theirs)
+        let isWhole = holder.flags.isDisjoint(with: [.inconsistent, .outdated, .suspect])
+        if bare.isPrimary, holder.hasDisk, !isRolledBack(holder, rememberedBy: bare) {
+            let isMember =
+                bare.record.inStep.contains(holder.node) && bare.record.instances[holder.node] == holder.instance
+                && holder.record.inStep.contains(holder.node)
+            if isMember, isWhole, !holder.isPrimary {
+                return .init(mine.hasDisk ? .carrier : .carried, because: .disklessPrimary)
+            }
+            return .init(.nothing, because: .disklessPrimary)
+        }
+        let verdict = judgeDiskless(mine, theirs)
+        return verdict.outcome == .refused ? .init(.nothing, because: verdict.rule) : verdict
+    }
+
     private var mirrored: HandshakeVerdict { .init(outcome.mirrored, because: rule) }
 
     private static func judgeFollower(_ leader: HandshakeState, _ follower: HandshakeState) -> HandshakeVerdict {
         let isBlank = follower.current.id.isNone
+        if leader.flags.contains(.inconsistent) { return .init(.nothing, because: .bothInconsistent) }
         let isMember =
             leader.record.inStep.contains(follower.node)
             && leader.record.instances[follower.node] == follower.instance

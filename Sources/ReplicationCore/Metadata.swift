@@ -343,7 +343,8 @@ extension Replica {
         }
         for slot in table.slots(where: { $0.holdsExtent }) { table[slot].holdsExtent = false }
         while !unconfirmed.isEmpty { _ = unconfirmed.removeFirst() }
-        unsettled = DirtyBitmap(blocks: 0)
+        // A primary serves nothing of it before a record names one member that everybody goes by.
+        if !isByMajority || role != .primary { unsettled = DirtyBitmap(blocks: 0) }
         settlement.held = []
         for index in peerFlushes.indices {
             let flush = peerFlushes[index]

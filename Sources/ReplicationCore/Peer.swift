@@ -70,6 +70,8 @@ struct Peer {
     var handshake = Handshake.none
     var mine: HandshakeState?
     var theirs: HandshakeState?
+    /// What was remembered of its copy when its state came: what it does after that state makes it no older.
+    var seenBefore: StartMark?
     var verdict: HandshakeVerdict?
     var theirVerdict: (outcome: UInt8, rule: UInt8)?
     var relation = Relation.none

@@ -31,7 +31,8 @@ extension Replica {
             record: superblock.record, promised: superblock.promised, required: superblock.required,
             current: superblock.current, history: superblock.history, base: slot.base,
             dirtyBlocks: hasDisk ? self[bitmap: node].count : 0,
-            unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance, seen: slot.seen, mark: mark,
+            unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance,
+            seen: self[peer: node].seenBefore ?? slot.seen, mark: mark,
             flags: superblock.flags, hasDisk: hasDisk, isPrimary: role == .primary, isKeeper: isKeeper,
             discardMyData: self[peer: node].discardMine && role != .primary, run: run,
             resumes: self[peer: node].resumableRun, foundSequence: metadata.foundSequence)
@@ -47,6 +48,7 @@ extension Replica {
             return
         }
         self[peer: node].theirs = state
+        self[peer: node].seenBefore = superblock.peers[node].seen
         self[peer: node].claimsPrimary = state.isPrimary
         highestPromise = max(highestPromise, state.promised)
         judge(node)

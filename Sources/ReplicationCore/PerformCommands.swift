@@ -7,6 +7,9 @@ struct Detaching {
     var wantsToLeave: Bool
     /// By force at a primary that nobody could take over from: only what is on its way to the superblock ends first.
     var isForced = false
+    /// With quorum: when the record must be chosen. By force the disk goes then all the same.
+    var patience = MonotonicTime(nanoseconds: 0)
+    var force = false
     var cleaning = Cleaning()
 }
 
@@ -251,12 +254,22 @@ extension Replica {
             return
         }
         detaching = Detaching(command: id, wantsToLeave: leaves, isForced: role == .primary && !leaves)
+        detaching?.patience = now + configuration.timing.cutOff
+        detaching?.force = force
     }
 
     mutating func attach(_ metadata: LoadedMetadata, _ id: CommandID) {
         attention = true
         guard disk == .none, stopping == nil else {
             refuse(id, "has-disk", "a disk is attached already", "hablk detach \(configuration.volume) first")
+            return
+        }
+        // With quorum only the leader makes records, and it cannot be the target of its own join.
+        guard role != .primary || !isByMajority else {
+            refuse(
+                id, "is-primary", "with quorum the disk of a primary is not filled",
+                "hablk demote \(configuration.volume), then attach")
+            emit(.releaseDisk)
             return
         }
         let isServed = role == .primary && !required.contains(me) && readablePeer != nil
@@ -297,6 +310,8 @@ extension Replica {
             if !isLeftOut(.attachEndsResume) { self[peer: node].resumableRun = .none }
         }
         dropAllUnconfirmedInMemory()
+        // It waited for flushes and superblocks of no disk.
+        endCandidacy()
         let line = superblock
         adopt(metadata)
         if isServed {
@@ -328,6 +343,8 @@ extension Replica {
 
     private mutating func dropAllUnconfirmedInMemory() {
         while !unconfirmed.isEmpty { _ = unconfirmed.removeFirst() }
+        unsettled = DirtyBitmap(blocks: 0)
+        settlement.held = []
         flushes = LocalFlushes()
     }
 
@@ -390,10 +407,10 @@ extension Replica {
         }
         if !hasDisk { return refusal("no-disk", "there is no disk here", "hablk attach \(configuration.volume)") }
         let isHandshaking = others.contains { self[peer: $0].handshake == .exchanging }
-        if change != nil || acceptance != nil || detaching != nil || isHandshaking {
+        if change != nil || acceptance != nil || detaching != nil || candidacy?.isBinding == true || isHandshaking {
             return refusal("busy", "a record is being made", "try again in a moment")
         }
-        if !hasGoodPeer, !force, !superblock.flags.contains(.outdated) {
+        if !hasHeir, !force, !superblock.flags.contains(.outdated) {
             return refusal(
                 "last-copy", "no connected peer is up to date: this may be the last good copy",
                 "connect the peer first, or hablk invalidate \(configuration.volume) --force")
@@ -401,8 +418,18 @@ extension Replica {
         return nil
     }
 
+    /// Somebody has all that this copy has. With quorum the record says who; whom it leaves out may go in any case.
+    private var hasHeir: Bool {
+        let record = superblock.record
+        guard isByMajority, isInStep(me, superblock.instance, by: record) else { return isByMajority || hasGoodPeer }
+        return others.contains {
+            record.inStep.contains($0) && self[peer: $0].isConnected && self[peer: $0].presence?.disk == .upToDate
+        }
+    }
+
     /// The copy says of itself that it is blank: it lacks everything; the next handshake makes it a target.
     private mutating func invalidateHere() {
+        stopKeeping()
         superblock.flags.insert(.inconsistent)
         superblock.current = Generation(id: .none, node: me, began: 0)
         superblock.history = []

@@ -36,11 +36,7 @@ extension Replica {
         proposed = record.number
         if record.isEmpty { begin(&record, candidacy) }
         if hasDisk { record.instances[me] = superblock.instance }
-        // `.zero` says that a copy holds nothing but zeroes: the first record ends that, or a copy made anew would look as
-        // if it had missed nothing.
-        let members = isLeftOut(.requiredDecidesGeneration) ? record.inStep : required
-        var newGeneration = !change.loses.intersection(members).isEmpty && !isLeftOut(.generationForLostMember)
-        newGeneration = newGeneration || superblock.current.id == .zero && !isLeftOut(.zeroEndsWithRecord)
+        var newGeneration = takeLine(&change, record, candidacy)
         switch change.purpose {
         case .exclude:
             record.inStep = required.subtracting(change.loses)
@@ -66,7 +62,7 @@ extension Replica {
         case .dismiss(let node): record.voters.remove(node)
         case .handOver: record.primary = nil
         case .leaveSelf:
-            record.inStep = required.removing(me)
+            record.inStep = required.subtracting(change.loses)
             // Promoted apart, and no reply has waited yet: the record does not name this primary.
             if role == .primary, !isLeftOut(.leavingPrimaryIsNamed) { record.primary = me }
         case .join(let node):
@@ -96,10 +92,25 @@ extension Replica {
         performFormed(change)
     }
 
+    /// The line that the record goes on from. - Returns: whether a generation begins because a member is lost, or the first record
+    /// is made: `.zero` says that a copy holds nothing but zeroes, and one made anew would look as if it had missed nothing.
+    private func takeLine(_ change: inout Change, _ record: Record, _ candidacy: Candidacy?) -> Bool {
+        var members = isLeftOut(.requiredDecidesGeneration) ? record.inStep : required
+        if let candidacy, !hasDisk {
+            // What a disk left in memory when it went may be long past: the line is that of the members that answered.
+            change.current = Generation(id: candidacy.newest.generation, node: record.number.term.node, began: 0)
+            members = members.union(candidacy.newest.inStep)
+        }
+        let isLost = !change.loses.intersection(members).isEmpty && !isLeftOut(.generationForLostMember)
+        return isLost || change.current.id == .zero && !isLeftOut(.zeroEndsWithRecord)
+    }
+
     private mutating func performFormed(_ change: Change) {
         switch change.purpose {
         case .join(let node): requireJoining(node)
-        case .leaveSelf where isByMajority, .promote where isByMajority && !hasDisk: offerFromElsewhere()
+        case .leaveSelf where isByMajority, .promote where isByMajority && !hasDisk,
+            .handOver where isByMajority && !hasDisk:
+            offerFromElsewhere()
         case .leaveSelf: offer()
         case .promote where !hasDisk: offer()
         default: applyAndPersist()

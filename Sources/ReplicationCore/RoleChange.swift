@@ -337,18 +337,21 @@ extension Replica {
         }
         switch demotion.phase {
         case .draining:
+            if isByMajority, demotion.force { abortChange() }
             guard table.clients == 0 || demotion.force || isLeftOut(.demotionDrains), change == nil,
                 demotion.force || !isHandshaking
             else { break }
-            if demotion.force || unconfirmed.isEmpty || !isConfirmable || isLeftOut(.demotionConfirms) {
-                handOver()
+            let isStable = unconfirmed.isEmpty && (hasDisk || !isByMajority)
+            if demotion.force || isStable || !isConfirmable || isLeftOut(.demotionConfirms) {
+                handOver(isStable: isStable || isLeftOut(.demotionConfirms))
             } else {
                 self.demotion?.phase = .confirming
                 self.demotion?.round = rounds.lastID + 1
                 wantRound()
             }
         case .confirming:
-            if rounds.completed >= demotion.round || !isConfirmable || demotion.force { handOver() }
+            let isStable = rounds.completed >= demotion.round
+            if isStable || !isConfirmable || demotion.force { handOver(isStable: isStable) }
         case .handingOver:
             // DEMOTE: not chosen in time, still demoted; a successor waits for the lease.
             if isByMajority, now >= demotion.patience, change?.purpose == .handOver { abortChange() }
@@ -357,7 +360,7 @@ extension Replica {
     }
 
     private var isConfirmable: Bool {
-        hasDisk && !others.contains { required.contains($0) && !self[peer: $0].receivesWrites }
+        (hasDisk || isByMajority) && !others.contains { required.contains($0) && !self[peer: $0].receivesWrites }
     }
 
     /// The time is over: the attempt is withdrawn and I/O goes on. A stop does not give up: it goes on by force.
@@ -416,19 +419,22 @@ extension Replica {
         endClient(slot)
     }
 
-    private mutating func handOver() {
+    private mutating func handOver(isStable: Bool) {
         demotion?.phase = .handingOver
         let patience = now + configuration.timing.pingTimeout
         let deadline = demotion?.deadline ?? patience
         demotion?.patience = max(patience, deadline)
         emit(.closeClients("demoted"))
+        // With quorum a record without a primary counts for a copy that lost its cache before it is chosen: it says that nothing
+        // unflushed was acknowledged.
+        guard isStable || !isByMajority else { return handedOver() }
         if change == nil, acceptance == nil, demotion?.force != true,
             let node = others.first(where: {
-                !isByMajority && self[peer: $0].relation == .established || self[peer: $0].relation == .carried
+                !isByMajority && (self[peer: $0].relation == .established || self[peer: $0].relation == .carried)
             })
         {
             begin(.handOver, losing: NodeSet(), offeringTo: NodeSet(node))
-        } else if isByMajority || required == NodeSet(me), hasDisk, change == nil, acceptance == nil,
+        } else if isByMajority || required == NodeSet(me) && hasDisk, change == nil, acceptance == nil,
             demotion?.force != true
         {
             begin(.handOver, losing: NodeSet(), offeringTo: NodeSet())
@@ -454,6 +460,7 @@ extension Replica {
         guard role == .primary else { return }
         role = .secondary
         endSettlement()
+        if candidacy?.purpose == .again { endCandidacy() }
         rounds.current = nil
         rounds.isWanted = false
         isUnsettled = false

@@ -131,8 +131,8 @@ extension Replica {
     /// The block is read: it goes to every member as a write of its own.
     mutating func settle(_ slot: Int, _ result: DiskResult) {
         guard result != .failed else {
-            failDisk("a read failed")
             endSettling(slot, isSettled: false)
+            failDisk("a read failed")
             return
         }
         guard leads, isSettlingPossible else {

@@ -12,6 +12,14 @@ extension Replica {
             attention = true
             return
         }
+        if current.wantsToLeave, isByMajority, now >= current.patience {
+            if change?.purpose == .leaveSelf { abortChange() }
+            guard current.force else { return giveUpDetach(current, "no majority took the record in time") }
+            detaching?.wantsToLeave = false
+            detaching?.isForced = true
+            attention = true
+            return
+        }
         if current.wantsToLeave, change == nil {
             if role != .primary {
                 detaching?.wantsToLeave = false
@@ -128,6 +136,9 @@ extension Replica {
                     for node in others { self[bitmap: node].mark(unconfirmed[index].range.blocks) }
                 }
                 dropAllUnconfirmed()
+                // A log that is not read again names no extent of what members may hold differently.
+                for node in others where unsettled.count > 0 { self[bitmap: node].formUnion(unsettled) }
+                forgetUnsettled()
                 cleaning.phase = .flushing(requestFlush())
             case .flushing(let number):
                 guard isFlushed(number) else { return }

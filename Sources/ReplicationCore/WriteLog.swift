@@ -117,6 +117,7 @@ extension Replica {
             writePages(of: extent)
             return false
         }
+        if isSource, releaseUnsettled() { return false }
         if isSource || isLeftOut(.secondaryMakesRoom) {
             if !unconfirmed.isEmpty { closeEpoch() }
             return false
@@ -127,6 +128,20 @@ extension Replica {
             attention = true
         }
         return false
+    }
+
+    /// Extents that only unsettled blocks hold make room at a primary too: settling the others may wait for it.
+    private mutating func releaseUnsettled() -> Bool {
+        guard !settlement.held.isEmpty else { return false }
+        let isFree: (UInt32) -> Bool = { extent in
+            self.settlement.held.contains(extent)
+                && !(0..<self.unconfirmed.count).contains { self.unconfirmed[$0].range.extent == extent }
+        }
+        guard let extent = log.candidate(spilling: true, where: isFree) else { return false }
+        spillUnsettled(extent)
+        writePages(of: extent)
+        attention = true
+        return true
     }
 
     /// Extents that were not used for a while leave, some at each tick: what a crash marks is what was in use lately.

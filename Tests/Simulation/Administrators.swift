@@ -70,7 +70,7 @@ extension Cluster {
         let node = nodes[side]
         let peer = other(node).id
         let drawn = administratorRandom.below(9)
-        if options.isByMajority, (5...7).contains(drawn) { return }
+        if options.isByMajority, (5...7).contains(drawn), !options.faults.contains(.unplugging) { return }
         switch drawn {
         case 0, 1:
             if let primary = nodes.first(where: { $0.isPrimary && $0.isUp }) { begin(.switchover(from: primary.side)) }
@@ -83,7 +83,7 @@ extension Cluster {
         case 4: begin(.both(side, .pauseResync, .resumeResync))
         case 5: if !node.isPrimary { begin(.replug(side)) }
         case 6:
-            guard !node.isPrimary, other(node).isUp else { return }
+            guard !node.isPrimary, options.isByMajority ? isSpared(node) : other(node).isUp else { return }
             ask(node, .invalidate(peer: nil, force: false, deadline: deadline(node)))
         case 7:
             guard node.isPrimary else { return }
@@ -146,6 +146,7 @@ extension Cluster {
 
     private func copyGivenAway(by command: Command, at node: SimulatedNode) -> Int? {
         switch command {
+        case _ where options.isByMajority: nil
         case .connect(_, let discards, _, _): discards ? node.side : nil
         case .invalidate(let peer, _, _): peer.map { Int($0.rawValue) } ?? node.side
         default: nil

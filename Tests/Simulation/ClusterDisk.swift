@@ -98,7 +98,10 @@ extension Cluster {
             if options.planted != .lostFlush, !operation.isRefused {
                 node.disk.finishFlush(covers: mark, fails: fails, &diskRandoms[side])
                 // What it forgot is read from its cache until the power goes: this copy is suspect from now on.
-                if fails { oracle.lostPower(side) }
+                if fails {
+                    if options.isByMajority { node.lastPowerLoss = step }
+                    oracle.lostPower(side)
+                }
             }
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .metadata(let offset, let bytes, let answer):

@@ -75,14 +75,21 @@ package struct FaultKinds: OptionSet, Sendable {
     /// The first kinds fall at the steps of records and resyncs, too (`Cluster.tempt`). Drawn from a stream of its own.
     package static let steps = FaultKinds(rawValue: 1 << 32)
 
+    /// With quorum: an administrator takes disks away and gives them back, and has copies filled anew.
+    package static let unplugging = FaultKinds(rawValue: 1 << 33)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
         .administrator, .unaligned, .zeroing, .slowDisk, .lossy, .heldBytes, .racing, .corruption, .steps, .drift,
         .blank,
     ]
+    /// Those, and disks that fail, are taken away, given back and filled anew.
+    package static let withQuorumDisks = firstWithQuorum.union([
+        .diskErrors, .badSectors, .deadDisk, .noSpace, .hungDisk, .meddling, .unplugging,
+    ])
     /// Those that it understands.
-    package static let withQuorum = firstWithQuorum
+    package static let withQuorum = withQuorumDisks
 
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [
@@ -94,7 +101,7 @@ package struct FaultKinds: OptionSet, Sendable {
     package static let untilMishaps = first.union(mishaps)
     package static let all = untilMishaps.union(.steps)
     /// With these a request may fail.
-    static let failingDisks: FaultKinds = [.diskErrors, .badSectors, .deadDisk, .noSpace, .meddling]
+    static let failingDisks: FaultKinds = [.diskErrors, .badSectors, .deadDisk, .noSpace, .meddling, .unplugging]
     static let damagingMetadata: FaultKinds = [.lostMetadata, .misdirectedMetadata, .metadataRot]
 
     package static let names: [(FaultKinds, String)] = [
@@ -106,7 +113,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.metadataRot, "metadata-rot"), (.badSectors, "bad-sectors"), (.deadDisk, "dead-disk"), (.noSpace, "no-space"),
         (.hungDisk, "hung-disk"), (.rolledBack, "rolled-back"), (.foreignDisk, "foreign-disk"), (.newDisk, "new-disk"),
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
-        (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"),
+        (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
     ]
 
     package init?(name: some StringProtocol) {

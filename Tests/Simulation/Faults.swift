@@ -78,10 +78,24 @@ extension Cluster {
 
     /// The other copy is whole and within reach, and this one did not go on without it.
     func isSpared(_ node: SimulatedNode) -> Bool {
-        guard !options.isByMajority else { return false }
+        guard !options.isByMajority else { return isSparedByMajority(node) }
         let other = other(node)
         return other.isUp && !other.isPaused && other.usesDisk && other.glimpse.isInStep && node.glimpse.isInStep
             && (!node.glimpse.hasRecord || node.glimpse.inStep.contains(other.id)) && network.isWhole
+    }
+
+    /// A copy whose disk does not fail has what this one has: its record is as new, and names it.
+    private func isSparedByMajority(_ node: SimulatedNode) -> Bool {
+        let record = durableSuperblock(node).record
+        guard !record.isEmpty else { return false }
+        return copyNodes.contains { other in
+            guard other !== node, other.side != options.errorNode, other.isUp, !other.isPaused, other.usesDisk,
+                let state = other.live?.core.pointee.durableState
+            else { return false }
+            return state.record.inStep.contains(other.id) && record.number <= state.record.number
+                && node.glimpse.number <= state.record.number
+                && state.flags.isDisjoint(with: [.suspect, .outdated, .inconsistent])
+        }
     }
 
     /// EIO, at one node only, and only while the other is whole.

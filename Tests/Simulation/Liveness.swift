@@ -305,7 +305,9 @@ extension Cluster {
 
     private func failLiveness() {
         var text = "no rest in \(Self.budget / 1_000_000_000) s without faults;"
-        if copies.differing.count > 0 { text += " \(copies.differing.count) blocks differ;" }
+        if let first = copies.differing.members.first {
+            text += " \(copies.differing.count) blocks differ, as block \(first);"
+        }
         for node in nodes {
             for case let operation? in node.operations {
                 text += " node \(node.side) never answered \(operation.description);"
@@ -323,6 +325,10 @@ extension Cluster {
                 + " suspended \(status.suspended.map(\.rawValue)) suspect \(status.suspect), peer \(peer.connection.rawValue)"
                 + " \(peer.role.rawValue) \(peer.disk.rawValue) \(peer.replication?.rawValue ?? "-") out of sync"
                 + " \(peer.outOfSyncBytes) \(peer.reason ?? "-");"
+            for peer in status.peers.dropFirst() {
+                text +=
+                    " \(peer.node) \(peer.connection.rawValue) \(peer.disk.rawValue) out of sync \(peer.outOfSyncBytes);"
+            }
         }
         oracle.fail(.liveness, "I3", text)
     }

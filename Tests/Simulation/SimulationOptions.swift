@@ -95,6 +95,7 @@ package struct SimulationOptions: Sendable {
         timing.lease = timing.pingInterval + timing.pingTimeout * random.within(1...3)
         while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
         clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }
+        if random.chance(1, in: 3) { faults.insert(.unplugging) }
     }
 
     package var nodes: Int { copies + witnesses }

@@ -186,5 +186,44 @@ enum RegressionSeeds {
         Seed(
             seed: 18_229, found: "a record waited for ever for a member that came back without its cache",
             kinds: .firstWithQuorum),
+        Seed(
+            seed: 100_007, found: "a candidate without a disk gave the members the line that its disk had once",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 100_070, found: "a voter without a disk refused a record, and its candidate waited for ever",
+            kinds: .withQuorumDisks),
+        Seed(seed: 100_352, found: "a candidacy waited for a flush of a disk that was gone", kinds: .withQuorumDisks),
+        Seed(
+            seed: 100_421, found: "a primary without a disk refused the voters that hold no copy of its record",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 100_559, found: "a read that failed while blocks were settled ended the copy twice",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 100_819, found: "a primary that left its disk was left out by a record of another kind, and kept it",
+            kinds: .withQuorumDisks),
+        Seed(seed: 100_822, found: "a node without a disk founded a volume of no generation", kinds: .withQuorumDisks),
+        Seed(
+            seed: 101_061, found: "a primary without a disk said that members held the same, and they did not",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 101_395, found: "a copy was called rolled back for what it had said in the same session",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 102_210, found: "a disk came back, and extents of the former one were taken out of its log",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 102_868,
+            found:
+                "a record without a primary was made though not all was stable, and a copy that lost its cache promoted",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 103_247, found: "a log full of what was not settled held the settling of the rest",
+            kinds: .withQuorumDisks),
+        Seed(seed: 103_373, found: "a detach by force waited for ever for its record", kinds: .withQuorumDisks),
+        Seed(seed: 105_061, found: "a keeper threw its data away and went on as the source", kinds: .withQuorumDisks),
+        Seed(
+            seed: 106_134, found: "a copy thrown away while it was a candidate made a record that names nobody",
+            kinds: .withQuorumDisks),
     ]
 }
