@@ -33,12 +33,12 @@ import Testing
     @Test func `A primary has the top value, also while it waits`() {
         #expect(Self.score(.primary, .upToDate, here) == 10_000)
         #expect(Self.score(.primary, .upToDate, away) { $0.suspended = [.record] } == 10_000)
-        #expect(
-            Self.score(.primary, .upToDate, away) {
-                $0.suspended = [.quorum]; $0.quorum = false
-            } == 10_000)
         #expect(Self.score(.primary, .failed, here) == 10_000)
+    }
+
+    @Test func `A primary that lacks quorum or data yields to who has it, and to nobody else`() {
         #expect(Self.score(.primary, .failed, away) { $0.suspended = [.noData] } == 10)
+        #expect(Self.score(.primary, .upToDate, away) { $0.quorum = false } == 10)
     }
 
     @Test func `A copy in step ties with its primary, and yields to a better informed one when apart`() {
