@@ -106,8 +106,14 @@ extension Replica {
                     remedy: "wait for the resync: hablk wait \(configuration.volume) --for up-to-date"))
         }
         guard superblock.flags.contains(.suspect), newest.primary != nil else { return nil }
-        let rest = newest.inStep.removing(me)
-        if let clean = rest.first(where: { current.votes[$0].map { $0.hasCopy && !$0.isSuspect } ?? false }) {
+        // A record that names this copy, and that it does not hold, was never chosen: those of its own count as well, whatever
+        // they were told that they missed.
+        let own = superblock.record.number == newest.number ? NodeSet() : superblock.record.inStep
+        let rest = newest.inStep.union(own).removing(me)
+        let isClean: (NodeID) -> Bool = { node in
+            current.votes[node].map { !$0.isSuspect && ($0.hasCopy || !newest.inStep.contains(node)) } ?? false
+        }
+        if let clean = rest.first(where: isClean) {
             return .passing(suspectRefusal("\(name(clean)) did not: it re-admits this copy by itself"))
         }
         let away = rest.first { current.votes[$0] == nil && $0 != promotion?.peerFenced }

@@ -49,15 +49,16 @@ extension Replica {
     // MARK: Voters
 
     /// One voter is added or taken away by each record, and only after the one before is chosen: majorities of
-    /// neighbouring records always meet.
+    /// neighbouring records always meet. One that the first record did not hear of is only named.
     mutating func advanceVoters() {
-        guard isByMajority, leads, holdsTerm, change == nil, acceptance == nil, candidacy == nil, hasDisk,
+        guard isByMajority, leads, holdsTerm, lastChosen == superblock.record.number, change == nil, acceptance == nil,
+            candidacy == nil, hasDisk,
             !superblock.record.isEmpty, stopping == nil, demotion == nil
         else { return }
         let record = superblock.record
         for node in everyone where self[peer: node].hasSession {
             guard let instance = self[peer: node].standing?.instance, !instance.isNone else { continue }
-            if !record.voters.contains(node) {
+            if !record.voters.contains(node) || record.instances[node].isNone {
                 begin(.admit(node), losing: NodeSet(), offeringTo: NodeSet())
                 return
             }

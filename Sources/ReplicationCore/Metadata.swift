@@ -305,8 +305,19 @@ extension Replica {
         // What did not become durable did not happen.
         if metadata.wanted > metadata.durable, metadata.stable.startNumber > 0, !isLeftOut(.lostRecordIsTakenBack) {
             let regained = metadata.stable.required.subtracting(superblock.required).removing(me)
+            let taken = superblock
             superblock = metadata.stable
-            oweAgain(regained)
+            // A record without this copy is the others' to keep, and was never to be on this disk.
+            let isElsewhere = taken.record.primary == me && !taken.record.inStep.contains(me) && role == .primary
+            if isElsewhere, superblock.record.number < taken.record.number {
+                superblock.record = taken.record
+                superblock.required = taken.required
+                superblock.promised = taken.promised
+                superblock.current = taken.current
+                superblock.history = taken.history
+            } else {
+                oweAgain(regained)
+            }
         }
         metadata.durable = metadata.wanted
         metadata.phase = .idle

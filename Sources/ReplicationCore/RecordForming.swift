@@ -133,15 +133,11 @@ extension Replica {
         // follow it as they follow any newer record.
         record.lineage = isByMajority ? .founding : LineageID(rawValue: random.identity())
         if record.size == 0 { record.size = superblock.size }
-        guard let candidacy else {
-            for member in configuration.members { record.voters.insert(member.id) }
-            return
-        }
-        record.voters = NodeSet(me)
+        // All nodes of the configuration vote, heard or not: of two first records that nobody chose, the next ones must not find
+        // majorities apart from each other.
+        for member in configuration.members { record.voters.insert(member.id) }
         for node in everyone {
-            guard let vote = candidacy.votes[node] else { continue }
-            record.voters.insert(node)
-            record.instances[node] = vote.standing.instance
+            if let vote = candidacy?.votes[node] { record.instances[node] = vote.standing.instance }
         }
     }
 }

@@ -8,6 +8,9 @@ struct Settlement {
     var cursor: UInt64 = 0
     /// Copies under way.
     var running = 0
+    /// Rises when the blocks to settle become others, or none: a copy that began before settles nothing any more, and what it
+    /// read may be older than what a client wrote since.
+    var epoch: UInt64 = 0
     /// Everything is settled once writes up to this sequence are stable on all members.
     var through: UInt64 = 0
     /// Extents that stay in the log for the blocks' sake.
@@ -45,6 +48,7 @@ extension Replica {
     /// blocks in which members may differ. Their extents stay in the log.
     mutating func gatherUnsettled() {
         guard hasDisk, !isWitness else { return }
+        settlement.epoch += 1
         unsettled = unconfirmedBlocks()
         while !unconfirmed.isEmpty {
             let entry = unconfirmed.removeFirst()
@@ -77,6 +81,7 @@ extension Replica {
     /// All members hold the same, or this copy's blocks are marked toward all that may hold another.
     mutating func forgetUnsettled() {
         guard unsettled.blocks > 0 else { return }
+        settlement.epoch += 1
         unsettled = DirtyBitmap(blocks: 0)
         if hasDisk { for extent in settlement.held { log.removeUnconfirmed(extent) } }
         settlement.held = []
@@ -97,6 +102,7 @@ extension Replica {
             operation.range = range
             operation.exact = range
             operation.peer = me
+            operation.round = settlement.epoch
             operation.began = now
             // Whatever overlaps it waits at the gate until the blocks are settled.
             table.insert(operation, at: slot, ordered: false)
@@ -135,7 +141,7 @@ extension Replica {
             failDisk("a read failed")
             return
         }
-        guard leads, isSettlingPossible else {
+        guard leads, isSettlingPossible, table[slot].round == settlement.epoch else {
             endSettling(slot, isSettled: false)
             return
         }
@@ -151,6 +157,7 @@ extension Replica {
     mutating func endSettling(_ slot: Int, isSettled: Bool) {
         settlement.running -= 1
         let range = table[slot].range
+        let isStale = table[slot].round != settlement.epoch
         if table[slot].sequence > 0 { slotOfSequence[table[slot].sequence] = nil }
         if let buffer = table[slot].buffer { emit(.releaseBuffer(buffer)) }
         releaseExtent(slot)
@@ -158,7 +165,7 @@ extension Replica {
         attention = true
         guard isSettled else { return }
         clientWriteEnded()
-        guard unsettled.count > 0 else { return }
+        guard unsettled.count > 0, !isStale else { return }
         unsettled.clear(range.blocks)
         guard unsettled.count == 0 else { return }
         settlement.through = sequence

@@ -225,5 +225,22 @@ enum RegressionSeeds {
         Seed(
             seed: 106_134, found: "a copy thrown away while it was a candidate made a record that names nobody",
             kinds: .withQuorumDisks),
+        Seed(
+            seed: 540, found: "two first records found majorities apart from each other",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 107_675,
+            found:
+                "a copy that lost its cache was promoted under a record that was never chosen, beside one that had it all",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 109_618, found: "what was read to be settled went out after a client's newer write",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 110_951, found: "the same as 107675, where the good copy had been called outdated",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 2398, found: "a record without a primary's own copy was taken back when its disk went",
+            kinds: .withQuorumDisks),
     ]
 }
