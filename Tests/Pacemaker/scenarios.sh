@@ -325,6 +325,12 @@ scenario_runbook-disk() {  # the primary's disk is replaced while clients write
     cluster wait 20 'Unpromoted: \[ n. \]' && cluster exec "$first" hablk wait r0 --for in-sync --timeout 30s
 }
 scenario_runbook-node() {  # a machine of the same name with nothing on it
+    # What a late fence command left would keep the other one from being promoted.
+    local wait
+    for wait in 1 2 3; do
+        cluster exec "$second" crm node standby "$second" && cluster exec "$second" hablk wait r0 --for stopped --timeout 20s &&
+            cluster exec "$first" crm node online "$second" && steady && sleep $wait || return
+    done
     cluster stop "$first" && promoted_on 20 "$second" || return
     rm -f "$CLUSTER_DIR/$first/disk/r0.img" "$CLUSTER_DIR/$first/etc/hablk/r0.yaml"
     cluster start "$first" || return
