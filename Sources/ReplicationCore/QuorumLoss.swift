@@ -14,7 +14,11 @@ extension Replica {
     /// the next change of primary another one the old.
     mutating func failWithoutQuorum() {
         guard configuration.failsWithoutQuorum, table.clients > 0, isWaitingForQuorum else { return }
-        let slots = table.slots(where: { $0.isClient && !$0.isGivenUp })
+        // From here nothing is settled without a disk: what was sent waits for its members.
+        let canSettle = hasDisk && change?.purpose != .leaveSelf
+        let slots = table.slots(where: {
+            $0.isClient && !$0.isGivenUp && (canSettle || !$0.isClientWrite || $0.sequence == 0)
+        })
         guard !slots.isEmpty else { return }
         note(.warning, "io", "no quorum: \(slots.count) waiting request\(slots.count == 1 ? "" : "s") failed")
         var abandoned = NodeSet()

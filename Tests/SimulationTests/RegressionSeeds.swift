@@ -242,5 +242,8 @@ enum RegressionSeeds {
         Seed(
             seed: 2398, found: "a record without a primary's own copy was taken back when its disk went",
             kinds: .withQuorumDisks),
+        Seed(
+            seed: 114_752, found: "a primary without a disk failed what only some members had, and called it confirmed",
+            kinds: .withQuorumDisks),
     ]
 }
