@@ -8,10 +8,12 @@ final class DemoNode {
     let folder: String
     let port: UInt16
     private let configurationFolder: String
+    private let isWitness: Bool
     private var daemon: ChildProcess?
 
-    init(name: String, cluster folder: String, port: UInt16) {
+    init(name: String, cluster folder: String, port: UInt16, isWitness: Bool = false) {
         self.name = name
+        self.isWitness = isWitness
         self.folder = "\(folder)/\(name)"
         self.port = port
         configurationFolder = folder
@@ -63,7 +65,8 @@ final class DemoNode {
     /// Starts the daemon and waits until it is ready.
     func start() throws(CommandFailure) {
         daemon = try ChildProcess(
-            ChildProcess.ownPath, ["run", DemoCluster.volume], variables: variables, output: .null,
+            ChildProcess.ownPath, isWitness ? ["witness"] : ["run", DemoCluster.volume], variables: variables,
+            output: .null,
             errors: .append(to: log), detached: true)
         try must("wait", DemoCluster.volume, "--for", "running", "--timeout", "10s")
     }
@@ -105,10 +108,15 @@ final class DemoCluster {
     private let folderWasThere: Bool
     let alpha: DemoNode
     let bravo: DemoNode
+    /// Votes; without it the quorum is off.
+    let charlie: DemoNode?
 
-    init(directory: String?) throws(CommandFailure) {
+    private var nodes: [DemoNode] { [alpha, bravo] + (charlie.map { [$0] } ?? []) }
+
+    init(directory: String?, hasWitness: Bool = false) throws(CommandFailure) {
         (folder, folderWasThere) = try Self.makeFolder(directory)
-        let ports = Self.freePorts(2)
+        let ports = Self.freePorts(3)
+        charlie = hasWitness ? DemoNode(name: "charlie", cluster: folder, port: ports[2], isWitness: true) : nil
         alpha = DemoNode(name: "alpha", cluster: folder, port: ports[0])
         bravo = DemoNode(name: "bravo", cluster: folder, port: ports[1])
     }
@@ -163,19 +171,20 @@ final class DemoCluster {
     /// One configuration, both copies, and both daemons.
     func create() throws(CommandFailure) {
         var writer = ConfigurationWriter(
-            volume: Self.volume, size: "\(Self.size)", replication: nil, quorum: "off",
+            volume: Self.volume, size: "\(Self.size)", replication: nil, quorum: charlie == nil ? "off" : "majority",
             nodes: [alpha, bravo].map {
                 .init(name: $0.name, address: "127.0.0.1:\($0.port)", disk: $0.disk, metadata: nil)
             })
         writer.activityLog = Self.activityLog
+        if let charlie { writer.witnesses = [(charlie.name, "127.0.0.1:\(charlie.port)")] }
         try write(writer.text, to: "\(folder)/\(Self.volume).yaml")
-        for node in [alpha, bravo] {
+        for node in nodes {
             guard mkdir(node.folder, 0o700) == 0 else {
                 throw .failed("no-folder", node.folder, remedy: "use another folder")
             }
-            try node.must("create", Self.volume)
+            if node !== charlie { try node.must("create", Self.volume) }
         }
-        for node in [alpha, bravo] { try node.start() }
+        for node in nodes { try node.start() }
         try alpha.must("wait", Self.volume, "--for", "connected", "--timeout", "10s")
     }
 
@@ -190,7 +199,7 @@ final class DemoCluster {
 
     /// Ends what runs, by process id, and takes the folder away.
     func remove() {
-        for node in [alpha, bravo] { node.kill() }
+        for node in nodes { node.kill() }
         if folderWasThere {
             _ = try? ChildProcess.run("find", [folder, "-mindepth", "1", "-delete"])
         } else {

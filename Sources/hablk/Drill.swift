@@ -7,7 +7,7 @@ struct Drill: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Exercise a failover: how long clients wait, and what is lost. Writes a report.",
         discussion: """
-            Without a volume: two nodes on loopback in a temporary folder, and a client that writes through it all; no root, no \
+            Without a volume: two nodes (and a witness) on loopback in a temporary folder, and a client that writes through it all; no root, no \
             cluster manager. With a volume: on the node that is to take over, in a Pacemaker cluster that serves it. Then no \
             client's data is touched, \(DrillScenario.live.map(\.rawValue).joined(separator: " and ")) can be tried, and the \
             wait is from the event until this node serves. It asks before it hurts.
@@ -37,7 +37,7 @@ struct Drill: ParsableCommand {
                 try drill.play(&report)
             } else {
                 Interruption.hold()
-                let cluster = try DemoCluster(directory: nil)
+                let cluster = try DemoCluster(directory: nil, hasWitness: scenario == .witnessLoss)
                 defer { cluster.remove() }
                 var drill = ThrowAwayDrill(cluster: cluster, scenario: scenario)
                 try drill.play(&report)
@@ -80,6 +80,7 @@ enum DrillScenario: String, CaseIterable, ExpressibleByArgument {
     case primaryCrash = "primary-crash"
     case linkCut = "link-cut"
     case isolatedPrimary = "isolated-primary"
+    case witnessLoss = "witness-loss"
 
     static let words = allCases.map(\.rawValue).joined(separator: ", ")
     /// What can be done to a cluster that is in use.
@@ -92,6 +93,7 @@ enum DrillScenario: String, CaseIterable, ExpressibleByArgument {
         case .primaryCrash: "This has the cluster fence \(primary), which serves \(volume): everything on it ends"
         case .linkCut: "This cuts the replication link of \(volume)"
         case .isolatedPrimary: "This cuts \(primary) off"
+        case .witnessLoss: "This ends a witness of \(volume)"
         }
     }
 }

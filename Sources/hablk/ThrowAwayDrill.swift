@@ -20,7 +20,8 @@ struct ThrowAwayDrill {
     }
 
     mutating func play(_ report: inout DrillReport) throws(CommandFailure) {
-        report.note("two nodes, alpha and bravo, in step; quorum off; timeout 6 s; this drill is their cluster manager")
+        let quorum = cluster.charlie == nil ? "quorum off" : "charlie their witness"
+        report.note("two nodes, alpha and bravo, in step; \(quorum); timeout 6 s; this drill is their cluster manager")
         try cluster.create()
         try alpha.must("promote", volume)
         report.note("alpha is primary, a client writes")
@@ -28,6 +29,8 @@ struct ThrowAwayDrill {
         let before = writer.acknowledgedCount
         let command = try cause(&report)
         try goOn(beyond: before + 200, command, &report)
+        // What nobody waits for must not be waited for later either.
+        if scenario == .witnessLoss { try write(for: 3_000_000_000) }
         report.wait = Double(writer.longestWait) / 1e9
         report.check("the client went on", writer.acknowledgedCount >= before + 200)
         try heal(&report)
@@ -52,6 +55,10 @@ struct ThrowAwayDrill {
             report.note("alpha is cut off (it stands still); after 2 s it is fenced, then bravo is promoted")
             alpha.signal(SIGSTOP)
             return try bravo.begin(after: alpha.fencing(in: 2), "promote", volume, "--timeout", "20s")
+        case .witnessLoss:
+            report.note("the witness's process is killed: two of three votes are left")
+            cluster.charlie?.kill()
+            return nil
         }
     }
 
@@ -75,7 +82,7 @@ struct ThrowAwayDrill {
 
     /// Both nodes again, in step; then what was acknowledged is read back and the copies are compared.
     private mutating func heal(_ report: inout DrillReport) throws(CommandFailure) {
-        let primary = scenario == .linkCut ? alpha : bravo
+        let primary = [.linkCut, .witnessLoss].contains(scenario) ? alpha : bravo
         switch scenario {
         case .switchOver: break
         case .linkCut:
@@ -85,6 +92,9 @@ struct ThrowAwayDrill {
             alpha.kill()
             try alpha.start()
             report.note("alpha is back")
+        case .witnessLoss:
+            try cluster.charlie?.start()
+            report.note("the witness is back")
         }
         try write(for: 500_000_000)
         let (code, _) = try primary.hablk("wait", volume, "--for", "in-sync", "--timeout", "30s")

@@ -307,7 +307,7 @@ scenario_drill() {  # on the cluster in use, its clients writing; and those that
 }
 scenario_drill-apart() {  # with nodes of its own, and no cluster
     local name
-    for name in switch-over primary-crash link-cut isolated-primary; do
+    for name in switch-over primary-crash link-cut isolated-primary witness-loss; do
         passed "$here/../../.build/release/hablk" drill --scenario $name || return
     done
 }
