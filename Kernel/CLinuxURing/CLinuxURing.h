@@ -14,6 +14,7 @@
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <sys/syscall.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -181,6 +182,9 @@ static inline int hablk_set_io_flusher(void) { return prctl(57 /* PR_SET_IO_FLUS
 static inline int hablk_lock_memory(void) { return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); }
 static inline int hablk_eventfd(void) { return eventfd(0, EFD_CLOEXEC); }
 static inline long hablk_getrandom(void *into, size_t count) { return getrandom(into, count, 0); }
+
+// A descriptor that is readable once the process ended (Linux 5.3; Debian 12's C library has no wrapper that imports).
+static inline int hablk_pidfd_open(int process) { return (int)syscall(SYS_pidfd_open, process, 0); }
 
 /// Blocks SIGTERM, SIGINT and SIGHUP in the calling thread, ignores SIGPIPE; a descriptor to read them from, or -1.
 static inline int hablk_signalfd(void) {

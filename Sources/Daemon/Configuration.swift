@@ -51,7 +51,10 @@ package struct Configuration: Equatable, Sendable {
     package var onQuorumLost = "suspend"
     /// `lease` or `confirm`: what a read at the primary rests on, with a majority.
     package var reads = "lease"
+    /// `none`, `resource` or `stonith`.
     package var fencing = "none"
+    /// Absolute path of the command that fences a lost peer.
+    package var fenceCommand: String?
     package var onCongestion = "block"
     package var timing = Timing()
     package var epochBytes: UInt64 = Limits().epochBytes
@@ -115,6 +118,7 @@ package struct Configuration: Equatable, Sendable {
         core.quorum = quorum == "majority" ? .majority : .off
         core.failsWithoutQuorum = onQuorumLost == "error"
         core.confirmsReads = reads == "confirm"
+        core.fencing = fencing == "stonith" ? .stonith : fencing == "resource" ? .resource : .none
         return core
     }
 

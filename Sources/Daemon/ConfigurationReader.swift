@@ -15,9 +15,9 @@ package struct ConfigurationReader {
 
     /// The keys of the top level, for suggestions.
     static let keys = [
-        "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "timeout", "ko-count", "ping-interval",
-        "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "on-congestion", "resync-rate",
-        "secret-file", "nodes",
+        "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "fence-command", "timeout", "ko-count",
+        "ping-interval", "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "on-congestion",
+        "resync-rate", "secret-file", "nodes",
     ]
     static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd", "witness", "state"]
 
@@ -28,6 +28,7 @@ package struct ConfigurationReader {
         var nodesMark: Mark?
         /// What the file says of `quorum`, and where.
         var quorum: (word: String, mark: Mark?)?
+        var fencingMark: Mark?
         var timeout: UInt64 = 6_000_000_000
         var koCount: UInt64 = 1
         var values = Configuration(file: "", volume: "", nodes: [])
@@ -71,6 +72,19 @@ package struct ConfigurationReader {
         }
         var configuration = draft.values
         configuration.quorum = try quorum(draft, nodesMark)
+        if configuration.fencing != "none" {
+            guard configuration.quorum == "off" else {
+                throw failure(
+                    draft.fencingMark, "wrong-value",
+                    "with a majority nobody needs to be fenced: who lost it acknowledges nothing",
+                    remedy: "leave `fencing` out; a cluster manager's fencing only makes a failover faster")
+            }
+            guard configuration.fenceCommand != nil else {
+                throw failure(
+                    draft.fencingMark, "missing-key", "`fencing: \(configuration.fencing)` and no `fence-command`",
+                    remedy: "add `fence-command: /usr/lib/hablk/fence`, as Tools/fence has it")
+            }
+        }
         let timing = configuration.timing
         if configuration.quorum == "majority", timing.lease < 2 * timing.pingInterval {
             throw failure(
@@ -164,10 +178,16 @@ package struct ConfigurationReader {
         case "on-congestion":
             try word(value, name, is: ["block"], later: ["fall-behind"], remedy: "use `on-congestion: block`")
         case "fencing":
-            try word(
-                value, name, is: ["none"], later: ["resource", "stonith"],
-                remedy: "use `fencing: none` and let the cluster manager fence")
-        case "fence-command", "send-buffer":
+            let text = try scalar(value, of: name)
+            draft.values.fencing = ConfigurationScalar.isOff(text) ? "none" : text
+            draft.fencingMark = value.mark
+            if !ConfigurationScalar.isOff(text) {
+                try word(
+                    value, name, is: ["none", "resource", "stonith"], later: [],
+                    remedy: "write `none`, `resource` or `stonith`")
+            }
+        case "fence-command": draft.values.fenceCommand = try path(value, of: name)
+        case "send-buffer":
             throw failure(
                 value.mark, "not-in-this-release", "`\(name)` has not landed in this release", remedy: "leave it out")
         default: return false

@@ -104,6 +104,14 @@ package final class ControlPort {
         }
     }
 
+    /// After `stop`: connections that do not take their last answer end at once.
+    package func abandon() {
+        for session in live {
+            session.stream.close(machine.ring)
+            reap(session)
+        }
+    }
+
     package var isStopped: Bool { listener < 0 && !isAccepting && slots.allSatisfy { $0 == nil } }
 
     // MARK: What the daemon says

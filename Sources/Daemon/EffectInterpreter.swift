@@ -79,6 +79,7 @@ extension VolumeLoop {
         case .commandDone(let id, let outcome): finish(id, outcome)
         case .note(let note): log.note(note)
         case .releaseDisk: disk.release()
+        case .fence(let node, let request): fencing.fence(node, request, at: now, &events)
         case .stopped: isStopped = true
         default: preconditionFailure("an effect that nobody performs")
         }

@@ -41,6 +41,8 @@ package enum TokenKind: UInt8, Sendable {
     /// The threads of the kernel's device.
     case device = 7
     case deviceHangUp = 8
+    /// The end of a fence command.
+    case fence = 9
     // The peers.
     case peerListener = 16
     case peer = 17

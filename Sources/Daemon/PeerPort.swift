@@ -54,6 +54,8 @@ package final class PeerPort {
     var serial: UInt32 = 0
     var listener: Int32 = -1
     var isAccepting = false
+    /// `stop` was called.
+    var isLeaving = false
     /// Accepting failed (no descriptors): again then.
     var acceptAgain: UInt64?
     /// Events that arose where there was no queue for them.
@@ -104,7 +106,10 @@ package final class PeerPort {
             if case .inUse = error {
                 throw .refused(
                     "address-in-use", error.description,
-                    remedy: "stop what listens there, or give `\(node.name)` another `address` or `listen`")
+                    remedy: node.isWitness
+                        ? "when `hablk witness` runs here, have it take the volume up: systemctl reload hablk-witness, or "
+                            + "SIGHUP; else stop what listens there"
+                        : "stop what listens there, or give `\(node.name)` another `address` or `listen`")
             }
             throw CommandFailure(
                 .configuration, "no-such-address", error.description,
@@ -123,6 +128,7 @@ package final class PeerPort {
     /// Closes the listener and all connections, queued frames first; `isStopped` when nothing is left, at the latest
     /// after `partingTimeout`.
     package func stop() {
+        isLeaving = true
         if listener >= 0 {
             if isAccepting { machine.ring.cancel(Token(.peerListener)) }
             Sockets.close(listener)
@@ -131,6 +137,9 @@ package final class PeerPort {
         for node in NodeID.all { cancelDial(node) }
         for session in live where session.phase != .parting { part(session) }
     }
+
+    /// After `stop`: nobody's last words are waited for any more. `isStopped` follows when the kernel is done.
+    package func abandon() { for session in live { end(session) } }
 
     package var isStopped: Bool { listener < 0 && !isAccepting && live.isEmpty }
 

@@ -48,6 +48,7 @@ extension PeerPort {
 
     /// The same, for a connection that came through a door which other volumes share: the oldest stranger makes room.
     func admit(_ socket: Int32) {
+        guard !isLeaving else { return Sockets.close(socket) }
         let strangers = live.lazy.filter { $0.isHalfOpen }
         if strangers.count >= limits.halfOpen, let oldest = strangers.first(where: { $0.phase == .greeting }) {
             end(oldest)

@@ -24,6 +24,7 @@ final class VolumeLoop {
     /// `attach` commands that wait for their disk.
     var attaches: [PendingAttach] = []
     let device: DevicePort
+    let fencing: FenceCommand
     /// Commands that concern the kernel's device, to be looked at outside of the control port.
     var deviceCommands: [DeviceCommand] = []
     var resumption = Resumption()
@@ -67,6 +68,7 @@ final class VolumeLoop {
         device = DevicePort(
             volume: configuration.volume, notePath: paths.device(configuration.volume), machine: machine, nbd: nbd,
             log: log)
+        fencing = FenceCommand(configuration: configuration, node: node, machine: machine, log: log)
         peers = try PeerPort(configuration: configuration, node: node, run: run, machine: machine) { [log] in
             log.note($0)
         }
@@ -169,6 +171,7 @@ final class VolumeLoop {
         earliest = min(earliest, control?.nextDeadline ?? .max)
         earliest = min(earliest, deviceDeadline)
         earliest = min(earliest, watchdog.next)
+        earliest = min(earliest, fencing.nextDeadline)
         for pending in attaches { earliest = min(earliest, pending.next) }
         return earliest == .max ? nil : earliest
     }
@@ -202,6 +205,7 @@ final class VolumeLoop {
         case .control, .controlListener: control?.complete(completion, into: &events)
         case .signal: takeSignal(completion)
         case .device: device.complete(completion, into: &events)
+        case .fence: fencing.complete(completion, into: &events)
         case .deviceHangUp: nbd.completeHangUp(completion, into: &events)
         case .wake, .door, .visitor, nil: break
         }
@@ -226,6 +230,7 @@ final class VolumeLoop {
         if let due = nbd.nextDeadline, due <= now { nbd.tick(now: now, into: &events) }
         if let due = peers.nextDeadline, due <= now { peers.tick(now: now, into: &events) }
         if let due = control?.nextDeadline, due <= now { control?.tick(now: now, into: &events) }
+        fencing.tick(at: now)
         settle()
         attachDue(now)
         settle()

@@ -9,18 +9,18 @@ package final class WitnessDaemon {
     /// One volume that this process is to serve.
     private final class Seat {
         let volume: String
-        let owner: Int
         var served: WitnessVolume?
+        /// Of the ring's tokens, while it is served.
+        var owner = 0
+        /// To be taken up again once it has ended: its file changed, or it was asked for while it ended.
+        var isWantedAgain = false
         /// Not before.
         var nextTry: UInt64 = 0
         var complaint: CommandFailure?
         /// Stopped by an administrator: until the next SIGHUP.
         var isDismissed = false
 
-        init(_ volume: String, owner: Int) {
-            self.volume = volume
-            self.owner = owner
-        }
+        init(_ volume: String) { self.volume = volume }
     }
 
     /// Volumes of one process: the owners that a ring can tell apart.
@@ -37,6 +37,8 @@ package final class WitnessDaemon {
     private let log: DaemonLog
     private var doors: WitnessDoors?
     private var seats: [Seat] = []
+    /// Ended, with a name still being looked up.
+    private var retired: [(owner: Int, volume: WitnessVolume)] = []
     private var watchdog = Watchdog()
     private var isStopping = false
     private var isAnnounced = false
@@ -93,8 +95,7 @@ package final class WitnessDaemon {
         var own = 0
         for name in names {
             if let seat = seats.first(where: { $0.volume == name }) {
-                seat.isDismissed = false
-                seat.nextTry = 0
+                revive(seat)
                 own += 1
                 continue
             }
@@ -109,11 +110,7 @@ package final class WitnessDaemon {
                 continue
             }
             own += 1
-            guard let owner = freeOwner() else {
-                log.error("process: \(name): one process serves \(Self.volumeLimit) volumes")
-                continue
-            }
-            seats.append(Seat(name, owner: owner))
+            seats.append(Seat(name))
         }
         guard own == 0, seats.isEmpty else { return }
         throw first
@@ -123,7 +120,22 @@ package final class WitnessDaemon {
                 remedy: "copy the volumes' files here, or say which node this is with --node or HABLK_NODE")
     }
 
-    private func freeOwner() -> Int? { (1...Self.volumeLimit).first { owner in !seats.contains { $0.owner == owner } } }
+    /// One that was dismissed is served again; one whose file changed ends first.
+    private func revive(_ seat: Seat) {
+        seat.isDismissed = false
+        seat.nextTry = 0
+        guard let volume = seat.served else { return }
+        let present = try? Configuration.load(seat.volume, paths: paths)
+        guard volume.isLeaving || (present != nil && present != volume.configuration) else { return }
+        seat.isWantedAgain = true
+        volume.stop()
+    }
+
+    private func freeOwner() -> Int? {
+        (1...Self.volumeLimit).first { owner in
+            !seats.contains { $0.owner == owner } && !retired.contains { $0.owner == owner }
+        }
+    }
 
     /// Whoever asks for one volume hears why it cannot be.
     private func serveAtOnce(_ volume: String) throws(CommandFailure) {
@@ -143,10 +155,16 @@ package final class WitnessDaemon {
                 .configuration, "no-witness", "\(configuration.file): \(node.name) is no witness",
                 remedy: "hablk run \(seat.volume)")
         }
+        guard let owner = freeOwner() else {
+            throw .failed(
+                "too-many-volumes", "one process serves \(Self.volumeLimit) volumes",
+                remedy: "run a second one for the others, with a HABLK_CONFIG_DIR of its own")
+        }
         try doors?.open(for: node)
+        seat.owner = owner
         seat.served = try WitnessVolume(
             configuration: configuration, node: node, paths: paths,
-            machine: Machine(sharing: machine, owner: seat.owner))
+            machine: Machine(sharing: machine, owner: owner))
         seat.complaint = nil
     }
 
@@ -159,7 +177,7 @@ package final class WitnessDaemon {
 
     /// A connection whose hello was looked at.
     private func deliver(_ socket: Int32, _ address: NetworkAddress, _ wish: WitnessDoors.Wish) {
-        let here = seats.lazy.compactMap(\.served).filter { $0.node.bindAddress == address }
+        let here = seats.lazy.compactMap(\.served).filter { $0.node.bindAddress == address && !$0.isLeaving }
         switch wish {
         case .volume(let name):
             if let volume = here.first(where: { $0.configuration.volume == name }) { return volume.peers.admit(socket) }
@@ -191,6 +209,7 @@ package final class WitnessDaemon {
                 let own = Completion(
                     token: completion.token.asMade, result: completion.result, flags: completion.flags)
                 seats.first { $0.owner == owner }?.served?.complete(own, at: now)
+                retired.first { $0.owner == owner }?.volume.complete(own, at: now)
                 continue
             }
             switch TokenKind(rawValue: completion.token.kind) {
@@ -219,8 +238,15 @@ package final class WitnessDaemon {
             volume.stop()
         }
         guard volume.isOver else { return }
+        // What a volume still has in the kernel must find its memory.
+        if !volume.isQuiet { retired.append((seat.owner, volume)) }
         seat.served = nil
+        seat.owner = 0
         guard seat.complaint == nil else { return }
+        if seat.isWantedAgain {
+            seat.isWantedAgain = false
+            return
+        }
         // It was told to end: by `down`.
         seat.isDismissed = true
         if only != nil { isStopping = true }

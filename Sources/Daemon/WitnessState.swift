@@ -1,16 +1,16 @@
 import Formats
 import Glibc
-import Model
+package import Model
 import ReplicationCore
 
 /// What a witness remembers: a copy's metadata without data, in a file of about 350 KiB of which almost nothing is
 /// written. Its superblock holds instance, promised term and record (`6-protocol`, DURABLE).
-enum WitnessState {
+package enum WitnessState {
     /// Opens the state, or begins a new one: a witness that lost its memory is another instance, whose vote counts once
     /// a record names it (`protocol-reasons`).
     ///
     /// - Throws: as `LoadedCopy`; `refused` when the file is damaged: whether it is to be forgotten is for people to say.
-    static func load(
+    package static func load(
         _ configuration: Configuration, _ node: Configuration.Node, paths: RuntimePaths
     ) throws(CommandFailure) -> LoadedCopy {
         let (configuration, node) = standing(configuration, node, paths)
@@ -40,8 +40,15 @@ enum WitnessState {
         var configuration = configuration
         configuration.size = Geometry.blockSize
         configuration.activityLogExtents = 8
+        return (configuration, located(node, of: configuration.volume, paths))
+    }
+
+    /// A witness's node with the path of its memory; any other as it is.
+    package static func located(
+        _ node: Configuration.Node, of volume: String, _ paths: RuntimePaths
+    ) -> Configuration.Node {
         var node = node
-        if node.disk.isEmpty { node.disk = paths.witnessState(configuration.volume) }
-        return (configuration, node)
+        if node.isWitness, node.disk.isEmpty { node.disk = paths.witnessState(volume) }
+        return node
     }
 }

@@ -24,6 +24,8 @@ final class WitnessVolume {
     private var toldRevision: UInt64 = 0
     private var isStopped = false
     private var isParting = false
+    /// It was told to stop.
+    private var stopsSoon = false
     private var partingEnds: UInt64 = .max
     private(set) var now = monotonicNow()
 
@@ -122,6 +124,11 @@ final class WitnessVolume {
             control?.publish()
         }
         if isStopped, !isParting { part() }
+        if isParting, now >= partingEnds {
+            partingEnds = .max
+            peers.abandon()
+            control?.abandon()
+        }
         peers.flushSends()
         control?.flushSends()
         log.flush()
@@ -184,14 +191,18 @@ final class WitnessVolume {
         case .readData(let operation, _, _, _), .fillEdges(let operation, _, _), .writeData(let operation, _, _),
             .zeroData(let operation, _, _):
             events.append(.dataDone(operation, .failed))
-        case .takeBuffer, .mergeEdge, .copyBuffer, .reply, .closeClients: break
+        case .takeBuffer, .mergeEdge, .copyBuffer, .reply, .closeClients, .fence: break
         }
     }
+
+    /// Nothing of it is in the kernel.
+    var isQuiet: Bool { peers.resolver == nil }
 
     // MARK: The end
 
     func stop() {
-        guard !isStopped else { return }
+        guard !isStopped, !stopsSoon else { return }
+        stopsSoon = true
         events.append(.command(Self.stopCommand, .stop))
         settle()
     }
@@ -206,8 +217,9 @@ final class WitnessVolume {
         log.info("process: stopped")
     }
 
-    /// Nothing of it is left to wait for.
-    var isOver: Bool {
-        isParting && (now >= partingEnds || (peers.isStopped && control?.isStopped ?? true))
-    }
+    /// New connections are none of its business any more.
+    var isLeaving: Bool { isStopped || isParting || stopsSoon }
+
+    /// Nothing of it is left to wait for, in the kernel either: what completes later would reach another volume.
+    var isOver: Bool { isParting && peers.isStopped && (control?.isStopped ?? true) }
 }

@@ -44,7 +44,12 @@ package struct QuorumForecast: Equatable, Sendable {
                 "no copy that is in step is left (in step: \(status.inStep.joined(separator: ", "))): nothing that was "
                     + "acknowledged since can be served until one is back")
         } else if let primary, !lost.contains(primary) {
-            if hasMajority {
+            let isWhole = status.inStep.allSatisfy { copies.contains($0) }
+            if isWhole {
+                self.init(
+                    .goesOn, [primary], votes, needed,
+                    "\(primary) stays primary, and no copy in step is lost: \(count) when the next one is")
+            } else if hasMajority {
                 let left = status.inStep.filter { lost.contains($0) }
                 let rest = left.isEmpty ? "nobody that holds data in step is lost" : "it goes on without \(away)"
                 self.init(.goesOn, [primary], votes, needed, "\(primary) stays primary: \(count); \(rest)")

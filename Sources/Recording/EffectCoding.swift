@@ -47,6 +47,10 @@ extension RecordWriter {
             text(note.text)
         case .releaseDisk: u8(9)
         case .stopped: u8(10)
+        case .fence(let node, let request):
+            u8(24)
+            self.node(node)
+            u64(request)
         case .readData, .fillEdges, .writeData, .zeroData, .flushData, .takeBuffer, .mergeEdge, .copyBuffer:
             writeData(effect)
         case .dial, .cancelDial, .offerToDiscard, .closeSession, .closeClients: writeSession(effect)
@@ -159,6 +163,7 @@ extension FieldReader {
         case 21: return .offerToDiscard(try node(), try truth())
         case 22: return .closeSession(try node(), try identity(), try text())
         case 23: return .closeClients(try text())
+        case 24: return .fence(try node(), request: try u64())
         default: throw .value(.reason)
         }
     }

@@ -66,6 +66,11 @@ extension RecordWriter {
             u8(13)
             u32(id.rawValue)
         case .sessionOpened, .sessionClosed, .dialFailed, .peerRefused: writeSession(event)
+        case .fenceAnswered(let node, let request, let outcome):
+            u8(18)
+            self.node(node)
+            u64(request)
+            u32(UInt32(outcome.exitCode))
         }
     }
 
@@ -147,6 +152,10 @@ extension FieldReader {
         case 15: return .event(.sessionClosed(try node(), try identity(), try text()))
         case 16: return .event(.dialFailed(try node(), try text()))
         case 17: return .event(.peerRefused(try node(), reason: try text(), message: try text()))
+        case 18:
+            let (node, request, code) = (try node(), try u64(), try u32())
+            guard let code = UInt16(exactly: code) else { throw .value(.reason) }
+            return .event(.fenceAnswered(node, request: request, FencingOutcome(exitCode: code)))
         default: throw .value(.reason)
         }
     }

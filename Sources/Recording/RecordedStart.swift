@@ -57,6 +57,7 @@ extension RecordWriter {
         truth(value.quorum == .majority)
         truth(value.failsWithoutQuorum)
         truth(value.confirmsReads)
+        u8(value.fencing.rawValue)
     }
 
     private mutating func limits(_ value: Limits) {
@@ -186,6 +187,8 @@ extension FieldReader {
         configuration.quorum = try truth() ? .majority : .off
         configuration.failsWithoutQuorum = try truth()
         configuration.confirmsReads = try truth()
+        guard let fencing = ReplicaConfiguration.Fencing(rawValue: try u8()) else { throw .value(.flags) }
+        configuration.fencing = fencing
         return configuration
     }
 

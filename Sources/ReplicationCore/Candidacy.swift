@@ -83,7 +83,7 @@ extension Replica {
             guard !holdsTerm || superblock.record.number.term < highestPromise else { return }
             note(.warning, "role", "a higher term was promised: winning this node's own again")
             begin(.again)
-        } else if promotion != nil {
+        } else if let promotion, !promotion.isUnderWay {
             begin(.serve)
         } else if wantsToKeep {
             begin(.keep)
@@ -254,7 +254,13 @@ extension Replica {
         case .lasting(let refusal), .passing(let refusal):
             let isForced = promotion?.force == true && promotion?.dryRun == false && hasDisk
             if isForced, refusal.reason != "peer-is-primary" {
+                // Force is for what is lost, not for a primary that is slow to answer.
+                guard !isPrimaryHeard else {
+                    rest(refusal)
+                    return
+                }
                 candidacy = nil
+                abortChange()
                 promotion?.isUnderWay = true
                 promoteLocally(.force, NodeSet())
             } else if case .lasting = obstacle {

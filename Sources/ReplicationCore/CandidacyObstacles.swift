@@ -54,6 +54,13 @@ extension Replica {
         return words
     }
 
+    /// This node or one that answered heard a primary within a lease, and nobody said that it is off.
+    var isPrimaryHeard: Bool {
+        let fenced = promotion?.peerFenced
+        return others.contains { $0 != fenced && isHeardAsPrimary($0) }
+            || everyone.contains { candidacy?.answers[$0]?.objection == .heardPrimary }
+    }
+
     func canVote(_ record: Record) -> Bool { hasDisk && isNamed(me, superblock.instance, by: record) }
 
     private func leftOut(of record: Record) -> Refusal {

@@ -124,13 +124,16 @@ extension Replica {
         }
         guard hasDisk, required.contains(me) else { return }
         if isLeaveUndecided, role == .primary, !isByMajority {
+            let others = required.removing(me)
+            guard !others.contains(where: { !mayGoOn(without: $0) }) else { return }
             abortChange()
-            begin(.exclude, losing: required.removing(me), offeringTo: NodeSet())
+            begin(.exclude, losing: others, offeringTo: NodeSet())
             return
         }
         guard replyWaits || isByMajority && isChangeStuck else { return }
         let lost = lostMembers
         if !lost.isEmpty {
+            guard !lost.contains(where: { !mayGoOn(without: $0) }) else { return }
             let losing = isByMajority ? lost.union(change?.loses ?? NodeSet()) : lost
             abortChange()
             begin(.exclude, losing: losing, offeringTo: NodeSet())

@@ -58,6 +58,9 @@ extension Replica {
         if let lostAt = peers[index].lostAt, !peers[index].isCutOff {
             earliest = min(earliest, (lostAt + configuration.timing.cutOff).nanoseconds)
         }
+        if case .failed(_, let again) = peers[index].fencing?.phase, now < again {
+            earliest = min(earliest, again.nanoseconds)
+        }
         if peers[index].target.bytesInFlight == 0, now < peers[index].target.notBefore,
             peers[index].relation == .target
         {

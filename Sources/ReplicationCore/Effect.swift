@@ -61,6 +61,9 @@ package enum Effect: Sendable {
     case note(Note)
     /// The backing disk is no longer used (detach, failure): close it once nothing is in flight.
     case releaseDisk
+    /// Runs the fence command for a peer that this node lost. Answered by `.fenceAnswered` with the same request; one that is
+    /// not waited for any more may still be answered.
+    case fence(NodeID, request: UInt64)
     /// The answer to `.stop`: nothing more will come.
     case stopped
 }

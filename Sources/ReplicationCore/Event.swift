@@ -98,4 +98,7 @@ package enum Event: Sendable {
     case command(CommandID, Command)
     /// Whoever asked is gone: the command is not to succeed later.
     case commandWithdrawn(CommandID)
+
+    /// Answers `.fence`.
+    case fenceAnswered(NodeID, request: UInt64, FencingOutcome)
 }

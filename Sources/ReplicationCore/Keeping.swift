@@ -57,7 +57,12 @@ extension Replica {
         else { return }
         let record = superblock.record
         for node in everyone where self[peer: node].hasSession {
-            guard let instance = self[peer: node].standing?.instance, !instance.isNone else { continue }
+            guard let standing = self[peer: node].standing, !standing.instance.isNone else { continue }
+            // One that follows another line, promoted by force here or there, would vote for nothing of this one.
+            // What a member said before it gave its data up is no news.
+            let isFollower = standing.record.isEmpty || standing.record.lineage == record.lineage
+            guard isFollower || isInStep(node, standing.instance, by: record) else { continue }
+            let instance = standing.instance
             if !record.voters.contains(node) || record.instances[node].isNone {
                 begin(.admit(node), losing: NodeSet(), offeringTo: NodeSet())
                 return

@@ -87,6 +87,8 @@ struct Peer {
     /// Its time is over, or it said goodbye: the next reply that waits goes on without it.
     var isCutOff = true
 
+    var fencing: Fencing?
+
     // What it told.
     var presence: Presence?
     var lastPresenceSent: Presence?

@@ -105,6 +105,7 @@ extension Replica {
             restartSession(node, "a record was begun meanwhile")
             return
         }
+        endFencing(node)
         act(on: verdict, node, theirs)
         learn(theirs.record, from: node)
         concludeConnects(node)

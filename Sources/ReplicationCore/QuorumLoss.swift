@@ -25,10 +25,10 @@ extension Replica {
         for slot in slots {
             table[slot].isGivenUp = true
             table[slot].givenUpResult = .failed
-            guard table[slot].isClientWrite, table[slot].sequence > 0 else { continue }
+            // Whoever was asked for something of this request must not answer the next one in its place.
             abandoned = abandoned.union(table[slot].legs)
             table[slot].legs = NodeSet()
-            unsettle(table[slot].range)
+            if table[slot].isClientWrite, table[slot].sequence > 0 { unsettle(table[slot].range) }
         }
         for slot in slots where table[slot].kind != .free && table[slot].isGivenUp && !table[slot].localPending {
             withdraw(slot)

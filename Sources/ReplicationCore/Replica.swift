@@ -20,6 +20,15 @@ package struct ReplicaConfiguration: Sendable {
         case majority
     }
 
+    package enum Fencing: UInt8, Sendable {
+        /// A lost peer is not seen to.
+        case none
+        /// The command is called, and this primary goes on meanwhile.
+        case resource
+        /// Nothing is acknowledged without a peer before the command says that it is out of the way.
+        case stonith
+    }
+
     package var volume: String
     package var node: NodeID
     /// All nodes, this one and witnesses included.
@@ -29,6 +38,8 @@ package struct ReplicaConfiguration: Sendable {
     package var failsWithoutQuorum = false
     /// A read is answered only after a ping round begun after it arrived (`reads: confirm`).
     package var confirmsReads = false
+    /// What is done about a lost peer, without quorum.
+    package var fencing = Fencing.none
     package var limits: Limits
     package var timing: Timing
     /// Bytes a second a resync may take; nil: as fast as it goes.
@@ -120,6 +131,8 @@ package struct Replica {
     var isUnsettled = false
     /// This process stood still: a required peer must be heard before anything is answered.
     var doubts = NodeSet()
+    /// Questions to the fence command so far.
+    var fenceRequests: UInt64 = 0
     /// When it woke: what peers said before is no news.
     var wokeAt = MonotonicTime(nanoseconds: 0)
     var promotion: Promotion?
@@ -226,6 +239,7 @@ package struct Replica {
             if self[peer: node].session == session { self[peer: node].lastHeard = now }
         case .command(let id, let command): perform(command, id)
         case .commandWithdrawn(let id): withdraw(id)
+        case .fenceAnswered(let node, let request, let outcome): fenceAnswered(node, request, outcome)
         }
     }
 

@@ -51,6 +51,7 @@ extension Replica {
         guard role == .primary else { return [] }
         var reasons: [SuspendReason] = []
         if isWaitingForQuorum { reasons.append(.quorum) }
+        if isHeldForFencing { reasons.append(.fencing) }
         if readablePeer == nil, !hasDisk || !required.contains(me) { reasons.append(.noData) }
         let isHeld = change.map { !$0.loses.isEmpty } ?? false
         let isWaiting = others.contains { required.contains($0) && !self[peer: $0].receivesWrites }

@@ -69,12 +69,26 @@ extension Replica {
             self.promotion?.obstacle = refusal
             if promotion.dryRun || now >= promotion.deadline { endPromotion(.timedOut(refusal)) }
         case .none(let purpose, let members):
+            if let obstacle = fencingObstacle(promotion, offeringTo: members) {
+                waitForFencing(obstacle, promotion)
+                return
+            }
             if promotion.dryRun {
                 endPromotion(.done("would be promoted"))
                 return
             }
             self.promotion?.isUnderWay = true
             promoteLocally(purpose, members)
+        }
+    }
+
+    private mutating func waitForFencing(_ obstacle: PromotionObstacle, _ promotion: Promotion) {
+        switch obstacle {
+        case .none: break
+        case .lasting(let refusal): endPromotion(.refused(refusal))
+        case .passing(let refusal):
+            self.promotion?.obstacle = refusal
+            if now >= promotion.deadline { endPromotion(.timedOut(refusal)) }
         }
     }
 
@@ -123,6 +137,7 @@ extension Replica {
     mutating func promoteLocally(_ purpose: Change.Purpose?, _ members: NodeSet) {
         if let promotion {
             self.promotion?.patience = max(promotion.deadline, now + configuration.timing.cutOff)
+            if let node = promotion.peerFenced { takeAsFenced(node) }
         }
         if purpose == .force {
             for node in others { restartSession(node, "promoted by force") }

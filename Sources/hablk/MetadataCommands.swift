@@ -14,8 +14,9 @@ struct Metadata: ParsableCommand {
         func run() throws {
             let volume = options.local
             let configuration = try volume.configuration()
-            let fields = try MetadataTool.show(
-                configuration: configuration, node: try volume.ownNode(of: configuration))
+            let node = WitnessState.located(
+                try volume.ownNode(of: configuration), of: volume.name, volume.paths)
+            let fields = try MetadataTool.show(configuration: configuration, node: node)
             if options.json { return Output.line(JSONValue.object([.init("version", .integer(1))] + fields).text) }
             let width = fields.map(\.name.count).max() ?? 0
             for field in fields {
@@ -35,7 +36,8 @@ struct Metadata: ParsableCommand {
         func run() throws {
             let volume = options.local
             let configuration = try volume.configuration()
-            let node = try volume.ownNode(of: configuration)
+            let node = WitnessState.located(
+                try volume.ownNode(of: configuration), of: volume.name, volume.paths)
             guard !volume.isRunning else {
                 throw CommandFailure.refused(
                     "in-use", "\(volume.name) is running here", remedy: "hablk down \(volume.name)")

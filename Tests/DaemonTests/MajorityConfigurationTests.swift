@@ -38,6 +38,25 @@ import Testing
         #expect(throws: Never.self) { try read("lease: 500ms\nping-interval: 200ms") }
     }
 
+    @Test func fencingIsForTwoNodesWithoutQuorum() throws {
+        #expect { try read("fencing: stonith\nfence-command: /usr/lib/hablk/fence") } throws: {
+            ($0 as? CommandFailure)?.refusal.message.contains("nobody needs to be fenced") == true
+        }
+        let text = """
+            volume: r0
+            quorum: off
+            fencing: stonith
+            fence-command: /usr/lib/hablk/fence
+            nodes:
+              alpha: {id: 0, address: "a:1", disk: /d}
+              bravo: {id: 1, address: "b:1", disk: /d}
+
+            """
+        let configuration = try ConfigurationReader(file: "r0.yaml", expectedVolume: "r0").read(text)
+        #expect(configuration.fenceCommand == "/usr/lib/hablk/fence")
+        #expect(configuration.replicaConfiguration(node: configuration.nodes[0].id).fencing == .stonith)
+    }
+
     @Test func eightNodesAreReadAndANinthHasNoId() throws {
         func text(_ count: Int) -> String {
             let nodes = (0..<count).map { "  n\($0): {id: \($0), address: \"n\($0):1\", disk: /d}\n" }

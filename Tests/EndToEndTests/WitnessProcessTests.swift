@@ -109,6 +109,22 @@ extension EndToEnd {
             }
         }
 
+        @Test func `a volume is stopped while a peer does not read, and the others are served on`() throws {
+            try withWitness { witness, volumes, process in
+                let volume = volumes[1]
+                try volume.startWithPrimary()
+                volume.alpha.freeze()
+                try witness.run(["down", "v1"]).expecting(0)
+                pause(0.3)
+                volume.alpha.thaw()
+                pause(3)
+                #expect(process.isRunning)
+                #expect(try witness.run(["status", "v0"]).code == 0)
+                process.signal(SIGHUP)
+                try until("it votes again", seconds: 10) { try volume.alpha.status().votes?.present.count == 3 }
+            }
+        }
+
         @Test func `strangers at its door disturb nobody`() throws {
             try withWitness { witness, volumes, _ in
                 try volumes[0].startWithPrimary()

@@ -38,6 +38,12 @@ import Testing
         #expect(QuorumForecast(status, lost: ["alpha"]).outcome == .noPrimary)
     }
 
+    @Test func aPrimaryThatIsAloneInStepNeedsNoVote() {
+        var status = status()
+        status.inStep = ["alpha"]
+        #expect(QuorumForecast(status, lost: ["bravo", "charlie"]).outcome == .goesOn)
+    }
+
     @Test func aCopyThatIsNotInStepCannotTakeOver() {
         var status = status()
         status.inStep = ["alpha"]

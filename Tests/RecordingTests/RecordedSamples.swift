@@ -155,6 +155,7 @@ enum RecordedSamples {
             .sessionOpened(peer, session, run: RunID(rawValue: 5), dialedHere: true, discardsItsData: false),
             .sessionClosed(peer, session, "Warum? 因为"), .dialFailed(peer, ""),
             .peerRefused(peer, reason: "mismatch", message: "size"), .commandWithdrawn(command),
+            .fenceAnswered(peer, request: 3, .failed(code: 258)), .fenceAnswered(peer, request: 4, .peerFenced),
         ] + requests.map { .clientRequest($0) } + commands.map { .command(command, $0) }
             + messages.enumerated().map { .message(peer, stamp(UInt64($0 / 2)), $1) }
     }
@@ -173,6 +174,7 @@ enum RecordedSamples {
             .commandDone(command, .refused(refusal)), .commandDone(command, .timedOut(refusal)),
             .note(Note(.info, "role", "one")), .note(Note(.warning, "disk", "two", peer: peer)),
             .note(Note(.error, "io", String(repeating: "x", count: 4096))), .releaseDisk, .stopped,
+            .fence(peer, request: 3),
         ] + messages.enumerated().map { .send(peer, stamp(UInt64($0 / 2)), $1) }
     }
 }

@@ -104,7 +104,7 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
     /// A field that is added and not recorded would make each replay differ, or worse, not differ.
     @Test func `nothing that a replica is made of is left out`() {
         let start = RecordedSamples.start
-        #expect(Mirror(reflecting: start.configuration).children.count == 9)
+        #expect(Mirror(reflecting: start.configuration).children.count == 10)
         #expect(Mirror(reflecting: start.configuration.limits).children.count == 10)
         #expect(Mirror(reflecting: start.configuration.timing).children.count == 7)
         #expect(Mirror(reflecting: RecordedSamples.metadata).children.count == 4)

@@ -122,6 +122,12 @@ extension Cluster {
     @discardableResult
     func ask(_ node: SimulatedNode, _ command: Command) -> UInt32? {
         guard node.isUp, !node.isPaused, mayBeAsked(node, command) else { return nil }
+        var command = command
+        if case .promote(let force, .some, let deadline, let dryRun) = command, options.fencing != .none {
+            // Whoever has a fence command lets it see to that.
+            command = .promote(force: force, peerFenced: nil, deadline: deadline, dryRun: dryRun)
+        }
+        if case .promote(force: true, _, _, _) = command { hasForced = true }
         let id = node.nextCommand
         node.nextCommand += 1
         var mustEnd = now + 60_000_000_000

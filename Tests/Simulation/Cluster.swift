@@ -36,6 +36,11 @@ package final class Cluster {
     var faultRandom: SplitMix
     var momentRandom: SplitMix
     var nodeRandoms: [SplitMix]
+    var fencingRandom: SplitMix
+    /// Who was fenced and has not met its peer since.
+    var endedNodes: Set<Int> = []
+    /// Somebody said `promote --force`.
+    var hasForced = false
     var mishaps: Mishaps
 
     /// Events on their way to a node.
@@ -80,6 +85,7 @@ package final class Cluster {
         momentRandom = SplitMix(seed: seed, subject: "moments")
         nodeRandoms = (0..<options.nodes).map { SplitMix(seed: seed, subject: "node \($0)") }
         mishaps = Mishaps(seed: seed, nodes: options.nodes)
+        fencingRandom = SplitMix(seed: seed, subject: "fencing")
         operationsLeft = options.operations
         copies = Copies(sectors: options.sectors, count: options.copies)
         scratch = .allocate(byteCount: PeerFrame.maximumEncodedLength, alignment: 16)
@@ -170,6 +176,8 @@ package final class Cluster {
         case .moment(let kind, let node): moment(kind, nodes[node])
         case .watch: watch()
         case .mishap: mishap()
+        case .fenced(let node, let incarnation, let peer, let request):
+            fenced(nodes[node], incarnation, peer, request)
         case .closed(let session, let toward): closedEarly(session, toward)
         }
     }
@@ -269,6 +277,7 @@ package final class Cluster {
         case .commandDone(let id, let outcome): commandDone(id, outcome, node)
         case .note(let note): noted(note, node)
         case .releaseDisk: node.usesDisk = false
+        case .fence(let peer, let request): fence(peer, request, by: node)
         case .stopped: stopped(node)
         }
     }

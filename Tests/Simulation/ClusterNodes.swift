@@ -44,6 +44,7 @@ extension Cluster {
         if options.isByMajority { configuration.quorum = .majority }
         configuration.failsWithoutQuorum = options.failsWithoutQuorum
         configuration.confirmsReads = options.confirmsReads
+        configuration.fencing = options.fencing
         let start = RecordedStart(
             configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
             wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, time: node.localTime(now))

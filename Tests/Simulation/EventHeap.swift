@@ -1,3 +1,5 @@
+import Model
+
 /// What will happen, ordered by time and, at the same time, by who came first.
 struct EventHeap {
     struct Entry {
@@ -77,6 +79,7 @@ enum Happening {
     case heal(direction: Int, cut: Int)
     case watch
     case mishap
+    case fenced(node: Int, incarnation: Int, peer: NodeID, request: UInt64)
     /// The side hears that the session is closed, ahead of what is still on its way.
     case closed(session: Int, toward: Int)
 }

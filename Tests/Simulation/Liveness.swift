@@ -221,6 +221,11 @@ extension Cluster {
     /// I8: a split brain is said only where both went on by themselves.
     private func checkPartingIsExplained(_ reasons: [String?]) {
         guard reasons.contains("split-brain"), !options.faults.contains(.reckless) else { return }
+        // A peer without its disk is left out without being ended, as with DRBD: its next run may have the disk again.
+        let mistaken = FaultKinds.failingDisks.union([.foreignDisk, .newDisk]).union(.damagingMetadata)
+        if options.fencing == .stonith, !hasForced, options.faults.isDisjoint(with: mistaken) {
+            oracle.fail("I8", "a split brain though each copy that went on alone had ended the other")
+        }
         if oracle.wentOnAlone[0], oracle.wentOnAlone[1] { return }
         oracle.fail("I8", "split brain is reported though not both copies went on alone")
     }

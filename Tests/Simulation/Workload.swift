@@ -128,6 +128,7 @@ extension Cluster {
 
     /// What the core says of itself and the oracle relies on: requests fail for want of a quorum only where there is none.
     func noted(_ note: Note, _ node: SimulatedNode) {
+        if note.subject == "handshake", note.text.hasPrefix("verdict") { endedNodes.remove(node.side) }
         guard note.subject == "io", note.text.hasPrefix("no quorum") else { return }
         node.failedForQuorumAt = now
         guard let core = node.live?.core, core.pointee.status(at: MonotonicTime(nanoseconds: 0)).quorum != false else {

@@ -138,7 +138,9 @@ final class Sweep: Sendable {
 
     private func description(of seed: UInt64) -> String {
         passedOn.contains("--quorum")
-            ? SimulationOptions(quorum: seed).description : SimulationOptions(seed: seed).description
+            ? SimulationOptions(quorum: seed).description
+            : passedOn.contains("--fencing")
+                ? SimulationOptions(fencing: seed).description : SimulationOptions(seed: seed).description
     }
 
     private func fail(_ seed: UInt64, _ code: Int32, _ text: String) {

@@ -8,6 +8,8 @@ final class QuorumCluster {
         var copies = 2
         var hasWitness = true
         var size: UInt64 = 64 * mebibyte
+        /// Disks that are there already, and hold something.
+        var isBlank = false
         /// Lines of the configuration that differ from the short times of tests.
         var settings: [String: String] = [:]
     }
@@ -63,6 +65,9 @@ final class QuorumCluster {
     func startInSync() throws {
         for node in nodes {
             try configuration(for: node).write(toFile: node.configPath, atomically: true, encoding: .utf8)
+            if options.isBlank, node !== witness {
+                try Program.run("truncate", "-s", "\(options.size + 16 * mebibyte)", node.diskPath).expecting(0)
+            }
             try node.run(["create", Self.volume]).expecting(0)
         }
         for node in nodes { try node.start() }

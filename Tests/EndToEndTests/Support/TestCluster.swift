@@ -9,6 +9,8 @@ final class TestCluster {
         var size: UInt64 = 64 * mebibyte
         /// Lines of the configuration that differ from the short times of tests.
         var settings: [String: String] = [:]
+        /// More of them, which name the cluster's own files.
+        var extraSettings: (TestCluster) -> [String: String] = { _ in [:] }
         /// Data and metadata in files of their own.
         var externalMetadata = false
         /// Prepares the files under the disks; the rest is for the end of the test.
@@ -46,6 +48,7 @@ final class TestCluster {
             "ping-interval": "100ms", "ping-timeout": "300ms", "reconnect": "50ms..200ms",
         ]
         settings.merge(options.settings) { $1 }
+        settings.merge(options.extraSettings(self)) { $1 }
         let lines = settings.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
         let entries = nodes.enumerated().map { index, member in
             let port = member === node ? member.port : link.proxy(to: member.name).port

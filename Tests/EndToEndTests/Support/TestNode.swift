@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// One node of a test's cluster: its folders, its configuration, its daemon.
 final class TestNode {
@@ -142,9 +143,18 @@ final class TestNode {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago and was given to nobody else of this process. Not one of those that the kernel gives
+/// to connections: such a one could take it before the daemon does.
 func freePort() throws -> UInt16 {
-    let listener = try listeningSocket(port: 0)
-    defer { close(listener) }
-    return try localPort(of: listener)
+    for _ in 0..<1000 {
+        let port = UInt16.random(in: 20_000..<32_000)
+        guard givenPorts.withLock({ $0.insert(port).inserted }) else { continue }
+        if let listener = try? listeningSocket(port: port) {
+            close(listener)
+            return port
+        }
+    }
+    throw Trouble("no free port")
 }
+
+private let givenPorts = Mutex<Set<UInt16>>([])

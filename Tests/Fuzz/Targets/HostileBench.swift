@@ -178,7 +178,8 @@ final class HostileBench {
         case .closeSession(_, let closed, _): if closed == session { forgetSession() }
         case .mergeEdge(let from, _, _, let into), .copyBuffer(let from, let into, _):
             if !lent.contains(from) || !lent.contains(into) { fail("bytes of a buffer that was given back") }
-        case .dial, .cancelDial, .offerToDiscard, .closeClients, .commandDone, .note, .releaseDisk, .stopped: break
+        case .dial, .cancelDial, .offerToDiscard, .closeClients, .commandDone, .note, .releaseDisk, .fence, .stopped:
+            break
         }
     }
 

@@ -1,0 +1,126 @@
+import Model
+
+/// With `quorum: off` nothing but fencing keeps a lost peer from being promoted too (`6-protocol`, QUORUM OFF). The command is
+/// run where this node would go on without its peer: with `stonith` it is waited for, with `resource` only before a
+/// promotion. Its answer counts for the absence that it was asked for: a peer that is back makes it void.
+struct Fencing {
+    enum Phase: Equatable {
+        case running
+        case succeeded
+        /// Asked again then, if something waits for it.
+        case failed(FencingOutcome, again: MonotonicTime)
+    }
+
+    /// Of the question whose answer counts.
+    var request: UInt64
+    var phase = Phase.running
+
+    /// Between two attempts, while requests are held. Nanoseconds.
+    static let pause: UInt64 = 15_000_000_000
+}
+
+extension Replica {
+    /// Whether this primary may make a record without `node`; the command is begun when it has to be.
+    mutating func mayGoOn(without node: NodeID) -> Bool {
+        guard configuration.fencing != .none, !isByMajority else { return true }
+        // One that is there says itself, durably, that it is out of step; until then it could be promoted after a crash.
+        if self[peer: node].isConnected { return configuration.fencing == .resource || isOutOfStep(node) }
+        fence(node)
+        return configuration.fencing == .resource || self[peer: node].fencing?.phase == .succeeded
+    }
+
+    private func isOutOfStep(_ node: NodeID) -> Bool {
+        switch self[peer: node].presence?.disk {
+        case .outdated, .inconsistent, .diskless, .failed: true
+        default: false
+        }
+    }
+
+    /// Asks for it unless that was done for this absence; after a failure again in a while.
+    private mutating func fence(_ node: NodeID) {
+        switch self[peer: node].fencing?.phase {
+        case .running, .succeeded: return
+        case .failed(_, let again) where now < again: return
+        case .failed, nil: break
+        }
+        fenceRequests += 1
+        self[peer: node].fencing = Fencing(request: fenceRequests)
+        note(.warning, "fencing", "the fence command is called", peer: node)
+        emit(.fence(node, request: fenceRequests))
+    }
+
+    mutating func fenceAnswered(_ node: NodeID, _ request: UInt64, _ outcome: FencingOutcome) {
+        guard self[peer: node].fencing?.request == request, self[peer: node].fencing?.phase == .running else {
+            note(.info, "fencing", "a late answer is ignored: \(outcome.words)", peer: node)
+            return
+        }
+        attention = true
+        if isEnough(outcome) {
+            self[peer: node].fencing?.phase = .succeeded
+            note(.info, "fencing", outcome.words, peer: node)
+            return
+        }
+        let again = now + Fencing.pause
+        self[peer: node].fencing?.phase = .failed(outcome, again: again)
+        note(.error, "fencing", outcome.words, peer: node)
+        // It goes on without this copy, which must not be promoted before it was filled.
+        if outcome == .peerIsPrimary, role != .primary, change == nil, acceptance == nil, hasWholeCopy {
+            superblock.flags.insert(.outdated)
+            persistSuperblock()
+        }
+    }
+
+    private func isEnough(_ outcome: FencingOutcome) -> Bool {
+        switch outcome {
+        case .peerInconsistent, .peerOutdated, .peerFenced: true
+        case .peerUnreachable: hasWholeCopy && !superblock.flags.contains(.suspect)
+        case .peerIsPrimary, .failed: false
+        }
+    }
+
+    /// An administrator, or a cluster manager, knows that it is off.
+    mutating func takeAsFenced(_ node: NodeID) {
+        guard self[peer: node].isMember, !self[peer: node].isConnected else { return }
+        fenceRequests += 1
+        self[peer: node].fencing = Fencing(request: fenceRequests, phase: .succeeded)
+    }
+
+    /// The peer is heard again: whatever the command still says is of no use.
+    mutating func endFencing(_ node: NodeID) { self[peer: node].fencing = nil }
+
+    /// A promotion that would go on without a member, or begin a volume alone, waits for the command.
+    mutating func fencingObstacle(_ promotion: Promotion, offeringTo members: NodeSet) -> PromotionObstacle? {
+        guard configuration.fencing != .none, !isByMajority, !promotion.force else { return nil }
+        let isFirst = superblock.record.isEmpty
+        for node in others
+        where (isFirst || required.contains(node)) && !members.contains(node) && node != promotion.peerFenced {
+            guard !self[peer: node].isConnected else { continue }
+            if promotion.dryRun { return nil }
+            fence(node)
+            guard let fencing = self[peer: node].fencing else { continue }
+            switch fencing.phase {
+            case .succeeded: continue
+            case .running:
+                return .passing(
+                    Refusal(
+                        reason: "fencing", message: "\(name(node)) is being fenced",
+                        remedy: "wait for it, or say that it is off: hablk promote \(configuration.volume) "
+                            + "--peer-fenced \(name(node))"))
+            case .failed(.peerIsPrimary, _): return .lasting(peerIsPrimary(node))
+            case .failed(let outcome, _):
+                return .lasting(
+                    Refusal(
+                        reason: "fencing-failed", message: "\(name(node)) was not fenced: \(outcome.words)",
+                        remedy: "see to the fence command, or make sure that it is off and say so: hablk promote "
+                            + "\(configuration.volume) --peer-fenced \(name(node))"))
+            }
+        }
+        return nil
+    }
+
+    /// Requests are held because a peer is not fenced yet.
+    var isHeldForFencing: Bool {
+        guard configuration.fencing == .stonith, role == .primary, !isByMajority else { return false }
+        return lostMembers.contains { self[peer: $0].fencing.map { $0.phase != .succeeded } ?? false }
+    }
+}
