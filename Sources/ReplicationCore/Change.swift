@@ -184,6 +184,7 @@ extension Replica {
         // What waits for a write that the lost member may hold is begun again without it, or when it is back.
         if let change, case .join = change.purpose, change.phase == .draining, required.contains(node) { abortChange() }
         guard let change, change.pending.contains(node) else { return }
+        if change.phase == .offering, !hasDisk, !change.record.inStep.contains(me) { hasOfferedWithoutMe = true }
         // With quorum only the joining copy is waited for by name.
         if change.purpose == .leaveSelf, change.phase == .offering, hasDisk, !isByMajority {
             isLeaveUndecided = !isLeftOut(.undecidedLeaveIsReplaced)

@@ -106,6 +106,8 @@ extension Replica {
             return
         }
         endFencing(node)
+        // Both told their records: the peer's says what became of an offer.
+        if hasDisk { hasOfferedWithoutMe = false }
         act(on: verdict, node, theirs)
         learn(theirs.record, from: node)
         concludeConnects(node)

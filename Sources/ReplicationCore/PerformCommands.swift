@@ -321,7 +321,9 @@ extension Replica {
             superblock.required = line.required
             superblock.promised = max(superblock.promised, line.promised)
             superblock.flags.insert(.inconsistent)
-        } else if knowsMore(line), !isLeftOut(.attachedSaysOutdated) {
+        } else if knowsMore(line) || (hasOfferedWithoutMe && superblock.record.inStep.contains(me)),
+            !isLeftOut(.attachedSaysOutdated)
+        {
             superblock.flags.insert(.outdated)
         }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))

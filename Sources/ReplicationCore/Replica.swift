@@ -127,6 +127,9 @@ package struct Replica {
     /// A peer may have accepted a record without this copy, and its answer is lost: a newer one takes its place before
     /// anything else is said.
     var isLeaveUndecided = false
+    /// This run, without a disk, offered a record that leaves its own copy out, and did not hear what became of it: a disk
+    /// that is attached later is taken for left out.
+    var hasOfferedWithoutMe = false
     /// Blocks may differ from an in-step copy that is away, and nobody knows which value counts.
     var isUnsettled = false
     /// This process stood still: a required peer must be heard before anything is answered.

@@ -145,6 +145,11 @@ enum RegressionSeeds {
             seed: 6_048_426, found: "a join ended after its session, and a promotion asked a peer that was not there",
             kinds: .all),
         Seed(
+            seed: 8_062_623,
+            found:
+                "a disk was attached and promoted after its run had offered a record without it, whose answer was lost",
+            kinds: .all),
+        Seed(
             seed: 6_051_104, found: "nobody in the simulation said that a rolled-back copy is all there is",
             kinds: .all),
     ]
