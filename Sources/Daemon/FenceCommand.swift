@@ -3,8 +3,8 @@ import LinuxIO
 import Model
 import ReplicationCore
 
-/// Runs `fence-command` for the core, one run a peer at a time, and tells what came of it. It has the variables of DRBD's
-/// handlers beside our own, so that existing scripts serve.
+/// Runs `fence-command` for the core and tells what came of it, also of a run that the core does not wait for any more. It
+/// has the variables of DRBD's handlers beside our own, so that existing scripts serve.
 final class FenceCommand {
     private struct Run {
         let node: NodeID
@@ -74,7 +74,12 @@ final class FenceCommand {
 
     private func name(_ node: NodeID) -> String { configuration.node(node)?.name ?? node.description }
 
-    var nextDeadline: UInt64 { runs.filter { !$0.isEnded }.map(\.deadline).min() ?? .max }
+    /// Asked each turn of the loop.
+    var nextDeadline: UInt64 {
+        var earliest = UInt64.max
+        for run in runs where !run.isEnded { earliest = min(earliest, run.deadline) }
+        return earliest
+    }
 
     func tick(at now: UInt64) {
         for index in runs.indices where !runs[index].isEnded && runs[index].deadline <= now {
@@ -82,5 +87,4 @@ final class FenceCommand {
             runs[index].command.end()
         }
     }
-
 }

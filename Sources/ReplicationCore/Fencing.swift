@@ -62,7 +62,10 @@ extension Replica {
         }
         let again = now + Fencing.pause
         self[peer: node].fencing?.phase = .failed(outcome, again: again)
-        note(.error, "fencing", outcome.words, peer: node)
+        let words = "\(outcome.words); asked again in \(Fencing.pause / 1_000_000_000) s while requests wait"
+        note(
+            .error, "fencing",
+            "\(words); when it is off: hablk promote \(configuration.volume) --peer-fenced \(name(node))", peer: node)
         // It goes on without this copy, which must not be promoted before it was filled.
         if outcome == .peerIsPrimary, role != .primary, change == nil, acceptance == nil, hasWholeCopy {
             superblock.flags.insert(.outdated)
@@ -76,6 +79,16 @@ extension Replica {
         case .peerUnreachable: hasWholeCopy && !superblock.flags.contains(.suspect)
         case .peerIsPrimary, .failed: false
         }
+    }
+
+    /// `promote --peer-fenced` at a primary: what is held for that peer's fencing goes on.
+    mutating func stayingPrimary(_ promotion: Promotion) -> String {
+        guard let node = promotion.peerFenced, !promotion.dryRun, configuration.fencing != .none else {
+            return "already primary"
+        }
+        takeAsFenced(node)
+        attention = true
+        return "already primary; \(name(node)) is taken for fenced"
     }
 
     /// An administrator, or a cluster manager, knows that it is off.

@@ -60,7 +60,7 @@ extension Replica {
             return
         }
         if role == .primary {
-            endPromotion(.done("already primary"))
+            endPromotion(.done(stayingPrimary(promotion)))
             return
         }
         switch obstacle(force: promotion.force, peerFenced: promotion.peerFenced) {

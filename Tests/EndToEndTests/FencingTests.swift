@@ -109,6 +109,30 @@ extension EndToEnd {
             }
         }
 
+        @Test func `writers that wait for a failed fencing go on by the word that the peer is off`() throws {
+            try withFencing("stonith", code: "1") { cluster, command in
+                let load = LoadClient(cluster.alpha)
+                try withLoad(load) {
+                    cluster.bravo.killDaemon()
+                    try until("the command failed", seconds: 10) {
+                        cluster.alpha.log.contains("failed with exit code 1")
+                    }
+                    #expect(cluster.alpha.log.contains("hablk promote r0 --peer-fenced bravo"), "no remedy is said")
+                    #expect(try cluster.alpha.status().suspended.contains("fencing"))
+                    let before = load.report.acknowledgedWrites
+                    pause(1)
+                    #expect(load.report.acknowledgedWrites == before, "acknowledged before the peer was fenced")
+                    let answer = try cluster.alpha.hablk("promote", "--peer-fenced", "bravo")
+                    #expect(answer.output.contains("bravo is taken for fenced"), "\(answer)")
+                    try load.makeProgress()
+                    try cluster.bravo.start()
+                    try cluster.bravo.wait(for: "in-sync")
+                }
+                #expect(load.report.connections == 1)
+                try load.verify(on: cluster.alpha)
+            }
+        }
+
         @Test func `a promotion without its peer waits for the command, or for the word that the peer is off`() throws {
             try withFencing("stonith", code: "wait") { cluster, command in
                 let load = LoadClient(cluster.alpha)
