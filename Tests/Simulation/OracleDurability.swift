@@ -201,6 +201,7 @@ extension Oracle {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
         }
         if shadows[copy].exposed, promotion.peerFenced || givenAway[1 - copy] { shadows[copy].unacknowledge() }
+        shadows[copy].doubt(copy)
         for block in shadows[copy].blocks where !promotion.unsettled(Int(block)) {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                 let value = disks.value(copy, sector)
@@ -233,6 +234,7 @@ extension Oracle {
     package func checkAtRest(primary: Int?, at step: UInt64) {
         if isByMajority { return checkAtRestByMajority(at: step) }
         for copy in 0...1 where primary == nil || primary == copy {
+            if let doubted = shadows[copy].doubted, !disks.isServing(doubted) { shadows[copy].endDoubt() }
             for block in shadows[copy].blocks {
                 for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                     let value = disks.value(copy, sector)

@@ -21,6 +21,8 @@ package struct Shadow: Sendable {
         var durable = false
         /// Not live: only a later loss of power can bring it back.
         var live = true
+        /// The promotion that is in doubt settled against it.
+        var isInDoubt = false
     }
 
     /// For each block the place of its eight histories; -1: nothing was ever written there.
@@ -32,6 +34,10 @@ package struct Shadow: Sendable {
     private var unflushed: [Int32] = []
     /// The copy lost its cache: it may lack acknowledged writes that were not flushed, until another fills it.
     package var exposed = false
+    /// Who was promoted last and has acknowledged nothing since: no generation began, so that another copy, which holds
+    /// what this one settled against, may still be the one that is gone on with (QUORUM OFF: a new generation comes before
+    /// the first acknowledgement and before a read of what is unsettled; what was read counts as acknowledged anyhow).
+    package private(set) var doubted: Int?
     /// Requests acknowledged here since another copy was last in step.
     package var aloneAcknowledgements = 0
 
@@ -61,6 +67,7 @@ package struct Shadow: Sendable {
     }
 
     package mutating func acknowledge(_ sector: Int, write: UInt64, at step: UInt64, durable: Bool) {
+        doubted = nil
         let place = place(of: sector)
         for index in histories[place].indices.reversed() where histories[place][index].write == write {
             histories[place][index].effective = min(histories[place][index].effective, step)
@@ -73,6 +80,7 @@ package struct Shadow: Sendable {
 
     /// A flush that began at `step` was acknowledged: what was acknowledged before it is durable.
     package mutating func flushed(begunAt step: UInt64) {
+        doubted = nil
         var kept = 0
         for entry in unflushed.indices {
             let place = Int(unflushed[entry])
@@ -145,9 +153,30 @@ package struct Shadow: Sendable {
         guard isRight else { return false }
         // Of several zeroes it cannot be told which it is.
         for index in histories[place].indices where histories[place][index].value != value {
+            if histories[place][index].live { histories[place][index].isInDoubt = true }
             histories[place][index].live = false
         }
         return true
+    }
+
+    /// `copy` is promoted: what it settles is in doubt until it acknowledges something.
+    package mutating func doubt(_ copy: Int) {
+        endDoubt()
+        for place in histories.indices {
+            for index in histories[place].indices { histories[place][index].isInDoubt = false }
+        }
+        doubted = copy
+    }
+
+    /// Whoever is in doubt serves no more: what it settled is open again.
+    package mutating func endDoubt() {
+        guard doubted != nil else { return }
+        doubted = nil
+        for place in histories.indices {
+            for index in histories[place].indices where histories[place][index].isInDoubt {
+                histories[place][index].live = true
+            }
+        }
     }
 
     /// A cache is lost: what was settled against, but still lies on the disk, may be seen again.

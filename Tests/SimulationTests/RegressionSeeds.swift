@@ -150,6 +150,9 @@ enum RegressionSeeds {
                 "a disk was attached and promoted after its run had offered a record without it, whose answer was lost",
             kinds: .all),
         Seed(
+            seed: 8_043_694,
+            found: "the oracle held what a promotion settled that acknowledged nothing and ended", kinds: .all),
+        Seed(
             seed: 6_051_104, found: "nobody in the simulation said that a rolled-back copy is all there is",
             kinds: .all),
     ]
