@@ -1,14 +1,15 @@
 # The scenarios. Each begins with $first promoted, $second following, and a client that writes; it ends with a cluster that
 # heals by itself once all cables are in and all nodes have power. A function that fails is a scenario that failed.
-every=(killed crashed frozen process daemon-stopped secondary-killed partition isolated-primary storage-link cluster-link
-    apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence
+every=(killed crashed frozen process daemon-stopped secondary-killed partition isolated-primary storage-link link-lost
+    cluster-link unfenced unfenced-apart apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence
     power-loss rolling fence meta-data probe drill drill-apart runbook-disk runbook-node runbook-split-brain
     majority-killed majority-frozen majority-isolated-primary majority-unfenced majority-secondary-lost majority-storage-link
-    majority-witness-lost majority-no-quorum majority-power-loss majority-rolling)
-choice=(address-killed frozen process secondary-killed partition isolated-primary storage-link cluster-link apart-then-killed
+    majority-witness-lost majority-no-quorum majority-power-loss majority-rolling
+    qdevice-killed qdevice-isolated-primary qdevice-witness-lost qdevice-alone)
+choice=(address-killed frozen process secondary-killed partition isolated-primary link-lost unfenced apart-then-killed
     flapping standby frozen-stop failing-promote power-loss rolling fence meta-data probe drill runbook-disk
     majority-killed majority-isolated-primary majority-unfenced majority-storage-link majority-witness-lost
-    majority-no-quorum majority-power-loss)
+    majority-no-quorum majority-power-loss qdevice-killed qdevice-isolated-primary qdevice-witness-lost)
 
 expect() { [ "$1" = "$2" ] || { echo "expected $2, found $1"; return 1; }; }
 calm() {  # nobody was fenced, nothing failed
@@ -42,11 +43,7 @@ scenario_secondary-killed() {  # writers go on once the cluster says that it is 
     cluster kill "$second"
     cluster seen 40 "fence device: reboot $second done"
     cluster exec "$first" hablk wait r0 --for primary --timeout 1s && expect "$(cluster promoted)" "$first" || return
-    local end=$((SECONDS + 10))
-    until cluster exec "$first" hablk status r0 --json | grep -q "\"in-step\": *\[\"$first\"\]"; do
-        [ $SECONDS -lt $end ] || { echo "$first waits for $second still"; return 1; }
-        sleep 0.2
-    done
+    is_serving
 }
 
 # --- Cables
@@ -60,31 +57,77 @@ scenario_isolated-primary() {  # the same, but the other one fences: nothing was
     cluster unplug "$first" both
     cluster seen 60 "fence device: reboot $first done" && promoted_on 20 "$second"
 }
-scenario_storage-link() {  # only replication: the cluster does nothing, writers wait, then go on; then it is copied
+scenario_storage-link() {  # only replication, for less than `timeout`: writers wait, nothing else happens
     cluster unplug "$first" storage
     sleep 4
     cluster plug "$first" storage
     sleep 1
-    calm && expect "$(cluster promoted)" "$first"
+    calm && expect "$(cluster promoted)" "$first" && [ -z "$(rule)" ]
+}
+scenario_link-lost() {  # for longer: the other one is barred, then writers go on; then it is copied
+    cluster unplug "$first" storage
+    sleep 9
+    rule | grep -q "value=\"$first\"" || { echo "nobody is barred"; return 1; }
+    is_serving
+    local code=$?
+    cluster plug "$first" storage
+    lifted && calm && expect "$(cluster promoted)" "$first" && [ $code = 0 ]
+}
+rule() { cluster exec "$first" cibadmin --query --xpath "//rsc_location[@id='hablk-fence-r0']" 2>/dev/null; }
+lifted() {  # once the copies are in step
+    cluster exec "$first" hablk wait r0 --for in-sync --timeout 30s >/dev/null || return
+    local end=$((SECONDS + 15))
+    while [ -n "$(rule)" ]; do
+        [ $SECONDS -lt $end ] || { echo "the rule is not lifted"; return 1; }
+        sleep 0.5
+    done
+}
+is_serving() {  # the primary without its peer: its record names it alone
+    local end=$((SECONDS + 10))
+    until cluster exec "$first" hablk status r0 --json | grep -q "\"in-step\": *\[\"$first\"\]"; do
+        [ $SECONDS -lt $end ] || { echo "$first waits for $second still"; return 1; }
+        sleep 0.2
+    done
 }
 scenario_cluster-link() {  # only the cluster's: replication lives until one is fenced
     cluster unplug "$first" cluster
     cluster seen 40 'fence device: reboot n. done'
 }
+fence_command() {  # fence_command fails|works [always]: on $first, when the volume calls it, or whoever does
+    local command=/usr/lib/hablk/fence
+    case $1 in
+        fails) cluster exec "$first" sh -c "mv $command $command.real
+            printf '#!/bin/sh\n[ -z \"\${HABLK_NODE:-${2:-}}\" ] || exit 1\nexec $command.real \"\$@\"\n' >$command; chmod 755 $command" ;;
+        works) cluster exec "$first" mv $command.real $command ;;
+    esac
+}
+scenario_unfenced() {  # the volume's own command fails: that the cluster has ended the other one lets writers go on
+    fence_command fails
+    cluster kill "$second"
+    cluster seen 40 "fence device: reboot $second done" && is_serving && rule | grep -q "value=\"$first\""
+    local code=$?
+    fence_command works
+    return $code
+}
+scenario_unfenced-apart() {  # nobody can be barred, and nobody is off: writers wait until the other one is back
+    fence_command fails always
+    cluster unplug "$first" storage
+    sleep 12
+    cluster exec "$first" hablk status r0 | tee /dev/stderr | grep -q fencing && [ -z "$(rule)" ]
+    local code=$?
+    cluster plug "$first" storage
+    fence_command works
+    cluster exec "$first" hablk wait r0 --for in-sync --timeout 30s && calm && expect "$(cluster promoted)" "$first" &&
+        [ $code = 0 ]
+}
 scenario_apart-then-killed() {  # it wrote alone, and then its node died: the other one must not take over what it lacks
     cluster exec "$first" hablk disconnect r0 --peer "$second" >/dev/null
-    sleep 6
-    cluster exec "$second" cibadmin --query --xpath "//rsc_location[@id='hablk-fence-r0']" | grep -q "value=\"$first\"" ||
-        { echo "nobody is barred"; return 1; }
+    sleep 2
+    rule | grep -q "value=\"$first\"" || { echo "nobody is barred"; return 1; }
     cluster kill "$first"
-    cluster seen 40 "fence device: reboot $first done" && promoted_on 30 "$first" || return
-    cluster events | grep "r0 promote on $second: ok" && return 1
-    cluster exec "$first" hablk wait r0 --for in-sync --timeout 30s >/dev/null || return
-    local end=$((SECONDS + 15))
-    while cluster exec "$second" cibadmin --query --xpath "//rsc_location[@id='hablk-fence-r0']" >/dev/null 2>&1; do
-        [ $SECONDS -lt $end ] || { echo "the rule is not lifted"; return 1; }
-        sleep 0.5
-    done
+    cluster seen 40 "fence device: reboot $first done" && cluster seen 40 "r0 promote on n.: ok" || return
+    # Only with the copy that has it all.
+    cluster events | grep -E "r0 (start on $first|promote on n.): ok" | head -n 1 | grep start && lifted
 }
 scenario_flapping() {  # both, ten times; whether the cluster takes the node for lost is its own affair
     local turn
@@ -168,11 +211,10 @@ scenario_fence() {  # the fence commands: what they answer, what they leave behi
     says() {  # says CODE NODE COMMAND…
         local wanted=$1 node=$2 code
         shift 2
-        cluster exec "$node" env HABLK_FENCE_PATIENCE=1 timeout 40 "$@" >/dev/null 2>&1
+        cluster exec "$node" timeout 40 "$@" >/dev/null 2>&1
         code=$?
         [ $code = "$wanted" ] || { echo "$node: $*: $code, expected $wanted"; return 1; }
     }
-    rule() { cluster exec "$first" cibadmin --query --xpath "//rsc_location[@id='hablk-fence-r0']" 2>/dev/null; }
     # Without Pacemaker, for a volume that is no resource, and with words that are none.
     "$here/../../Tools/fence/fence" r0 "$second" 2>/dev/null
     expect $? 1 && says 1 "$first" $fence r7 "$second" && says 64 "$first" $fence && says 64 "$first" $fence 'r0"' || return
@@ -287,6 +329,39 @@ scenario_majority-no-quorum() {  # the witness and the link to the other copy: w
     cluster exec "$first" hablk wait r0 --for quorum --timeout 20s && ! cluster events | grep 'fence device'
 }
 
+# --- With a machine that is no node: corosync-qnetd, and the volume's witness
+
+scenario_qdevice-killed() { scenario_killed; }
+scenario_qdevice-isolated-primary() { scenario_majority-isolated-primary; }
+arbiter() {  # arbiter Connected|Connecting: what each node's qdevice says
+    local node end=$((SECONDS + 30))
+    for node in "${nodes[@]}"; do
+        until cluster exec "$node" timeout 5 corosync-qdevice-tool -s | grep -q "^State:[[:space:]]*$1\$"; do
+            [ $SECONDS -lt $end ] || { echo "$node: not $1 to corosync-qnetd"; return 1; }
+            sleep 0.5
+        done
+    done
+}
+scenario_qdevice-witness-lost() {  # nothing happens to clients, nor when it is back
+    arbiter Connected || return
+    cluster kill n3
+    arbiter Connecting
+    local code=$?
+    cluster start n3
+    witness
+    arbiter Connected && calm && expect "$(cluster promoted)" "$first" && [ $code = 0 ]
+}
+scenario_qdevice-alone() {  # and then the primary's node: the one left has no quorum until the machine is back
+    cluster kill n3
+    arbiter Connecting
+    cluster kill "$first"
+    sleep 8
+    cluster events | grep -E "promote on $second: ok|fence device" && return 1
+    cluster start n3
+    witness
+    promoted_on 60 "$second" && cluster seen 1 "fence device: reboot $first done"
+}
+
 # --- Drills
 
 passed() {  # passed HABLK…: a report that says so
@@ -345,7 +420,9 @@ scenario_runbook-split-brain() {  # both went on alone, because an administrator
     cluster exec "$first" hablk disconnect r0
     sleep 1
     cluster exec "$second" hablk promote r0 --force --timeout 10s || return
-    cluster exec "$second" python3 - <<'END' || return
+    # Its writes wait for the fence command, which finds that $first holds the right; he lies to it.
+    cluster exec "$second" hablk promote r0 --peer-fenced "$first" --timeout 10s || return
+    cluster exec "$second" timeout 20 python3 - <<'END' || return
 import socket, struct
 s = socket.socket(socket.AF_UNIX)
 s.connect("/run/hablk/r0.nbd")

@@ -20,6 +20,7 @@ prepare() {
         cluster exec "$node" mkdir -p /srv/r0 /srv/r0-file
         cluster exec "$node" hablk create r0 --node n1=10.78.1.1:7789,/var/lib/hablk/r0.img \
             --node n2=10.78.1.2:7789,/var/lib/hablk/r0.img --size 256MiB --quorum off >/dev/null || return
+        printf 'fencing: stonith\nfence-command: /usr/lib/hablk/fence\n' | cluster exec "$node" tee -a /etc/hablk/r0.yaml >/dev/null
     done
     cluster exec n1 crm configure load update - <"$top/Tools/pacemaker/two-nodes.crm"
     cluster wait 30 ' Promoted: \[ n. \]' || return

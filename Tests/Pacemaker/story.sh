@@ -6,17 +6,19 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 sockets=("$CLUSTER_DIR/n1/run/r0.nbd" "$CLUSTER_DIR/n2/run/r0.nbd")
 images=("$CLUSTER_DIR/n1/disk/r0.img" "$CLUSTER_DIR/n2/disk/r0.img")
 
-# With `quorum: majority` n3 is a node of the cluster without a disk, and the volume's witness.
-if [ "$1" = majority ]; then nodes=(n1 n2 n3); else nodes=(n1 n2); fi
+# With `quorum: majority` n3 is the volume's witness, and a node of the cluster without a disk or, with a qdevice, the machine
+# that runs corosync-qnetd.
+kind=$1
+if [ "$kind" = majority ]; then nodes=(n1 n2 n3); else nodes=(n1 n2); fi
+if [ "$kind" = off ]; then machines=(n1 n2); else machines=(n1 n2 n3); fi
 shift
 
 configuration() {
-    if [ ${#nodes[@]} = 3 ]; then
+    if [ "$kind" != off ]; then
         printf 'volume: r0\nsize: 64MiB\nquorum: majority\nnodes:\n'
         printf '  n3: {id: 2, address: "10.78.1.3:7789", witness: true}\n'
     else
-        # The time that an unanswered write waits is longer than fencing takes: until then nobody goes on alone.
-        printf 'volume: r0\nsize: 64MiB\nquorum: off\ntimeout: 30s\nnodes:\n'
+        printf 'volume: r0\nsize: 64MiB\nquorum: off\nfencing: stonith\nfence-command: /usr/lib/hablk/fence\nnodes:\n'
     fi
     cat <<END
   n1: {id: 0, address: "10.78.1.1:7789", disk: /var/lib/hablk/r0.img, nbd: {listen: "0.0.0.0:10809"}}
@@ -25,23 +27,26 @@ END
 }
 prepare() {
     local node resources=$here/../../Tools/pacemaker
-    for node in "${nodes[@]}"; do
-        configuration | cluster exec "$node" tee /etc/hablk/r0.yaml >/dev/null
+    for node in "${machines[@]}"; do
+        # The tester promotes without a peer and without a resource in the cluster, and no fencing would allow that.
+        configuration | grep -v '^fenc' | cluster exec "$node" tee /etc/hablk/r0.yaml >/dev/null
         [ "$node" = n3 ] || cluster exec "$node" hablk create r0 >/dev/null || return
     done
     witness
     cluster exec n1 ocf-tester -n r0 -o volume=r0 -o connect_wait=1 /usr/lib/ocf/resource.d/hablk/hablk >"$work/ocf-tester" 2>&1 ||
         { cat "$work/ocf-tester"; return 1; }
     echo "ocf-tester: $(tail -n 1 "$work/ocf-tester")"
-    if [ ${#nodes[@]} = 3 ]; then
-        sed 's/charlie/n3/' "$resources/witness.crm" | cluster exec n1 crm configure load update - || return
+    for node in "${machines[@]}"; do configuration | cluster exec "$node" tee /etc/hablk/r0.yaml >/dev/null; done
+    if [ "$kind" != off ]; then
+        # A machine that is no node needs no rule that keeps the volume away.
+        sed "$([ "$kind" = majority ] && echo s/charlie/n3/ || echo /charlie/d)" "$resources/witness.crm" | cluster exec n1 crm configure load update - || return
     else
         cluster exec n1 crm configure load update - <"$resources/two-nodes.crm" || return
     fi
     sed 's/192\.0\.2\./10.78.0./' "$resources/address.crm" | cluster exec n1 crm configure load update -
 }
 witness() {  # as its unit would: it runs while its node does
-    [ ${#nodes[@]} = 3 ] || return 0
+    [ "$kind" != off ] || return 0
     cluster exec n3 pgrep -x hablk >/dev/null ||
         cluster exec n3 sh -c 'setsid hablk witness </dev/null >>/run/hablk/witness.log 2>&1 &'
 }
@@ -54,7 +59,7 @@ steady() {  # all nodes there, one promoted, both copies in sync
 }
 heal() {
     local node
-    for node in "${nodes[@]}"; do
+    for node in "${machines[@]}"; do
         rm -f "$CLUSTER_DIR/$node/bmc.fail" "$CLUSTER_DIR/$node/bmc.delay"
         cluster plug "$node"
         cluster start "$node"
