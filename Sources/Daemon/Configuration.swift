@@ -55,6 +55,8 @@ package struct Configuration: Equatable, Sendable {
     package var fencing = "none"
     /// Absolute path of the command that fences a lost peer.
     package var fenceCommand: String?
+    /// `after-sb-0pri`, `after-sb-1pri`, `after-sb-2pri`.
+    package var afterSplitBrain = SplitBrainPolicies()
     package var onCongestion = "block"
     package var timing = Timing()
     package var epochBytes: UInt64 = Limits().epochBytes
@@ -85,6 +87,7 @@ package struct Configuration: Equatable, Sendable {
     package var dataNodes: [Node] { nodes.filter { !$0.isWitness } }
 
     package func node(named name: String) -> Node? { nodes.first { $0.name == name } }
+    package func name(of id: NodeID) -> String { node(id)?.name ?? id.description }
     package func node(_ id: NodeID) -> Node? { nodes.first { $0.id == id } }
 
     /// Which node of the file this machine is: `--node`, else HABLK_NODE, else the host name, short and then full.
@@ -119,6 +122,7 @@ package struct Configuration: Equatable, Sendable {
         core.failsWithoutQuorum = onQuorumLost == "error"
         core.confirmsReads = reads == "confirm"
         core.fencing = fencing == "stonith" ? .stonith : fencing == "resource" ? .resource : .none
+        core.afterSplitBrain = afterSplitBrain
         return core
     }
 
@@ -133,7 +137,8 @@ package struct Configuration: Equatable, Sendable {
     ) -> Hello {
         Hello(
             volume: volume, node: node, peer: peer, run: run, session: session, size: size, replication: replication,
-            quorum: quorum, onQuorumLost: onQuorumLost, nodes: helloNodes, discardMyData: discardMyData,
-            authenticates: secretFile != nil, nonce: nonce)
+            quorum: quorum, onQuorumLost: onQuorumLost, afterSplitBrain: afterSplitBrain.describe { name(of: $0) },
+            nodes: helloNodes,
+            discardMyData: discardMyData, authenticates: secretFile != nil, nonce: nonce)
     }
 }

@@ -15,7 +15,8 @@ package struct ConfigurationReader {
 
     /// The keys of the top level, for suggestions.
     static let keys = [
-        "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "fence-command", "timeout", "ko-count",
+        "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "fence-command",
+        "after-sb-0pri", "after-sb-1pri", "after-sb-2pri", "timeout", "ko-count",
         "ping-interval", "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "on-congestion",
         "resync-rate", "secret-file", "nodes",
     ]
@@ -29,6 +30,7 @@ package struct ConfigurationReader {
         /// What the file says of `quorum`, and where.
         var quorum: (word: String, mark: Mark?)?
         var fencingMark: Mark?
+        var policies = SplitBrainDraft()
         var timeout: UInt64 = 6_000_000_000
         var koCount: UInt64 = 1
         var values = Configuration(file: "", volume: "", nodes: [])
@@ -46,6 +48,7 @@ package struct ConfigurationReader {
         for (key, value) in mapping {
             let name = try scalar(key, of: "a key")
             if try readIdentity(name, value, into: &draft) { continue }
+            if try readPolicy(name, value, into: &draft.policies) { continue }
             if try readWord(name, value, into: &draft) { continue }
             if try readAmount(name, value, into: &draft) { continue }
             throw unknown(key.mark, name, among: Self.keys)
@@ -85,6 +88,7 @@ package struct ConfigurationReader {
                     remedy: "add `fence-command: /usr/lib/hablk/fence`, as Tools/fence has it")
             }
         }
+        configuration.afterSplitBrain = try policies(draft.policies, configuration.quorum, copies)
         let timing = configuration.timing
         if configuration.quorum == "majority", timing.lease < 2 * timing.pingInterval {
             throw failure(
@@ -343,7 +347,7 @@ extension ConfigurationReader {
         return number
     }
 
-    private func word(
+    func word(
         _ node: Node, _ key: String, is words: [String], later: [String], remedy: String
     ) throws(CommandFailure) {
         let text = try scalar(node, of: key)

@@ -233,6 +233,7 @@ extension FieldReader {
         let replication = try text(atMost: limit)
         let quorum = try text(atMost: limit)
         let onQuorumLost = try text(atMost: limit)
+        let afterSplitBrain = try text(atMost: limit)
         let discardMyData = try truth()
         let authenticates = try truth()
         let nonce = Array(try bytes(Hello.nonceLength))
@@ -246,7 +247,8 @@ extension FieldReader {
         return Hello(
             version: version, volume: volume, node: node, peer: peer, run: run, session: session,
             size: sized ? size : nil, replication: replication, quorum: quorum, onQuorumLost: onQuorumLost,
-            nodes: nodes, discardMyData: discardMyData, authenticates: authenticates, nonce: nonce)
+            afterSplitBrain: afterSplitBrain, nodes: nodes, discardMyData: discardMyData, authenticates: authenticates,
+            nonce: nonce)
     }
 }
 
@@ -286,6 +288,7 @@ extension FieldWriter {
         text(hello.replication)
         text(hello.quorum)
         text(hello.onQuorumLost)
+        text(hello.afterSplitBrain)
         truth(hello.discardMyData)
         truth(hello.authenticates)
         bytes(hello.nonce)

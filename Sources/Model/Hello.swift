@@ -1,7 +1,7 @@
 /// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the
 /// configuration that must be equal.
 package struct Hello: Equatable, Sendable {
-    package static let protocolVersion: UInt16 = 2
+    package static let protocolVersion: UInt16 = 3
     package static let nonceLength = 32
 
     package struct Node: Equatable, Sendable {
@@ -28,6 +28,8 @@ package struct Hello: Equatable, Sendable {
     package var replication: String
     package var quorum: String
     package var onQuorumLost: String
+    /// The after-sb policies (`SplitBrainPolicies.describe`).
+    package var afterSplitBrain: String
     package var nodes: [Node]
     package var discardMyData: Bool
     package var authenticates: Bool
@@ -36,8 +38,9 @@ package struct Hello: Equatable, Sendable {
 
     package init(
         version: UInt16 = Hello.protocolVersion, volume: String, node: NodeID, peer: NodeID?, run: RunID,
-        session: SessionID, size: UInt64?, replication: String, quorum: String, onQuorumLost: String, nodes: [Node],
-        discardMyData: Bool, authenticates: Bool, nonce: [UInt8]
+        session: SessionID, size: UInt64?, replication: String, quorum: String, onQuorumLost: String,
+        afterSplitBrain: String, nodes: [Node], discardMyData: Bool,
+        authenticates: Bool, nonce: [UInt8]
     ) {
         self.version = version
         self.volume = volume
@@ -49,6 +52,7 @@ package struct Hello: Equatable, Sendable {
         self.replication = replication
         self.quorum = quorum
         self.onQuorumLost = onQuorumLost
+        self.afterSplitBrain = afterSplitBrain
         self.nodes = nodes
         self.discardMyData = discardMyData
         self.authenticates = authenticates
@@ -63,6 +67,9 @@ package struct Hello: Equatable, Sendable {
         if replication != other.replication { return ("replication", replication, other.replication) }
         if quorum != other.quorum { return ("quorum", quorum, other.quorum) }
         if onQuorumLost != other.onQuorumLost { return ("on-quorum-lost", onQuorumLost, other.onQuorumLost) }
+        if afterSplitBrain != other.afterSplitBrain {
+            return ("after-sb-0pri after-sb-1pri after-sb-2pri", afterSplitBrain, other.afterSplitBrain)
+        }
         if nodes != other.nodes { return ("nodes", Self.describe(nodes), Self.describe(other.nodes)) }
         if node == other.node { return ("node", "\(node)", "\(other.node)") }
         if authenticates != other.authenticates {

@@ -58,6 +58,9 @@ extension RecordWriter {
         truth(value.failsWithoutQuorum)
         truth(value.confirmsReads)
         u8(value.fencing.rawValue)
+        u8(SplitBrainPolicies.code(of: value.afterSplitBrain.withoutPrimary))
+        u8(value.afterSplitBrain.withOnePrimary.rawValue)
+        u8(value.afterSplitBrain.withTwoPrimaries.rawValue)
     }
 
     private mutating func limits(_ value: Limits) {
@@ -189,7 +192,20 @@ extension FieldReader {
         configuration.confirmsReads = try truth()
         guard let fencing = ReplicaConfiguration.Fencing(rawValue: try u8()) else { throw .value(.flags) }
         configuration.fencing = fencing
+        configuration.afterSplitBrain = try splitBrainPolicies()
         return configuration
+    }
+
+    private mutating func splitBrainPolicies() throws(FieldError) -> SplitBrainPolicies {
+        guard let withoutPrimary = SplitBrainPolicies.choice(code: try u8()),
+            let withOnePrimary = SplitBrainPolicies.WithOnePrimary(rawValue: try u8()),
+            let withTwoPrimaries = SplitBrainPolicies.WithTwoPrimaries(rawValue: try u8())
+        else { throw .value(.flags) }
+        var policies = SplitBrainPolicies()
+        policies.withoutPrimary = withoutPrimary
+        policies.withOnePrimary = withOnePrimary
+        policies.withTwoPrimaries = withTwoPrimaries
+        return policies
     }
 
     private mutating func limits() throws(FieldError) -> Limits {

@@ -43,6 +43,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
     case containsGeneration, crossedLines, splitBrain, discardedData, unrelatedLines, wouldOverwritePrimary
     case servedPrimary, oneOutdated, supersededRecord
     case higherTerm, nobodyLeads
+    case discardedByPolicy, primaryLost
 
     /// The `reason` that `status` and refusals show.
     package var reason: String {
@@ -57,6 +58,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .lostLine: "lost-line"
         case .splitBrain, .crossedLines: "split-brain"
         case .wouldOverwritePrimary: "would-overwrite-primary"
+        case .primaryLost: "split-brain"
         default: words
         }
     }
@@ -95,6 +97,9 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .crossedLines: "each line contains the other's generation"
         case .splitBrain: "both copies went on alone"
         case .discardedData: "discarded-data"
+        case .discardedByPolicy: "after-split-brain-policy"
+        case .primaryLost:
+            "both copies went on alone, and by policy a primary's writes are discarded: it is demoted first"
         case .unrelatedLines: "the copies have no generation in common"
         case .servedPrimary: "a primary's new disk is filled by the peer that serves it"
         case .wouldOverwritePrimary: "the copy to be overwritten is in use"
@@ -112,7 +117,10 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     /// A total function of both sides' state (`3-replication`, "The verdict"): who is the source, are they equal, how much.
-    package static func judge(mine: HandshakeState, theirs: HandshakeState) -> HandshakeVerdict {
+    /// `policies` are the same on both sides.
+    package static func judge(
+        mine: HandshakeState, theirs: HandshakeState, policies: SplitBrainPolicies = SplitBrainPolicies()
+    ) -> HandshakeVerdict {
         if mine.hasDisk, theirs.hasDisk, mine.instance == theirs.instance {
             return .init(.parted, because: .sameInstance)
         }
@@ -141,7 +149,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
             return source(mine, theirs, because: theirs.current.id.isNone ? .blankCopy : .inconsistentCopy)
         }
         if mine.current.id == theirs.current.id { return judgeEqual(mine, theirs) }
-        return judgeLines(mine, theirs)
+        return judgeLines(mine, theirs, policies)
     }
 
     /// A primary whose own copy is out of its record lives on the other's: its new or returned disk is filled while it goes
@@ -285,7 +293,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
             ? source(mine, theirs, because: .lowerNode) : target(mine, theirs, because: .lowerNode)
     }
 
-    private static func judgeLines(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+    private static func judgeLines(
+        _ mine: HandshakeState, _ theirs: HandshakeState, _ policies: SplitBrainPolicies
+    ) -> HandshakeVerdict {
         let mineContains = mine.lineContains(theirs.current.id)
         let theirsContains = theirs.lineContains(mine.current.id)
         if mineContains, theirsContains { return .init(.parted, because: .crossedLines) }
@@ -303,7 +313,11 @@ package struct HandshakeVerdict: Equatable, Sendable {
         let related = commonGeneration(mine, theirs) != nil
         if mine.discardMyData { return target(mine, theirs, because: .discardedData) }
         if theirs.discardMyData { return source(mine, theirs, because: .discardedData) }
-        return .init(.parted, because: related ? .splitBrain : .unrelatedLines)
+        guard related else { return .init(.parted, because: .unrelatedLines) }
+        guard let loser = loser(mine, theirs, by: policies) else { return .init(.parted, because: .splitBrain) }
+        if loser == mine.node ? mine.isPrimary : theirs.isPrimary { return .init(.refused, because: .primaryLost) }
+        return loser == mine.node
+            ? target(mine, theirs, because: .discardedByPolicy) : source(mine, theirs, because: .discardedByPolicy)
     }
 
     /// One run made all records of a term, one after the other. Had anything been acknowledged under the older one that the
@@ -343,7 +357,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// A copy that others went on without is no source: what it lacks would be forgotten (I5). Unless it is just that which
     /// an administrator gave away: the lines parted, and the other's goes. Or nobody went on at all, whatever an
     /// administrator said: in one generation it is the other copy that lost something, with its cache.
-    private static func isSourceInStep(_ side: HandshakeState, because rule: HandshakeRule? = nil) -> Bool {
+    static func isSourceInStep(_ side: HandshakeState, because rule: HandshakeRule? = nil) -> Bool {
         if isLeftOut(.sourceIsWholeInStep) { return true }
         let isWord =
             rule == .discardedData && !isLeftOut(.givenAwayMakesSource)
@@ -360,7 +374,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
 
     /// Whether the union of both sides' marks covers every block in which `target` differs from `source`: the newest
     /// common generation is at or after the base of each side's bitmap.
-    private static func coversDifference(_ source: HandshakeState, _ target: HandshakeState) -> Bool {
+    static func coversDifference(_ source: HandshakeState, _ target: HandshakeState) -> Bool {
         if case .everything(let instance) = source.base {
             return instance == target.instance || isLeftOut(.fullCopyKnowsInstance)
         }
@@ -381,13 +395,13 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     /// 0 for the current generation, then backwards.
-    private static func depth(of generation: GenerationID, in side: HandshakeState) -> Int? {
+    static func depth(of generation: GenerationID, in side: HandshakeState) -> Int? {
         if generation.isNone { return nil }
         if side.current.id == generation { return 0 }
         return side.history.firstIndex { $0.id == generation }.map { $0 + 1 }
     }
 
-    private static func commonGeneration(_ one: HandshakeState, _ other: HandshakeState) -> GenerationID? {
+    static func commonGeneration(_ one: HandshakeState, _ other: HandshakeState) -> GenerationID? {
         if other.lineContains(one.current.id) { return one.current.id }
         return one.history.first { other.lineContains($0.id) }?.id
     }

@@ -61,7 +61,7 @@ extension Replica {
         let verdict =
             isByMajority
             ? HandshakeVerdict.judgeByRecord(mine: mine, theirs: theirs)
-            : HandshakeVerdict.judge(mine: mine, theirs: theirs)
+            : HandshakeVerdict.judge(mine: mine, theirs: theirs, policies: configuration.afterSplitBrain)
         self[peer: node].verdict = verdict
         send(.verdict(outcome: verdict.outcome.rawValue, rule: verdict.rule.rawValue), to: node)
         conclude(node)
@@ -155,8 +155,10 @@ extension Replica {
         case .resume: resume(node)
         case .inSync: beginEstablishing(node, theirs)
         case .sourceOfMarked, .sourceOfEverything:
+            if verdict.rule == .discardedByPolicy { noteDiscarded(by: me, theirs) }
             beginSource(node, everything: verdict.outcome == .sourceOfEverything, because: verdict.rule)
         case .targetOfMarked, .targetOfEverything:
+            if verdict.rule == .discardedByPolicy { noteDiscarded(by: node, theirs) }
             self[peer: node].relation = .targetWaiting
             self[peer: node].target = ResyncTarget()
             self[peer: node].target.because = verdict.rule.words
@@ -342,6 +344,14 @@ extension Replica {
             supersede(by: node)
             rememberBeingBehind(theirs)
         }
+        if verdict.rule == .primaryLost, let mine {
+            let isLost = HandshakeVerdict.loser(mine, theirs, by: configuration.afterSplitBrain) == me
+            noteDiscarded(by: isLost ? node : me, theirs)
+            if isLost, role == .primary {
+                supersede(by: node)
+                offerToDiscard(node, true)
+            }
+        }
         let livesThere = !hasDisk || !required.contains(me) && !isLeftOut(.filledPrimaryIsSuperseded)
         if verdict.rule == .lostLine, role == .primary, livesThere, theirs.record.primary != me,
             theirs.record.lineage == superblock.record.lineage, superblock.record.number < theirs.record.number
@@ -368,6 +378,17 @@ extension Replica {
         setReason(node, verdict.rule.reason, words)
         note(.error, "handshake", "\(verdict.rule.reason): \(words)", peer: node)
         becomeStandalone(node)
+    }
+
+    /// A split brain that a policy of the configuration heals is told like any other.
+    private mutating func noteDiscarded(by winner: NodeID, _ theirs: HandshakeState) {
+        let (loser, changed) =
+            winner == me
+            ? (theirs.node, "\(theirs.dirtyBlocks * Geometry.blockSize) bytes") : (me, marked(toward: theirs.node))
+        note(
+            .warning, "handshake",
+            "split-brain: both copies went on alone; after-sb policies (\(configuration.afterSplitBrain.describe { configuration.name(of: $0) })): "
+                + "what \(name(loser)) wrote since, \(changed), is discarded", peer: theirs.node)
     }
 
     private func marked(toward node: NodeID) -> String {

@@ -40,6 +40,8 @@ package struct ReplicaConfiguration: Sendable {
     package var confirmsReads = false
     /// What is done about a lost peer, without quorum.
     package var fencing = Fencing.none
+    /// Whose writes go when both copies went on alone, without quorum; the same on both nodes.
+    package var afterSplitBrain = SplitBrainPolicies()
     package var limits: Limits
     package var timing: Timing
     /// Bytes a second a resync may take; nil: as fast as it goes.

@@ -1,3 +1,4 @@
+import Foundation
 import Testing
 
 extension EndToEnd {
@@ -9,14 +10,7 @@ extension EndToEnd {
 
         /// Block 0 is written by both, block 1 only by alpha, block 2 only by bravo, block 3 before the parting.
         private func withSplitBrain(comparing: Bool = true, _ body: (TestCluster) throws -> Void) throws {
-            try withCluster(comparing: comparing) { cluster in
-                try cluster.startWithPrimary()
-                try write(common, block: 3, on: cluster.alpha)
-                cluster.link.cut()
-                try cluster.bravo.wait(for: "disconnected")
-                try cluster.bravo.promote()
-                for block: UInt64 in [0, 1] { try write(alphas, block: block, on: cluster.alpha) }
-                for block: UInt64 in [0, 2] { try write(bravos, block: block, on: cluster.bravo) }
+            try withTwoHeads(comparing: comparing) { cluster in
                 cluster.link.pass()
                 for node in cluster.nodes {
                     try until("a split brain on \(node.name)") {
@@ -24,6 +18,22 @@ extension EndToEnd {
                         return peer.reason == "split-brain" && peer.connection == "standalone"
                     }
                 }
+                try body(cluster)
+            }
+        }
+
+        /// The same while the link is still cut.
+        private func withTwoHeads(
+            policies: [String: String] = [:], comparing: Bool = true, _ body: (TestCluster) throws -> Void
+        ) throws {
+            try withCluster(.init(settings: policies), comparing: comparing) { cluster in
+                try cluster.startWithPrimary()
+                try write(common, block: 3, on: cluster.alpha)
+                cluster.link.cut()
+                try cluster.bravo.wait(for: "disconnected")
+                try cluster.bravo.promote()
+                for block: UInt64 in [0, 1] { try write(alphas, block: block, on: cluster.alpha) }
+                for block: UInt64 in [0, 2] { try write(bravos, block: block, on: cluster.bravo) }
                 try body(cluster)
             }
         }
@@ -87,6 +97,54 @@ extension EndToEnd {
                 try expectBlocks([alphas, alphas, nil, common], on: cluster.bravo)
                 let resync = try #require(try cluster.bravo.status().peer.lastResync)
                 #expect(resync.bytes > 0 && resync.bytes <= 16 * mebibyte, "\(resync.bytes) bytes travelled")
+            }
+        }
+
+        @Test func `by policy a losing primary's clients are ended, and it equals the winner`() throws {
+            let policies = [
+                "after-sb-0pri": "discard-node-bravo", "after-sb-2pri": "call-pri-lost-after-sb",
+            ]
+            try withTwoHeads(policies: policies) { cluster in
+                let client = try NBDConnection(node: cluster.bravo)
+                cluster.link.pass()
+                for node in cluster.nodes { try node.wait(for: "in-sync") }
+                #expect(try cluster.alpha.status().role == "primary")
+                #expect(try cluster.bravo.status().role == "secondary")
+                #expect(throws: (any Error).self) { _ = try client.read(at: 0, length: 4096) }
+                for node in cluster.nodes {
+                    #expect(node.log.contains("what bravo wrote since"), "\(node.name) does not say what went")
+                }
+                try expectBlocks([alphas, alphas, nil, common], on: cluster.alpha)
+                try cluster.alpha.demote()
+                try cluster.bravo.promote()
+                try expectBlocks([alphas, alphas, nil, common], on: cluster.bravo)
+            }
+        }
+
+        @Test func `by policy the secondary that changed less equals the primary`() throws {
+            let policies = ["after-sb-0pri": "discard-least-changes", "after-sb-1pri": "consensus"]
+            try withTwoHeads(policies: policies) { cluster in
+                try write(bravos, block: 9, on: cluster.bravo)
+                try cluster.alpha.demote()
+                cluster.link.pass()
+                for node in cluster.nodes { try node.wait(for: "in-sync") }
+                #expect(try cluster.bravo.status().role == "primary")
+                try expectBlocks([bravos, nil, bravos, common], on: cluster.bravo)
+            }
+        }
+
+        @Test func `policies that differ are refused with both`() throws {
+            try withCluster(comparing: false) { cluster in
+                try cluster.create()
+                let text = readText(cluster.bravo.configPath)
+                try text.replacingOccurrences(
+                    of: "quorum: off\n", with: "quorum: off\nafter-sb-1pri: discard-secondary\n"
+                )
+                .write(toFile: cluster.bravo.configPath, atomically: true, encoding: .utf8)
+                for node in cluster.nodes { try node.start() }
+                try until("a refusal") { try cluster.alpha.status().peer.message?.contains("after-sb") == true }
+                let message = try #require(try cluster.alpha.status().peer.message)
+                #expect(message.contains("discard-secondary"), "\(message)")
             }
         }
 

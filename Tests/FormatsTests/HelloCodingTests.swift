@@ -7,6 +7,7 @@ import Testing
         volume: "r0", node: NodeID(0)!, peer: NodeID(1)!, run: RunID(rawValue: 0x11),
         session: SessionID(rawValue: 0x22),
         size: 1 << 30, replication: "sync", quorum: "majority", onQuorumLost: "wait",
+        afterSplitBrain: "disconnect disconnect disconnect",
         nodes: [
             Hello.Node(id: NodeID(0)!, name: "älpha", witness: false),
             Hello.Node(id: NodeID(1)!, name: "beta", witness: false),
@@ -72,11 +73,11 @@ import Testing
 
     @Test func `another version is refused with both numbers named, whatever follows`() {
         var hello = Self.sample
-        hello.version = 3
+        hello.version = Hello.protocolVersion + 1
         var bytes = HelloFrame.encode(.hello(hello))
         bytes[12...] = ArraySlice([UInt8](repeating: 0xff, count: bytes.count - 12))
-        let error = #expect(throws: HelloError.otherVersion(theirs: 3)) { try decode(bytes) }
-        #expect(error?.description == "the peer speaks protocol version 3, this node version 2")
+        let error = #expect(throws: HelloError.otherVersion(theirs: 4)) { try decode(bytes) }
+        #expect(error?.description == "the peer speaks protocol version 4, this node version 3")
     }
 
     @Test func `what is no node at all is told apart`() {

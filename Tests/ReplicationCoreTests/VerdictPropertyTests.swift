@@ -4,13 +4,29 @@ import Testing
 
 /// What holds for any two states, possible or not: a peer may say anything.
 @Suite struct VerdictPropertyTests {
-    private static let pairs = 15_000
+    private static let pairs = 20_000
 
-    private func forRandomPairs(_ seed: UInt64, _ body: (HandshakeState, HandshakeState, HandshakeVerdict) -> Bool) {
+    private func randomPolicies(_ dice: inout Dice) -> SplitBrainPolicies {
+        var policies = SplitBrainPolicies()
+        // Most pairs have one that decides: lines that parted are rare among them.
+        policies.withoutPrimary =
+            dice.once(in: 2)
+            ? .discardNode(dice.once(in: 2) ? alpha : beta)
+            : SplitBrainPolicies.choice(code: UInt8(dice.pick(SplitBrainPolicies.choices.count))) ?? .disconnect
+        policies.withOnePrimary = SplitBrainPolicies.WithOnePrimary(rawValue: UInt8(dice.pick(4))) ?? .disconnect
+        policies.withTwoPrimaries = dice.once(in: 8) ? .disconnect : .callPrimaryLost
+        return policies
+    }
+
+    private func forRandomPairs(
+        _ seed: UInt64,
+        _ body: (HandshakeState, HandshakeState, SplitBrainPolicies, HandshakeVerdict) -> Bool
+    ) {
         var dice = Dice(seed: seed)
         for number in 0..<Self.pairs {
             let (one, other) = randomPair(&dice)
-            if !body(one, other, HandshakeVerdict.judge(mine: one, theirs: other)) {
+            let policies = randomPolicies(&dice)
+            if !body(one, other, policies, HandshakeVerdict.judge(mine: one, theirs: other, policies: policies)) {
                 Issue.record("pair \(number) of seed \(seed): \(one)\nand \(other)")
                 return
             }
@@ -20,8 +36,8 @@ import Testing
     @Test(arguments: [1, 2, 3] as [UInt64]) func `verdicts are mirror images, by one rule`(seed: UInt64) {
         var rules = Set<HandshakeRule>()
         var outcomes = Set<HandshakeOutcome>()
-        forRandomPairs(seed) { one, other, verdict in
-            let mirror = HandshakeVerdict.judge(mine: other, theirs: one)
+        forRandomPairs(seed) { one, other, policies, verdict in
+            let mirror = HandshakeVerdict.judge(mine: other, theirs: one, policies: policies)
             rules.insert(verdict.rule)
             outcomes.insert(verdict.outcome)
             return mirror.outcome == verdict.outcome.mirrored && mirror.rule == verdict.rule
@@ -72,7 +88,7 @@ import Testing
     }
 
     @Test func `a primary is never a target, but for one that lives on the source`() {
-        forRandomPairs(4) { one, other, verdict in
+        forRandomPairs(4) { one, other, _, verdict in
             let target: HandshakeState
             switch verdict.outcome {
             case .targetOfMarked, .targetOfEverything: target = one
@@ -86,7 +102,7 @@ import Testing
     }
 
     @Test func `a source is whole, named by its own record, and outdated only where the other's data is given away`() {
-        forRandomPairs(5) { one, other, verdict in
+        forRandomPairs(5) { one, other, _, verdict in
             let source: HandshakeState
             switch verdict.outcome {
             case .sourceOfMarked, .sourceOfEverything: source = one
@@ -104,7 +120,7 @@ import Testing
     }
 
     @Test func `a rolled-back copy is never taken for equal, nor filled by marks alone`() {
-        forRandomPairs(6) { one, other, verdict in
+        forRandomPairs(6) { one, other, _, verdict in
             guard one.hasDisk, other.hasDisk, verdict.outcome != .resume else { return true }
             guard isRolledBack(one, rememberedBy: other) || isRolledBack(other, rememberedBy: one) else { return true }
             let saysWho: [HandshakeRule] = [
@@ -116,7 +132,7 @@ import Testing
     }
 
     @Test func `copies that are in sync have one generation, no marks, and caches that count`() {
-        forRandomPairs(7) { one, other, verdict in
+        forRandomPairs(7) { one, other, _, verdict in
             guard verdict.outcome == .inSync else { return true }
             let marks = one.dirtyBlocks + one.unconfirmedBlocks + other.dirtyBlocks + other.unconfirmedBlocks
             let areFresh = one.isEmpty && other.isEmpty
@@ -126,7 +142,7 @@ import Testing
     }
 
     @Test func `nothing is copied by marks unless a generation is shared or all were set before`() {
-        forRandomPairs(8) { one, other, verdict in
+        forRandomPairs(8) { one, other, _, verdict in
             let (source, target): (HandshakeState, HandshakeState)
             switch verdict.outcome {
             case .sourceOfMarked: (source, target) = (one, other)
@@ -140,7 +156,7 @@ import Testing
     }
 
     @Test func `data that nobody gave up is overwritten only by a line that goes on from it`() {
-        forRandomPairs(9) { one, other, verdict in
+        forRandomPairs(9) { one, other, policies, verdict in
             let (source, target): (HandshakeState, HandshakeState)
             switch verdict.outcome {
             case .sourceOfMarked, .sourceOfEverything: (source, target) = (one, other)
@@ -152,12 +168,17 @@ import Testing
             if verdict.rule == .supersededRecord {
                 return target.record.number < source.record.number && source.record.number.term.node == source.node
             }
+            // An administrator gave it up beforehand: in words, of a line that parted from the other's, never under a primary.
+            if verdict.rule == .discardedByPolicy {
+                return policies != SplitBrainPolicies() && !target.isPrimary && !source.flags.contains(.outdated)
+                    && !target.lineContains(source.current.id) && source.record.lineage == target.record.lineage
+            }
             return source.lineContains(target.current.id) || target.isEmpty
         }
     }
 
     @Test func `a node without a disk never copies and is never copied from`() {
-        forRandomPairs(10) { one, other, verdict in
+        forRandomPairs(10) { one, other, _, verdict in
             guard !one.hasDisk || !other.hasDisk, verdict.outcome != .resume else { return true }
             return [.nothing, .carrier, .carried, .refused, .parted].contains(verdict.outcome)
         }

@@ -452,7 +452,7 @@ import Testing
         for rule in HandshakeRule.allCases { #expect(!rule.words.isEmpty) }
         let parting: [HandshakeRule] = [
             .sameInstance, .differentVolumes, .tooSmall, .rolledBack, .bothDiscard, .crossedLines, .splitBrain,
-            .unrelatedLines, .bothPrimary, .wouldOverwritePrimary, .lostLine,
+            .unrelatedLines, .bothPrimary, .wouldOverwritePrimary, .lostLine, .primaryLost,
         ]
         for rule in parting { #expect(!rule.reason.contains(" "), "\(rule)") }
         for outcome in HandshakeOutcome.allCases { #expect(outcome.mirrored.mirrored == outcome) }

@@ -267,10 +267,12 @@ package final class Cluster {
         case .readData, .fillEdges, .writeData, .zeroData, .flushData: submitData(effect, node)
         case .writeSuperblock, .writeLog, .writeBitmapPage: submitMetadata(effect, node, live)
         case .takeBuffer, .mergeEdge, .copyBuffer, .releaseBuffer: performOnBuffers(effect, node)
-        case .send(let peer, let stamp, let message): send(message, stamp, to: peer, from: node)
+        case .send(let peer, let stamp, let message):
+            if case .verdict(let outcome, let rule) = message { verdictSent(outcome, rule, by: node) }
+            send(message, stamp, to: peer, from: node)
         case .dial(let peer): dial(peer, from: node)
         case .cancelDial(let peer): node.dialing[Int(peer.rawValue)] = nil
-        case .offerToDiscard(_, let offers): node.offersDiscard = offers
+        case .offerToDiscard(_, let offers): offered(offers, by: node)
         case .closeSession(_, let session, let reason): closeSession(session, reason, by: node)
         case .reply(let ticket, let result): replied(ticket, result, node)
         case .closeClients: clientsClosed(node)

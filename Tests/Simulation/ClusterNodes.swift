@@ -45,6 +45,7 @@ extension Cluster {
         configuration.failsWithoutQuorum = options.failsWithoutQuorum
         configuration.confirmsReads = options.confirmsReads
         configuration.fencing = options.fencing
+        configuration.afterSplitBrain = options.afterSplitBrain
         let start = RecordedStart(
             configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
             wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, time: node.localTime(now))

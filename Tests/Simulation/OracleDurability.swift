@@ -111,6 +111,8 @@ extension Oracle {
         return givenAway[copy]
     }
     /// The only command that said so was refused.
+    /// Writes acknowledged by that copy alone since the other was last in step.
+    func aloneAcknowledgements(_ copy: Int) -> Int { shadows[copy].aloneAcknowledgements }
     package func keeps(_ copy: Int) { givenAway[copy] = false }
 
     /// What node `node` requires now, and whom its record names in step. A copy that it takes in by either owes from now

@@ -1,3 +1,4 @@
+import Model
 package import ReplicationCore
 
 /// A story as a text: commands at the beginning of a line, what happened indented beneath them, and comments that begin
@@ -84,12 +85,37 @@ extension ScriptedCluster.Shape {
             case "piece": resyncPiece = try ScriptedCluster.number(parts[1])
             case "window": resyncWindow = try ScriptedCluster.number(parts[1])
             case "blank": blank = Set(try parts[1].split(separator: ",").map(ScriptedCluster.side))
+            case "after-sb-0pri", "after-sb-1pri", "after-sb-2pri": try setPolicy(parts[0], parts[1])
             default: throw ScenarioError("no option is called `\(parts[0])`")
             }
         }
         guard blocks >= 32, blocks <= 1 << 16, logExtents >= 1 else {
             throw ScenarioError("too few or too many blocks")
         }
+    }
+
+    private mutating func setPolicy(_ name: String, _ word: String) throws(ScenarioError) {
+        switch name {
+        case "after-sb-0pri":
+            let node = word.hasPrefix("discard-node-") ? try ScriptedCluster.side(word.suffix(1)) : nil
+            let choice = SplitBrainPolicies.choices.first { $0.word == word }?.choice
+            guard let choice = node.map({ .discardNode(NodeID(unchecked: UInt8($0))) }) ?? choice else { break }
+            afterSplitBrain.withoutPrimary = choice
+            return
+        case "after-sb-1pri":
+            guard let policy = SplitBrainPolicies.WithOnePrimary.allCases.first(where: { $0.word == word }) else {
+                break
+            }
+            afterSplitBrain.withOnePrimary = policy
+            return
+        default:
+            guard let policy = SplitBrainPolicies.WithTwoPrimaries.allCases.first(where: { $0.word == word }) else {
+                break
+            }
+            afterSplitBrain.withTwoPrimaries = policy
+            return
+        }
+        throw ScenarioError("`\(name)` cannot be `\(word)`")
     }
 }
 

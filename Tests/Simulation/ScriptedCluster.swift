@@ -22,6 +22,7 @@ final class ScriptedCluster {
     struct Shape {
         var blocks: UInt64 = 64
         var logExtents: UInt32 = 4
+        var afterSplitBrain = SplitBrainPolicies()
         /// Writes that a node remembers one by one until they are confirmed.
         var unconfirmedEntries = 1024
         var blank: Set<Int> = []
@@ -46,6 +47,7 @@ final class ScriptedCluster {
         options.faults = [.lateFrames, .diskErrors]
         options.blocks = shape.blocks
         options.logExtents = shape.logExtents
+        options.afterSplitBrain = shape.afterSplitBrain
         options.diskLatency = 0
         options.networkDelay = 0
         options.resyncRate = nil

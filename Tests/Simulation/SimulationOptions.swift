@@ -9,6 +9,7 @@ package struct SimulationOptions: Sendable {
     package var copies = 2
     package var witnesses = 0
     package var fencing = ReplicaConfiguration.Fencing.none
+    package var afterSplitBrain = SplitBrainPolicies()
     /// `on-quorum-lost: error`.
     package var failsWithoutQuorum = false
     /// `reads: confirm`.
@@ -93,6 +94,17 @@ package struct SimulationOptions: Sendable {
         // A copy that was put back and started twice before it met its peer passes (`Invariants.md`, known limits), and who
         // is fenced is started again and again.
         faults.subtract([.reckless, .rolledBack])
+    }
+
+    /// Two nodes that heal their split brains by a policy: what `seed` draws for two nodes, and how.
+    package init(splitBrain seed: UInt64) {
+        self.init(seed: seed)
+        var random = SplitMix(seed: seed, subject: "split-brain options")
+        let choices = SplitBrainPolicies.choices.map(\.choice) + NodeID.all.prefix(2).map { .discardNode($0) }
+        afterSplitBrain.withoutPrimary = random.pick(choices)
+        afterSplitBrain.withOnePrimary = random.pick(SplitBrainPolicies.WithOnePrimary.allCases)
+        afterSplitBrain.withTwoPrimaries = random.pick(SplitBrainPolicies.WithTwoPrimaries.allCases)
+        faults.formUnion([.failover, .cut])
     }
 
     /// A cluster with quorum: what `seed` draws for two nodes, on two to four copies and perhaps a witness.
@@ -186,7 +198,11 @@ package struct SimulationOptions: Sendable {
     }
 
     private var cluster: String {
-        guard isByMajority else { return fencing == .none ? "" : "\n  fencing: \(fencing)" }
+        guard isByMajority else {
+            return (fencing == .none ? "" : "\n  fencing: \(fencing)")
+                + (afterSplitBrain == SplitBrainPolicies()
+                    ? "" : "\n  after split brain: \(afterSplitBrain.describe { $0.description })")
+        }
         return "\n  \(copies) copies, \(witnesses) witnesses, lease \(micro(timing.lease)), without quorum "
             + "\(failsWithoutQuorum ? "errors" : "waiting")\(confirmsReads ? ", reads confirmed" : "")"
     }

@@ -137,10 +137,10 @@ final class Sweep: Sendable {
     }
 
     private func description(of seed: UInt64) -> String {
-        passedOn.contains("--quorum")
-            ? SimulationOptions(quorum: seed).description
-            : passedOn.contains("--fencing")
-                ? SimulationOptions(fencing: seed).description : SimulationOptions(seed: seed).description
+        if passedOn.contains("--quorum") { return SimulationOptions(quorum: seed).description }
+        if passedOn.contains("--fencing") { return SimulationOptions(fencing: seed).description }
+        if passedOn.contains("--split-brain") { return SimulationOptions(splitBrain: seed).description }
+        return SimulationOptions(seed: seed).description
     }
 
     private func fail(_ seed: UInt64, _ code: Int32, _ text: String) {
