@@ -7,6 +7,8 @@ package struct ConfigurationReader {
     let file: String
     /// What the file is named after; nil: not compared.
     let expectedVolume: String?
+    /// The text was made of options and stands in no file: no place is named.
+    var isOfOptions = false
 
     package init(file: String, expectedVolume: String?) {
         self.file = file
@@ -243,7 +245,7 @@ package struct ConfigurationReader {
 /// Values of one kind each, and what is said when they are not.
 extension ConfigurationReader {
     func failure(_ mark: Mark?, _ name: String, _ reason: String, remedy: String) -> CommandFailure {
-        let place = mark.map { "\(file):\($0.line):\($0.column)" } ?? file
+        let place = isOfOptions ? "with these options" : mark.map { "\(file):\($0.line):\($0.column)" } ?? file
         return CommandFailure(.configuration, name, "\(place): \(reason)", remedy: remedy)
     }
 

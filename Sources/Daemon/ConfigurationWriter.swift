@@ -60,10 +60,12 @@ package struct ConfigurationWriter: Equatable, Sendable {
     }
 
     /// The file as it would be read back.
-    /// - Throws: `configuration`, placed in the file that is not written then.
+    /// - Throws: `configuration`, without a place: the file is not written then.
     package func configuration(paths: RuntimePaths) throws(CommandFailure) -> Configuration {
         guard Configuration.isName(volume) else { throw Configuration.badName(volume) }
         try paths.checkSocketPaths(volume)
-        return try ConfigurationReader(file: paths.configuration(volume), expectedVolume: volume).read(text)
+        var reader = ConfigurationReader(file: paths.configuration(volume), expectedVolume: volume)
+        reader.isOfOptions = true
+        return try reader.read(text)
     }
 }

@@ -49,6 +49,7 @@ extension VolumeStatus.Votes {
             .init("voters", .strings(voters)), .init("present", .strings(present)),
             .init("witnesses", .strings(witnesses)),
             .init("lease-seconds", leaseSeconds.map { .number($0) } ?? .null),
+            .init("decided", isDecided.map { .bool($0) } ?? .null),
         ])
     }
 
@@ -56,7 +57,8 @@ extension VolumeStatus.Votes {
         self.init(
             voters: try json.strings("voters"), present: try json.strings("present"),
             witnesses: try json.strings("witnesses"),
-            leaseSeconds: try json.present("lease-seconds") == nil ? nil : try json.number("lease-seconds"))
+            leaseSeconds: try json.present("lease-seconds") == nil ? nil : try json.number("lease-seconds"),
+            isDecided: try json.optionalFlag("decided"))
     }
 }
 

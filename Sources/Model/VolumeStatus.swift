@@ -74,11 +74,17 @@ package struct VolumeStatus: Equatable, Sendable {
         package var witnesses: [String]
         /// For how long the primary's reads may rest on what was answered to its pings; nil on other nodes.
         package var leaseSeconds: Double?
-        package init(voters: [String], present: [String], witnesses: [String], leaseSeconds: Double?) {
+        /// Whether this node knows that a majority has the record of which it tells: false while that is being decided, and
+        /// after a start until a leader says so; nil on a witness, which nobody tells.
+        package var isDecided: Bool?
+        package init(
+            voters: [String], present: [String], witnesses: [String], leaseSeconds: Double?, isDecided: Bool?
+        ) {
             self.voters = voters
             self.present = present
             self.witnesses = witnesses
             self.leaseSeconds = leaseSeconds
+            self.isDecided = isDecided
         }
     }
 

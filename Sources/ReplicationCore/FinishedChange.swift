@@ -62,6 +62,7 @@ extension Replica {
     mutating func chosen(_ number: RecordNumber, told node: NodeID) {
         guard superblock.record.number == number, acceptance == nil else { return }
         noteFounded()
+        heardChosen = number
         if self[peer: node].relation == .establishing || self[peer: node].relation == .target {
             becomeEstablished(node)
         }

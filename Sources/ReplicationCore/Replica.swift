@@ -155,6 +155,8 @@ package struct Replica {
     var leaderRun = RunID.none
     /// The newest record of this node's own that was chosen.
     var lastChosen = RecordNumber(term: .zero, index: 0)
+    /// The newest record that another node told to be chosen: for `status` alone.
+    var heardChosen = RecordNumber(term: .zero, index: 0)
     /// The highest term that any node told of.
     var highestPromise = Term.zero
     /// When this node last answered a ping of one that may be primary; its start before that.

@@ -44,7 +44,8 @@ extension Replica {
         return VolumeStatus.Votes(
             voters: voters.map { name($0) }, present: reachableVoters.intersection(voters).map { name($0) },
             witnesses: configuration.members.filter { $0.isWitness && voters.contains($0.id) }.map(\.name),
-            leaseSeconds: leaseLeft(at: now).map { Double($0) / 1e9 })
+            leaseSeconds: leaseLeft(at: now).map { Double($0) / 1e9 },
+            isDecided: isWitness ? nil : max(lastChosen, heardChosen) == superblock.record.number)
     }
 
     private var suspended: [SuspendReason] {

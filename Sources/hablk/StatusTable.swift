@@ -83,6 +83,7 @@ struct StatusTable {
             let tenths = Int(lease * 10)
             words += ", lease \(tenths / 10).\(tenths % 10) s"
         }
+        if votes.isDecided == false { words += ", not known to be decided" }
         return words
     }
 

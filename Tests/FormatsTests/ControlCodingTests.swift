@@ -49,10 +49,11 @@ private let busy = VolumeStatus(
         var status = example
         status.votes = .init(
             voters: ["alpha", "bravo", "charlie"], present: ["alpha", "charlie"], witnesses: ["charlie"],
-            leaseSeconds: 1.5)
+            leaseSeconds: 1.5, isDecided: true)
         status.nbd = ""
         let votes = #""votes": {"voters": ["alpha", "bravo", "charlie"], "present": ["alpha", "charlie"], "#
-        #expect(status.json.text.contains(votes + #""witnesses": ["charlie"], "lease-seconds": 1.5}}"#))
+        #expect(
+            status.json.text.contains(votes + #""witnesses": ["charlie"], "lease-seconds": 1.5, "decided": true}}"#))
         #expect(status.json.text.contains(#""nbd": null"#))
         var line = ControlCoding.encode(ControlResponse.status(status))
         line.removeLast()

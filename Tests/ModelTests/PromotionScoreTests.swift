@@ -95,7 +95,7 @@ import Testing
                 status.peers.append(witness)
                 status.votes = VolumeStatus.Votes(
                     voters: ["alpha", "bravo", "charlie"], present: ["alpha", "bravo"], witnesses: ["charlie"],
-                    leaseSeconds: nil)
+                    leaseSeconds: nil, isDecided: true)
             }
         }
         for connection in [ConnectionState.connected, .connecting] {

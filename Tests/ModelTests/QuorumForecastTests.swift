@@ -14,7 +14,7 @@ import Testing
             inStep: ["alpha", "bravo"], quorum: true, suspended: [], suspect: false, nbd: "", device: nil, clients: 0,
             pid: 1, reason: nil, message: nil, peers: [peer("bravo", 1, .secondary), peer("charlie", 2, .witness)])
         let names = ["alpha", "bravo", "charlie"]
-        status.votes = .init(voters: names, present: names, witnesses: ["charlie"], leaseSeconds: 1.5)
+        status.votes = .init(voters: names, present: names, witnesses: ["charlie"], leaseSeconds: 1.5, isDecided: true)
         return status
     }
 
