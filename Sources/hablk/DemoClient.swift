@@ -5,32 +5,15 @@ struct DemoClientError: Error {
     var message: String
 }
 
-/// A small blocking NBD client over a Unix socket: a witness for the demo that shares no code with the server.
+/// A small blocking NBD client: a witness for the demo that shares no code with the server.
 final class DemoClient {
     /// Bytes of the export.
     private(set) var size: UInt64 = 0
     private let descriptor: Int32
 
     /// Connects and asks for the export `name`; a secondary refuses.
-    init(socket path: String, export name: String) throws(DemoClientError) {
-        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw DemoClientError(message: "no socket") }
-        var limit = timeval(tv_sec: 20, tv_usec: 0)
-        let length = socklen_t(MemoryLayout<timeval>.size)
-        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, length)
-        setsockopt(descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, length)
-        var address = sockaddr_un()
-        address.sun_family = sa_family_t(AF_UNIX)
-        guard path.utf8.count < MemoryLayout.size(ofValue: address.sun_path) else {
-            throw DemoClientError(message: "the path is too long")
-        }
-        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
-        let result = withUnsafePointer(to: &address) {
-            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, .init(__sockaddr__: $0), socklen_t(MemoryLayout<sockaddr_un>.size))
-            }
-        }
-        guard result == 0 else { throw DemoClientError(message: String(cString: strerror(errno))) }
+    init(_ endpoint: DemoEndpoint, export name: String) throws(DemoClientError) {
+        descriptor = try endpoint.connect()
         try negotiate(name)
     }
 

@@ -88,7 +88,7 @@ final class DemoNode {
 
     func client() throws(CommandFailure) -> DemoClient {
         do {
-            return try DemoClient(socket: socket, export: DemoCluster.volume)
+            return try DemoClient(.socket(socket), export: DemoCluster.volume)
         } catch {
             throw .failed("demo", "\(name): NBD: \(error.message)", remedy: "look into \(log)")
         }

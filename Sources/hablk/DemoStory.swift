@@ -27,7 +27,7 @@ struct DemoStory {
         let first = DemoCluster.fileSystemSize / DemoWriter.blockSize
         // The last blocks are for the split brain.
         writer = DemoWriter(
-            sockets: [cluster.alpha.socket, cluster.bravo.socket], export: DemoCluster.volume,
+            endpoints: [.socket(cluster.alpha.socket), .socket(cluster.bravo.socket)], export: DemoCluster.volume,
             blocks: first..<DemoCluster.size / DemoWriter.blockSize - 256)
     }
 

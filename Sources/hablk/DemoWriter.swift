@@ -2,6 +2,8 @@
 struct DemoWriter {
     static let blockSize: UInt64 = 4096
     private static let depth = 8
+    /// `hablkdrl`
+    private static let mark: UInt64 = 0x6861_626c_6b64_726c
 
     /// What a block must hold.
     private struct Write {
@@ -9,8 +11,10 @@ struct DemoWriter {
         var number: UInt64
     }
 
-    private let sockets: [String]
+    /// Asked in this order.
+    private let endpoints: [DemoEndpoint]
     private let export: String
+    private let pause: UInt32
     /// The part of the volume that is ours, in blocks.
     private let blocks: Range<UInt64>
     private var client: DemoClient?
@@ -23,8 +27,10 @@ struct DemoWriter {
     /// The longest time between two acknowledgements, nanoseconds.
     private(set) var longestWait: UInt64 = 0
 
-    init(sockets: [String], export: String, blocks: Range<UInt64>) {
-        self.sockets = sockets
+    /// - Parameter pause: after each write, milliseconds.
+    init(endpoints: [DemoEndpoint], export: String, blocks: Range<UInt64>, pause: UInt32 = 0) {
+        self.endpoints = endpoints
+        self.pause = pause
         self.export = export
         self.blocks = blocks
         acknowledged = Array(repeating: 0, count: blocks.count)
@@ -46,6 +52,7 @@ struct DemoWriter {
             let number = try client.takeReply()
             guard let index = outstanding.firstIndex(where: { $0.number == number }) else { return }
             note(outstanding.remove(at: index))
+            if pause > 0 { Now.sleep(milliseconds: pause) }
         } catch {
             client = nil
         }
@@ -83,8 +90,8 @@ struct DemoWriter {
     }
 
     private mutating func reconnect() throws(DemoClientError) {
-        for socket in sockets {
-            guard let found = try? DemoClient(socket: socket, export: export) else { continue }
+        for endpoint in endpoints {
+            guard let found = try? DemoClient(endpoint, export: export) else { continue }
             client = found
             for write in outstanding { try begin(write, found) }
             return
@@ -97,9 +104,9 @@ struct DemoWriter {
             payload: Self.content(write.block, write.number))
     }
 
-    /// A block that says which write it came from, all over.
+    /// A block that says which write it came from, all over, and that it is nobody else's.
     static func content(_ block: UInt64, _ number: UInt64) -> [UInt8] {
-        let stamp = DemoClient.bytes(block) + DemoClient.bytes(number)
+        let stamp = DemoClient.bytes(block ^ Self.mark) + DemoClient.bytes(number)
         return (0..<Int(blockSize) / stamp.count).flatMap { _ in stamp }
     }
 

@@ -15,7 +15,7 @@ struct ThrowAwayDrill {
         self.cluster = cluster
         self.scenario = scenario
         writer = DemoWriter(
-            sockets: [cluster.alpha.socket, cluster.bravo.socket], export: DemoCluster.volume,
+            endpoints: [.socket(cluster.alpha.socket), .socket(cluster.bravo.socket)], export: DemoCluster.volume,
             blocks: 0..<DemoCluster.size / DemoWriter.blockSize)
     }
 

@@ -15,6 +15,8 @@ import time
 
 BLOCK = 4096
 DEPTH = 8
+# The end of the volume is for drills.
+SPARED = 4 << 20
 REQUEST, REPLY = 0x25609513, 0x67446698
 READ, WRITE, FLUSH = 0, 1, 3
 FUA = 1 << 16
@@ -157,7 +159,7 @@ class Client:
         busy = {block for _, block, _ in self.outstanding.values()}
         while True:
             # Half of the writes go to a few blocks.
-            count = self.size // BLOCK
+            count = (self.size - SPARED) // BLOCK
             block = self.random.randrange(32 if self.random.random() < 0.5 else count)
             if block not in busy:
                 return block

@@ -371,14 +371,24 @@ passed() {  # passed HABLK…: a report that says so
     [ $code = 0 ] && grep -q '^result *passed' "$work/report"
 }
 scenario_drill() {  # on the cluster in use, its clients writing; and those that must not be done to it
-    passed cluster exec "$second" hablk drill r0 --scenario switch-over --yes --report /root/drill.txt &&
+    counted() { grep -E '^lost *0 of [1-9][0-9]* ' "$work/report" || { echo "no lost writes are counted"; return 1; }; }
+    passed cluster exec "$second" hablk drill r0 --scenario switch-over --yes --report /root/drill.txt \
+        --write-area 60MiB+4MiB && counted &&
         cluster exec "$second" cmp /root/drill.txt - <"$work/report" &&
-        passed cluster exec "$first" hablk drill r0 --scenario primary-crash --yes &&
-        cluster seen 1 "fence device: reboot $second done" || return
-    refused() { cluster exec "$@" >"$work/report" 2>&1; [ $? = 3 ] || { cat "$work/report"; return 1; }; }
-    steady && refused "$primary" hablk drill r0 --scenario switch-over --yes &&
-        refused "$other" hablk drill r0 --scenario switch-over </dev/null &&
-        refused "$other" hablk drill r0 --scenario link-cut --yes
+        cmp -n $((4 << 20)) -i $((60 << 20)):0 "$CLUSTER_DIR/$second/disk/r0.img" /dev/zero &&
+        passed cluster exec "$first" hablk drill r0 --scenario primary-crash --yes --write-area 60MiB+4MiB && counted &&
+        cluster seen 1 "fence device: reboot $second done" && steady &&
+        passed cluster exec "$other" hablk drill r0 --scenario switch-over --yes || return
+    refused() {  # refused REASON NODE COMMAND…
+        cluster exec "${@:2}" >"$work/report" 2>&1
+        [ $? = 3 ] && grep -q "($1)" "$work/report" || { cat "$work/report"; return 1; }
+    }
+    steady && refused not-the-successor "$primary" hablk drill r0 --scenario switch-over --yes &&
+        refused not-confirmed "$other" hablk drill r0 --scenario switch-over </dev/null &&
+        refused only-throw-away "$other" hablk drill r0 --scenario link-cut --yes &&
+        refused not-empty "$other" hablk drill r0 --scenario switch-over --yes --write-area 0+4MiB &&
+        refused out-of-range "$other" hablk drill r0 --scenario switch-over --yes --write-area 62MiB+4MiB &&
+        refused no-way-to-write "$other" hablk drill r0 --scenario switch-over --yes --write-area 60MiB+4MiB --nbd "$primary:1"
 }
 scenario_drill-apart() {  # with nodes of its own, and no cluster
     local name
