@@ -375,7 +375,7 @@ scenario_drill() {  # on the cluster in use, its clients writing; and those that
     passed cluster exec "$second" hablk drill r0 --scenario switch-over --yes --report /root/drill.txt \
         --write-area 60MiB+4MiB && counted &&
         cluster exec "$second" cmp /root/drill.txt - <"$work/report" &&
-        cmp -n $((4 << 20)) -i $((60 << 20)):0 "$CLUSTER_DIR/$second/disk/r0.img" /dev/zero &&
+        cmp -n $((4 << 20)) -i $((60 << 20)):0 "$CLUSTER_DIR/$second/disk/r0.img" /dev/zero && steady &&
         passed cluster exec "$first" hablk drill r0 --scenario primary-crash --yes --write-area 60MiB+4MiB && counted &&
         cluster seen 1 "fence device: reboot $second done" && steady &&
         passed cluster exec "$other" hablk drill r0 --scenario switch-over --yes || return
