@@ -77,6 +77,8 @@ package struct PromotionScore: Equatable, Sendable {
         if status.suspect, status.disk == .consistent { return (lastResort, "may have lost its cache") }
         let unknown = others.filter { $0.disk == .unknown }.map(\.node)
         if unknown.isEmpty { return (best, "in step") }
+        // A new disk's: what the others have it never saw.
+        if status.inStep.isEmpty { return (0, "new, and has met nobody; unknown: \(unknown.joined(separator: ", "))") }
         return (apart, "in step; unknown: \(unknown.joined(separator: ", "))")
     }
 }

@@ -48,6 +48,11 @@ import Testing
         #expect(Self.score(.secondary, .upToDate, away) == 1000)
     }
 
+    @Test func `A new copy is promoted only when it has met its peers`() {
+        #expect(Self.score(.secondary, .upToDate, away) { $0.inStep = [] } == 0)
+        #expect(Self.score(.secondary, .upToDate, here) { $0.inStep = [] } == 10_000)
+    }
+
     @Test(arguments: [DiskState.outdated, .inconsistent, .unknown])
     func `A copy that is not whole is not promoted`(disk: DiskState) {
         #expect(Self.score(.secondary, disk, here) == 0)

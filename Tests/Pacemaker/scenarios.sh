@@ -4,11 +4,11 @@ every=(killed crashed frozen process daemon-stopped secondary-killed partition i
     cluster-link unfenced unfenced-apart apart-then-killed address-killed address-moved flapping standby moved frozen-stop failing-promote broken-fence
     power-loss rolling fence meta-data probe drill drill-apart runbook-disk runbook-node runbook-split-brain
     majority-killed majority-frozen majority-isolated-primary majority-unfenced majority-secondary-lost majority-storage-link
-    majority-witness-lost majority-no-quorum majority-power-loss majority-rolling
+    majority-on-witness majority-witness-lost majority-no-quorum majority-power-loss majority-rolling
     qdevice-killed qdevice-isolated-primary qdevice-witness-lost qdevice-alone)
 choice=(address-killed frozen process secondary-killed partition isolated-primary link-lost unfenced apart-then-killed
     flapping standby frozen-stop failing-promote power-loss rolling fence meta-data probe drill runbook-disk
-    majority-killed majority-isolated-primary majority-unfenced majority-storage-link majority-witness-lost
+    majority-killed majority-isolated-primary majority-unfenced majority-storage-link majority-on-witness majority-witness-lost
     majority-no-quorum majority-power-loss qdevice-killed qdevice-isolated-primary qdevice-witness-lost)
 
 expect() { [ "$1" = "$2" ] || { echo "expected $2, found $1"; return 1; }; }
@@ -313,6 +313,15 @@ scenario_majority-secondary-lost() {  # nothing waits for fencing: the witness i
 scenario_majority-storage-link() {  # the primary's: the others have quorum, so the role goes there, and nobody is fenced
     cluster unplug "$first" storage
     promoted_on 40 "$second" && ! cluster events | grep 'fence device'
+}
+scenario_majority-on-witness() {  # Pacemaker looks for the volume where it only has a witness, and must leave that alone
+    local agent=(env OCF_ROOT=/usr/lib/ocf OCF_RESKEY_volume=r0 OCF_RESKEY_CRM_meta_interval=0 OCF_RESOURCE_INSTANCE=r0
+        /usr/lib/ocf/resource.d/hablk/hablk)
+    cluster exec n3 "${agent[@]}" monitor
+    expect $? 7 || return
+    cluster exec n3 "${agent[@]}" start
+    expect $? 5 && cluster exec n3 "${agent[@]}" stop && cluster exec n3 hablk wait r0 --for running --timeout 0 &&
+        cluster exec "$first" hablk quorum r0 | tee /dev/stderr | grep -q n3 && calm
 }
 scenario_majority-witness-lost() {  # nothing happens to clients
     cluster kill n3
