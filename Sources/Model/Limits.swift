@@ -19,6 +19,12 @@ package struct Limits: Equatable, Sendable {
     package var resyncPulls: Int { max(1, min(128, (peerOperations - clientOperations) / 2)) }
     /// Largest single resync request, bytes.
     package var resyncPiece: UInt64 = 512 << 10
+    /// The two while clients' requests come: what waits before a request of theirs, on disks and links, is a piece or two. At
+    /// a round trip of a millisecond that still is 256 MB a second.
+    package var resyncWindowUnderLoad: UInt64 = 256 << 10
+    package var resyncPieceUnderLoad: UInt64 = 128 << 10
+    /// Nanoseconds without a request of a client after which a resync takes all it can get again.
+    package var resyncGivesWay: UInt64 = 100_000_000
     /// Bytes of resync after which the target flushes and reports.
     package var resyncFlushBytes: UInt64 = 64 << 20
     /// Log transactions a volume's ring holds.

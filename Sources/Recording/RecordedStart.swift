@@ -72,6 +72,9 @@ extension RecordWriter {
         u64(value.coolAfter)
         u64(value.resyncWindow)
         u64(value.resyncPiece)
+        u64(value.resyncWindowUnderLoad)
+        u64(value.resyncPieceUnderLoad)
+        u64(value.resyncGivesWay)
         u64(value.resyncFlushBytes)
         u64(UInt64(value.logRingBlocks))
     }
@@ -218,6 +221,9 @@ extension FieldReader {
         limits.coolAfter = try u64()
         limits.resyncWindow = try u64()
         limits.resyncPiece = try u64()
+        limits.resyncWindowUnderLoad = try u64()
+        limits.resyncPieceUnderLoad = try u64()
+        limits.resyncGivesWay = try u64()
         limits.resyncFlushBytes = try u64()
         limits.logRingBlocks = try small()
         return limits

@@ -23,6 +23,7 @@ extension Replica {
         operation.buffer = request.buffer
         operation.forced = request.forced
         operation.began = now
+        clientsAskedAt = now
         if request.kind == .read, isByMajority { operation.round = nextPingRound }
         table.insert(operation, at: slot)
         if isLeftOut(.workBeforeReply), operation.isClientWrite { emit(.reply(request.ticket, .done)) }

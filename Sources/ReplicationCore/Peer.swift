@@ -135,6 +135,9 @@ struct ResyncSource {
     var basePersisted: UInt64?
     /// Answered pulls that no flush of the target covers yet, in order.
     var pulls: [Pull] = []
+    /// Pieces being read for the target, and those that wait while clients are given way to.
+    var reading = 0
+    var held: [Pull] = []
     /// Next block whose bitmap run has not been told.
     var bitmapCursor: UInt64 = 0
     /// The target said that it lacks nothing: join it.

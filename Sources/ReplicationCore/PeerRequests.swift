@@ -48,6 +48,7 @@ extension Replica {
             return
         }
         self[peer: node].target.lastWrite = max(self[peer: node].target.lastWrite, sequence)
+        clientsAskedAt = now
         enter(kind, range, sequence, buffer, node)
     }
 
@@ -70,7 +71,22 @@ extension Replica {
             send(.pullFailed(id: id), to: node)
             return
         }
+        // Clients whose reads the target does not see are given way to here: one piece is read after the other.
+        if isGivingWay, self[peer: node].source.reading > 0 {
+            self[peer: node].source.held.append(ResyncSource.Pull(id: id, range: range))
+            return
+        }
+        self[peer: node].source.reading += 1
         enter(.pullRead, range, id, nil, node)
+    }
+
+    /// A piece was read: the next one that was held back follows.
+    private mutating func pullEnded(_ node: NodeID) {
+        self[peer: node].source.reading -= 1
+        guard !self[peer: node].source.held.isEmpty else { return }
+        let next = self[peer: node].source.held.removeFirst()
+        self[peer: node].source.reading += 1
+        enter(.pullRead, next.range, next.id, nil, node)
     }
 
     mutating func receivePullData(_ id: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID) {
@@ -258,5 +274,9 @@ extension Replica {
         if let buffer = operation.buffer { emit(.releaseBuffer(buffer)) }
         releaseExtent(slot)
         remove(slot)
+        let isOfNow = operation.session == self[peer: operation.peer].session
+        if operation.kind == .pullRead, isOfNow, self[peer: operation.peer].relation == .source {
+            pullEnded(operation.peer)
+        }
     }
 }

@@ -153,6 +153,8 @@ package struct Replica {
     var lease = Lease()
     /// The run of the node whose record this copy took last.
     var leaderRun = RunID.none
+    /// When a client asked for something last, here or, at a secondary, through its primary.
+    var clientsAskedAt = MonotonicTime(nanoseconds: 0)
     /// The newest record of this node's own that was chosen.
     var lastChosen = RecordNumber(term: .zero, index: 0)
     /// The newest record that another node told to be chosen: for `status` alone.

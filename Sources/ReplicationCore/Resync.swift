@@ -233,6 +233,9 @@ extension Replica {
         attention = true
     }
 
+    /// Clients asked for something a moment ago: a resync takes what they leave.
+    var isGivingWay: Bool { now.since(clientsAskedAt) < configuration.limits.resyncGivesWay }
+
     private func isPaused(_ node: NodeID) -> Bool {
         isResyncPaused || self[peer: node].presence?.resyncPaused == true
     }
@@ -241,9 +244,11 @@ extension Replica {
         guard self[peer: node].target.bitmapKnown, hasDisk else { return }
         finishTargetFlush(node)
         let limits = configuration.limits
-        let piece = self[peer: node].target.isCareful ? 1 : limits.resyncPiece / Geometry.blockSize
+        let window = isGivingWay ? min(limits.resyncWindow, limits.resyncWindowUnderLoad) : limits.resyncWindow
+        let bytes = isGivingWay ? min(limits.resyncPiece, limits.resyncPieceUnderLoad) : limits.resyncPiece
+        let piece = self[peer: node].target.isCareful ? 1 : bytes / Geometry.blockSize
         while !isPaused(node), now >= self[peer: node].target.notBefore,
-            self[peer: node].target.bytesInFlight < limits.resyncWindow,
+            self[peer: node].target.bytesInFlight < window,
             self[peer: node].target.inFlight.count < (self[peer: node].target.failures > 0 ? 1 : limits.resyncPulls),
             let run = self[bitmap: node].nextRun(from: self[peer: node].target.cursor, limit: piece)
         {

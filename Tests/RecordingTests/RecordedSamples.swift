@@ -68,6 +68,9 @@ enum RecordedSamples {
         limits.coolAfter = 106
         limits.resyncWindow = 107
         limits.resyncPiece = 108
+        limits.resyncWindowUnderLoad = 120
+        limits.resyncPieceUnderLoad = 121
+        limits.resyncGivesWay = 122
         limits.resyncFlushBytes = 109
         limits.logRingBlocks = 110
         var timing = Timing()

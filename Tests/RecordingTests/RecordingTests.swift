@@ -105,7 +105,7 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
     @Test func `nothing that a replica is made of is left out`() {
         let start = RecordedSamples.start
         #expect(Mirror(reflecting: start.configuration).children.count == 11)
-        #expect(Mirror(reflecting: start.configuration.limits).children.count == 10)
+        #expect(Mirror(reflecting: start.configuration.limits).children.count == 13)
         #expect(Mirror(reflecting: start.configuration.timing).children.count == 7)
         #expect(Mirror(reflecting: RecordedSamples.metadata).children.count == 4)
         #expect(Mirror(reflecting: RecordedSamples.metadata.log).children.count == 7)

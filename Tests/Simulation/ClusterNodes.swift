@@ -38,6 +38,7 @@ extension Cluster {
         }
         var limits = options.limits
         limits.logRingBlocks = layout.logBlocks
+        if !options.faults.contains(.givingWay) { limits.resyncGivesWay = 0 }
         var configuration = ReplicaConfiguration(
             volume: "r0", node: node.id, members: members, limits: limits, timing: options.timing,
             resyncRate: options.resyncRate)

@@ -78,6 +78,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// With quorum: an administrator takes disks away and gives them back, and has copies filled anew.
     package static let unplugging = FaultKinds(rawValue: 1 << 33)
 
+    /// A resync gives way to clients, as it does by default; without, it takes its window always.
+    package static let givingWay = FaultKinds(rawValue: 1 << 34)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -114,6 +117,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.hungDisk, "hung-disk"), (.rolledBack, "rolled-back"), (.foreignDisk, "foreign-disk"), (.newDisk, "new-disk"),
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
+        (.givingWay, "giving-way"),
     ]
 
     package init?(name: some StringProtocol) {

@@ -84,6 +84,7 @@ package struct SimulationOptions: Sendable {
         if stepsRandom.chance(1, in: 2) { faults.insert(.steps) }
         clockDrifts = (0...1).map { _ in Int64(mishapRandom.below(Self.largestDrift * 2 + 1)) - Int64(Self.largestDrift)
         }
+        drawPace()
     }
 
     /// Two nodes that fence each other: what `seed` draws for two nodes, and how.
@@ -115,11 +116,19 @@ package struct SimulationOptions: Sendable {
         witnesses = copies == 2 || copies == 4 && random.chance(1, in: 2) ? 1 : 0
         failsWithoutQuorum = random.chance(1, in: 4)
         confirmsReads = random.chance(1, in: 5)
-        faults.formIntersection(.withQuorum)
+        faults.formIntersection(.withQuorum.union(.givingWay))
         timing.lease = timing.pingInterval + timing.pingTimeout * random.within(1...3)
         while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
         clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }
         if random.chance(1, in: 3) { faults.insert(.unplugging) }
+    }
+
+    private mutating func drawPace() {
+        var random = SplitMix(seed: seed, subject: "pace options")
+        limits.resyncWindowUnderLoad = random.pick([4 << 10, 16 << 10, 64 << 10])
+        limits.resyncPieceUnderLoad = random.pick([4 << 10, 16 << 10])
+        limits.resyncGivesWay = random.within(1_000_000...500_000_000)
+        if random.chance(1, in: 2) { faults.insert(.givingWay) }
     }
 
     package var nodes: Int { copies + witnesses }

@@ -143,16 +143,26 @@ class Hablk(Target):
     def processes(self):
         return [self.status(node)["pid"] for node in (["alpha"] if self.alone else ["alpha", "bravo"])]
 
-    def resync(self):
-        """MiB a second of a resync of everything that was written while the peer was away."""
+    def leave_everything_behind(self):
+        """The peer is away while all of the volume is written."""
         self.hablk("bravo", "down", "v")
         subprocess.run(
             ["fio", "--name=fill", *self.fio(), "--rw=write", "--bs=1m", "--iodepth=4", f"--size={self.size}"],
             check=True, capture_output=True, stdin=subprocess.DEVNULL)
+
+    def begin_resync(self):
         self.hablk("bravo", "up", "v")
+
+    def end_resync(self):
+        """MiB a second."""
         self.hablk("alpha", "wait", "v", "--for", "in-sync", "--timeout", "300s")
         last = self.status()["peers"][0]["last-resync"]
         return last["bytes"] / last["seconds"] / (1 << 20)
+
+    def resync(self):
+        self.leave_everything_behind()
+        self.begin_resync()
+        return self.end_resync()
 
     def stop(self):
         for node in ("alpha", "bravo"):
