@@ -133,6 +133,7 @@ final class Bench {
     }
 
     func isHeld(_ work: Work) -> Bool { waiting.contains { $0.work == work } }
+    func heldCount(_ work: Work) -> Int { waiting.count { $0.work == work } }
 
     // MARK: Effects
 

@@ -40,6 +40,28 @@ import Testing
         bench.messages().reversed().lazy.compactMap { if case .flush(let round) = $0 { round } else { nil } }.first ?? 0
     }
 
+    @Test func `while clients ask, one piece is read after the other, in the order in which they were asked for`() {
+        let bench = source()
+        bench.pass(milliseconds: 200)
+        bench.held = [.read]
+        bench.ask(2, .read, block: 20)
+        var start = bench.moments.count
+        for id in UInt64(1)...3 { bench.hear(.pull(id: id, range: ByteRange(blocks: 4 * id..<4 * id + 2))) }
+        #expect(bench.heldCount(.read) == 2, "the client's read, and the first piece")
+        bench.letGo(.read, onlyFirst: true)
+        bench.letGo(.read, onlyFirst: true)
+        #expect(bench.heldCount(.read) == 1, "the second piece")
+        #expect(answers(bench, since: start) == [1])
+        start = bench.moments.count
+        bench.letGo(.read)
+        while bench.isHeld(.read) { bench.letGo(.read) }
+        #expect(answers(bench, since: start) == [2, 3])
+    }
+
+    private func answers(_ bench: Bench, since start: Int) -> [UInt64] {
+        bench.messages(since: start).compactMap { if case .pullData(let id, _, _) = $0 { id } else { nil } }
+    }
+
     @Test func `the record without the target is durable before the target is told`() throws {
         let bench = Bench.primary()
         bench.completeWrite(0, block: 5)

@@ -73,6 +73,24 @@ import Testing
         bench.expectNothingLeft()
     }
 
+    @Test func `while clients write, a resync asks for little at a time, and for more again when they rest`() {
+        let bench = target(runs: [BlockRun(first: 0, count: 4096)])
+        bench.pass(milliseconds: 200)
+        bench.hear(.bitmapEnd)
+        let limits = Limits()
+        #expect(pulls(bench).allSatisfy { $0.range.length == limits.resyncPiece })
+        bench.hearWrite(1, block: 5000)
+        var start = bench.moments.count
+        for pull in pulls(bench) { bench.hearPullData(pull.id, pull.range) }
+        let gentle = pulls(bench, since: start)
+        #expect(gentle.map(\.range.length).reduce(0, +) == limits.resyncWindowUnderLoad)
+        #expect(gentle.allSatisfy { $0.range.length == limits.resyncPieceUnderLoad })
+        bench.pass(milliseconds: limits.resyncGivesWay / 1_000_000 + 1)
+        start = bench.moments.count
+        bench.hearPullData(gentle[0].id, gentle[0].range)
+        #expect(pulls(bench, since: start).last?.range.length == limits.resyncPiece)
+    }
+
     @Test func `a source that can read nothing is not asked for each block at once`() {
         let bench = target(runs: [BlockRun(first: 0, count: 4096)])
         bench.hear(.bitmapEnd)
