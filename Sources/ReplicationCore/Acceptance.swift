@@ -25,6 +25,11 @@ struct Acceptance {
     var kind: Kind
     var phase = Phase.draining
 
+    var isVote: Bool {
+        if case .vote = kind { return true }
+        return false
+    }
+
     /// Nothing was changed yet.
     var isAbandonable: Bool {
         if case .persisting = phase { return false }
@@ -64,7 +69,8 @@ extension Replica {
         acceptance = Acceptance(from: node, session: self[peer: node].session, kind: kind)
         // Nobody is left out and nobody else takes over: nothing that was written before rests on it.
         // A hand-over says that all is stable.
-        let isHandOver = proposal.record.primary == nil && superblock.record.primary != nil
+        let isHandOver =
+            proposal.record.primary == nil && superblock.record.primary != nil && !isLeftOut(.takenHandOverIsFlushed)
         let losesNobody = superblock.record.inStep.isSubset(of: proposal.record.inStep) && !isHandOver
         if isKnown || (isByMajority && losesNobody && superblock.record.number.term == number.term) {
             acceptance?.phase = .flushing(0)
@@ -89,7 +95,8 @@ extension Replica {
         let isFounded = superblock.flags.contains(.founded)
         if isFounded, superblock.volume != proposal.volume { return .notNow }
         guard superblock.record.isEmpty || superblock.record.lineage == record.lineage else { return .notNow }
-        if record.number.term < superblock.promised || record.number < superblock.record.number { return .olderTerm }
+        let isOlder = record.number.term < superblock.promised || record.number < superblock.record.number
+        if isOlder, !isLeftOut(.olderTermMakesNoRecord) { return .olderTerm }
         if record == superblock.record { return nil }
         if record.number == superblock.record.number { return .olderTerm }
         guard record.inStep.contains(me) else { return nil }
@@ -179,17 +186,22 @@ extension Replica {
                 let isBusy = table.contains {
                     $0.isWrite && ($0.localPending || ($0.phase == .waitingLog && !$0.isClient))
                 }
-                guard !isBusy else { return }
+                guard !isBusy || current.isVote && isLeftOut(.writesEndBeforeVote) else { return }
                 let number = hasDisk ? requestFlush() : 0
                 acceptance?.phase = .flushing(number)
             case .flushing(let number):
-                guard isFlushed(number) || isLeftOut(.flushBeforeAccepting) else { return }
+                guard
+                    isFlushed(number) || isLeftOut(.flushBeforeAccepting)
+                        || current.isVote && isLeftOut(.flushBeforeVote)
+                else {
+                    return
+                }
                 if case .join = current.kind { acceptance?.phase = .marking } else { adoptOffered(current) }
             case .marking:
                 guard !isByMajority || writeBackPages() else { return }
                 adoptOffered(current)
             case .persisting(let version):
-                guard isDurable(version) else { return }
+                guard isDurable(version) || current.isVote && isLeftOut(.promiseBeforeVote) else { return }
                 // The writes that a primary sends again began without this disk, and its source takes them for written here.
                 if case .begin = current.kind, role == .primary, hasDisk, !isLeftOut(.sentAgainIsMarked),
                     !writeBackPages()
@@ -220,7 +232,10 @@ extension Replica {
             superblock.volume = proposal.volume
             for node in others where isByMajority && proposal.record.inStep.contains(node) {
                 // Re-admitted: it holds what this copy holds.
-                if superblock.peers[node].base != .inStep { self[bitmap: node].clearAll() }
+                guard superblock.peers[node].base != .inStep else { continue }
+                self[bitmap: node].clearAll()
+                // It may have been put back as it was, and filled since.
+                superblock.peers[node].seen = .none
             }
             adoptRecord(proposal.record, proposal.current, losing: lost)
             superblock.promised = max(superblock.promised, proposal.record.number.term)
@@ -238,12 +253,16 @@ extension Replica {
             superblock.promised = offer.record.number.term
             superblock.current = offer.current
             superblock.history = offer.history
-            for node in others where isByMajority { superblock.peers[node].base = offer.bases[node] }
+            for node in others where isByMajority && !isLeftOut(.joinTakesBases) {
+                superblock.peers[node].base = offer.bases[node]
+            }
             for node in others where offer.record.inStep.contains(node) {
+                // While this copy was out, they may have been put back as they were, and filled.
+                if isByMajority, node != current.from { superblock.peers[node].seen = .none }
                 superblock.peers[node].base = .inStep
                 self[bitmap: node].clearAll()
             }
-            superblock.flags.subtract([.inconsistent, .suspect, .outdated])
+            superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack])
             dropAllUnconfirmed()
             forgetUnsettled()
             beginLine()
@@ -255,7 +274,7 @@ extension Replica {
 
     /// ACCEPT, left out: the record is kept, line and bases stay; what was not confirmed may differ from anybody's.
     private mutating func adoptAsOutsider(_ proposal: Proposal, from node: NodeID) {
-        for other in others { markUnconfirmed(toward: other) }
+        for other in others where !isLeftOut(.outsiderMarks) { markUnconfirmed(toward: other) }
         forgetUnsettled()
         superblock.volume = proposal.volume
         superblock.record = proposal.record
@@ -284,7 +303,9 @@ extension Replica {
         }
         if everything {
             self[bitmap: node].markAll()
-            superblock.flags.remove(.rolledBack)
+            // With quorum another member may have to go on, and what it has marked says nothing of this copy.
+            let endsHere = !isByMajority || isLeftOut(.rolledBackUntilJoin)
+            if endsHere { superblock.flags.remove(.rolledBack) }
         }
         self[peer: node].target.everything = everything
     }

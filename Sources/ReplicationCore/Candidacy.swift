@@ -80,7 +80,8 @@ extension Replica {
             return
         }
         if role == .primary {
-            guard !holdsTerm || superblock.record.number.term < highestPromise else { return }
+            let isOutlived = !holdsTerm || superblock.record.number.term < highestPromise
+            guard isOutlived, !isLeftOut(.primaryWinsAgain) else { return }
             note(.warning, "role", "a higher term was promised: winning this node's own again")
             begin(.again)
         } else if let promotion, !promotion.isUnderWay {
@@ -100,6 +101,7 @@ extension Replica {
     /// Two candidates that outbid each other at once would do so for ever.
     mutating func giveWay() {
         let patience = configuration.timing.pingTimeout
+        if isLeftOut(.candidatesGiveWay) { return }
         candidacyNotBefore = now + patience + random.next() % max(patience, 1)
     }
 
@@ -126,11 +128,11 @@ extension Replica {
             guard change == nil, !table.contains(where: { $0.isWrite && $0.localPending }) else { return false }
             enter(.flushing(hasDisk ? requestFlush() : 0))
         case .flushing(let number):
-            guard isFlushed(number) else { return false }
+            guard isFlushed(number) || isLeftOut(.candidateFlushes) else { return false }
             enter(.persisting(persistSuperblock()))
             advanceMetadata()
         case .persisting(let version):
-            guard isDurable(version) else { return false }
+            guard isDurable(version) || isLeftOut(.candidatePromises) else { return false }
             askForVotes()
         case .voting:
             guard isVoted(current) || isOverdue(current) else { return false }
@@ -226,14 +228,9 @@ extension Replica {
 
     private mutating func judgeAnswers() {
         guard var current = candidacy else { return }
-        var newest = superblock.record
-        for node in current.asked {
-            guard let record = current.answers[node]?.standing.record, !record.isEmpty else { continue }
-            if newest.isEmpty || (record.lineage == newest.lineage && newest.number < record.number) { newest = record }
-        }
-        current.newest = newest
+        current.newest = newestRecord(told: { current.answers[$0]?.standing }).record
         candidacy = current
-        if let obstacle = obstacle(in: current) {
+        if let obstacle = obstacle(in: current), !isLeftOut(.askedBeforePromise) {
             meet(obstacle)
             return
         }
@@ -313,7 +310,9 @@ extension Replica {
 
     /// Another node's word while this one is a candidate: a term above its own ends this attempt.
     mutating func candidateHeard(_ standing: Standing, from node: NodeID) {
-        guard let current = candidacy, current.isBinding, current.term < standing.promised else { return }
+        guard let current = candidacy, current.isBinding, current.term < standing.promised,
+            !isLeftOut(.higherTermEndsAttempt)
+        else { return }
         guard change?.purpose != .promote, change?.purpose != .keep else { return }
         rest()
     }
@@ -340,18 +339,10 @@ extension Replica {
 
     private mutating func judgeVotes() {
         guard var current = candidacy else { return }
-        var newest = superblock.record
-        var voted = canVote(newest) ? NodeSet(me) : NodeSet()
-        for node in everyone {
-            guard let vote = current.votes[node] else { continue }
-            voted.insert(node)
-            let record = vote.standing.record
-            guard !record.isEmpty else { continue }
-            if newest.isEmpty || (record.lineage == newest.lineage && newest.number < record.number) {
-                newest = record
-                current.volume = vote.standing.volume
-            }
-        }
+        let (newest, teller) = newestRecord(told: { current.votes[$0]?.standing })
+        if let teller { current.volume = current.votes[teller]?.standing.volume ?? .none }
+        var voted = canVote(superblock.record) ? NodeSet(me) : NodeSet()
+        for node in everyone where current.votes[node] != nil { voted.insert(node) }
         current.newest = newest
         var counted = NodeSet()
         for node in voted {
@@ -369,21 +360,27 @@ extension Replica {
             return
         }
         collectUnsettled(current)
-        if current.purpose == .keep { wait() } else { propose() }
+        if current.purpose == .keep, !isLeftOut(.keeperWaitsFirst) { wait() } else { propose() }
     }
 
     /// Members that answered, are whole, and did not lose a cache.
     private func kept(_ current: Candidacy) -> NodeSet {
         let newest = current.newest
         var kept = hasWholeCopy ? NodeSet(me) : NodeSet()
+        if isLeftOut(.onlyWhoAnsweredIsKept) { kept = kept.union(newest.inStep) }
         for node in others {
-            guard let vote = current.votes[node], vote.hasCopy, !vote.isSuspect else { continue }
+            guard let vote = current.votes[node], vote.hasCopy else { continue }
+            // It has a record that was never chosen, and made its line ready for that: it is met as one that is left out.
+            guard !(newest.number < vote.standing.record.number) else { continue }
+            guard !vote.isSuspect || isLeftOut(.suspectIsNotKept) else { continue }
             let isEqual = newest.isEmpty && vote.standing.record.isEmpty
             if isEqual || isInStep(node, vote.standing.instance, by: newest) { kept.insert(node) }
         }
         // Without a disk nothing is settled from here: where members may differ, one of them counts.
         let isApart = kept.contains { !current.runs[$0].isEmpty }
-        if !hasDisk, current.purpose == .serve, isApart, let one = kept.first(where: { _ in true }) {
+        if !hasDisk, current.purpose == .serve, isApart, !isLeftOut(.disklessKeepsOne),
+            let one = kept.first(where: { _ in true })
+        {
             return NodeSet(one)
         }
         return kept
@@ -408,7 +405,8 @@ extension Replica {
         let isGone =
             former == nil || former == me || former == promotion?.peerFenced
             || former.map { current.votes[$0] != nil } ?? true
-        enter(.waiting(isGone || current.purpose == .again ? now : lastPong + configuration.timing.leaseWaited))
+        let isFree = isGone || current.purpose == .again || isLeftOut(.successorWaits)
+        enter(.waiting(isFree ? now : lastPong + configuration.timing.leaseWaited))
     }
 
     private mutating func waited(_ current: Candidacy) {

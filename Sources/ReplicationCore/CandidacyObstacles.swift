@@ -32,9 +32,9 @@ extension Replica {
             guard let answer = current.answers[node], isNamed(node, answer.standing.instance, by: current.newest) else {
                 continue
             }
-            // Who missed the newest record, which names this copy, has nothing to say against it.
-            let isOutdated = answer.objection == .notInStep && answer.standing.record.number < current.newest.number
-            if answer.objection == nil || isOutdated { willing.insert(node) }
+            // Who missed the newest record, which names this copy, or has one that was never chosen, has nothing to say against it.
+            let isOutdated = answer.objection == .notInStep && answer.standing.record.number != current.newest.number
+            if answer.objection == nil || isOutdated && !isLeftOut(.outdatedVoterHasNoSay) { willing.insert(node) }
         }
         return willing
     }
@@ -99,7 +99,7 @@ extension Replica {
         let newest = current.newest
         if !hasDisk {
             // Nor does it found a volume: whoever does so says with its own copy what it begins with.
-            guard current.kept.isEmpty || newest.isEmpty else { return nil }
+            guard current.kept.isEmpty || newest.isEmpty && !isLeftOut(.disklessFoundsNothing) else { return nil }
             return .passing(
                 Refusal(
                     reason: "no-good-copy", message: "no disk here, and no member with a whole copy answered",
@@ -112,18 +112,28 @@ extension Replica {
                     reason: "inconsistent", message: "this copy is not whole",
                     remedy: "wait for the resync: hablk wait \(configuration.volume) --for up-to-date"))
         }
-        guard superblock.flags.contains(.suspect), newest.primary != nil else { return nil }
-        // A record that names this copy, and that it does not hold, was never chosen: those of its own count as well, whatever
-        // they were told that they missed.
-        let own = superblock.record.number == newest.number ? NodeSet() : superblock.record.inStep
-        let rest = newest.inStep.union(own).removing(me)
+        guard superblock.flags.contains(.suspect), newest.primary != nil, !isLeftOut(.suspectIsNotElected) else {
+            return nil
+        }
+        // What names this copy is its own record: one that it does not hold was never chosen (`newestRecord`). A disk made anew is
+        // another copy than the one that the record means, and holds nothing of it.
+        let rest = newest.inStep.removing(me)
+        // Where a record that was never chosen lies about, a copy may have been called outdated because of it, and have all.
+        let isAnyRefuted = everyone.contains { node in
+            current.votes[node].map { newest.number < $0.standing.record.number } ?? false
+        }
+        let isMeant: (NodeID) -> Bool = { node in
+            guard let instance = current.votes[node]?.standing.instance else { return false }
+            return self.isNamed(node, instance, by: newest) || isLeftOut(.newDiskIsNoMember)
+        }
         let isClean: (NodeID) -> Bool = { node in
-            current.votes[node].map { !$0.isSuspect && ($0.hasCopy || !newest.inStep.contains(node)) } ?? false
+            guard isMeant(node), let vote = current.votes[node] else { return false }
+            return !vote.isSuspect && (vote.hasCopy || isAnyRefuted)
         }
         if let clean = rest.first(where: isClean) {
             return .passing(suspectRefusal("\(name(clean)) did not: it re-admits this copy by itself"))
         }
-        let away = rest.first { current.votes[$0] == nil && $0 != promotion?.peerFenced }
+        let away = rest.first { !isMeant($0) && $0 != promotion?.peerFenced }
         guard let away else { return nil }
         return .passing(
             suspectRefusal(

@@ -102,7 +102,7 @@ extension Replica {
         if let phase = change?.phase, phase != .offering || change?.loses.isEmpty != true {
             if !isByMajority || !isChangeStuck { return }
         }
-        if !hasDisk || detaching?.wantsToLeave == true, role == .primary, required.contains(me) {
+        if !hasDisk || detaching?.wantsToLeave == true, role == .primary, required.contains(me) || hasMissedRecord {
             if isByMajority {
                 startLeaving()
                 return
@@ -137,7 +137,7 @@ extension Replica {
             let losing = isByMajority ? lost.union(change?.loses ?? NodeSet()) : lost
             abortChange()
             begin(.exclude, losing: losing, offeringTo: NodeSet())
-            if isLeftOut(.recordBeforeReply) { lost.forEach { dropLegs(to: $0) } }
+            if isLeftOut(.recordBeforeReply) || isLeftOut(.changeHoldsReplies) { lost.forEach { dropLegs(to: $0) } }
         } else if isUnsettled {
             isUnsettled = false
             attention = true
@@ -151,7 +151,7 @@ extension Replica {
         var losing = lostMembers.union(change?.loses ?? NodeSet()).inserting(me)
         let heirs = required.subtracting(losing)
         guard let heir = others.first(where: { heirs.contains($0) && self[peer: $0].receivesWrites }) else { return }
-        if unsettled.count > 0 { losing = required.removing(heir) }
+        if unsettled.count > 0, !isLeftOut(.leaverKeepsOne) { losing = required.removing(heir) }
         abortChange()
         begin(.leaveSelf, losing: losing, offeringTo: NodeSet())
     }
@@ -247,7 +247,8 @@ extension Replica {
         superblock.promised = change.record.number.term
         let keepsLost = change.purpose == .exclude && role != .primary && !isLeftOut(.idleSourceKeepsTarget)
         // With quorum a record that is not chosen yet lets nobody go.
-        let keepsAll = keepsLost || (isByMajority && change.purpose != .force)
+        let isUndecided = isByMajority && change.purpose != .force && !isLeftOut(.undecidedLetsNobodyGo)
+        let keepsAll = keepsLost || isUndecided
         superblock.required = keepsAll ? required.union(change.record.inStep) : change.record.inStep
         if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack]) }
         // Alone in step: what this copy holds is what counts from now on.
@@ -328,7 +329,7 @@ extension Replica {
         self.change = change
         var bases = PerNode(repeating: BitmapBase.inStep)
         for other in others { bases[other] = superblock.peers[other].base }
-        tellMarks(to: node)
+        if !isLeftOut(.joinTakesMarks) { tellMarks(to: node) }
         send(
             .joinOffer(
                 JoinOffer(

@@ -4,9 +4,10 @@ import Model
 /// have it durably. It is offered to all of them again until then; whoever was offered one may have it.
 extension Replica {
     private func isChosen(_ change: Change) -> Bool {
-        guard change.record.inStep.isSubset(of: change.accepted) else { return false }
+        guard change.record.inStep.isSubset(of: change.accepted) || isLeftOut(.membersChoose) else { return false }
+        if isLeftOut(.majorityChooses) { return true }
         return isMajority(change.accepted, of: change.record.voters)
-            && isMajority(change.accepted, of: change.formerVoters)
+            && (isMajority(change.accepted, of: change.formerVoters) || isLeftOut(.formerVotersChoose))
     }
 
     /// This node's own acceptance is durable; without a disk there is none, and the others' must do.
@@ -32,7 +33,7 @@ extension Replica {
     }
 
     mutating func offerOverdue() {
-        guard isByMajority, let current = change, current.phase == .offering,
+        guard isByMajority, !isLeftOut(.offeredAgain), let current = change, current.phase == .offering,
             now >= current.offeredAt + configuration.timing.pingInterval
         else { return }
         change?.offeredAt = now
@@ -94,7 +95,7 @@ extension Replica {
     /// A candidacy whose record waits for a member that left again, or for voters that do not come, begins anew: nobody waits
     /// for the answer to a promotion for ever.
     mutating func giveUpStuckCandidacy() {
-        guard let candidacy, candidacy.phase == .proposing else { return }
+        guard let candidacy, candidacy.phase == .proposing, !isLeftOut(.stuckCandidacyEnds) else { return }
         guard let change else { return rest() }
         guard change.phase == .offering else { return }
         let missing = change.record.inStep.subtracting(change.accepted).removing(me)
@@ -117,8 +118,14 @@ extension Replica {
     }
 
     func admit(_ node: NodeID, _ record: inout Record) {
-        record.voters.insert(node)
-        record.instances[node] = self[peer: node].standing?.instance ?? .none
+        var admitted = NodeSet(node)
+        if isLeftOut(.oneVoterAtATime) {
+            for other in everyone where self[peer: other].standing != nil { admitted.insert(other) }
+        }
+        for new in admitted {
+            record.voters.insert(new)
+            record.instances[new] = self[peer: new].standing?.instance ?? .none
+        }
     }
 
     /// Whoever knows that a record of its volume was chosen says so durably.

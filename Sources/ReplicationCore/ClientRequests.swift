@@ -258,10 +258,11 @@ extension Replica {
 
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
     var mayAcknowledge: Bool {
-        guard leads, doubts.isEmpty, candidacy == nil else { return false }
+        guard leads, doubts.isEmpty, candidacy == nil || isLeftOut(.repliesNeedTheTerm) else { return false }
         guard hasDisk || !required.contains(me) || isLeftOut(.failedDiskLeavesBeforeReply) else { return false }
-        if isByMajority, !holdsTerm { return false }
-        return isLeftOut(.recordBeforeReply) || change.map { $0.loses.isEmpty } ?? true
+        if isByMajority, !holdsTerm, !isLeftOut(.repliesNeedTheTerm) { return false }
+        let isFree = isLeftOut(.recordBeforeReply) || isLeftOut(.changeHoldsReplies)
+        return isFree || change.map { $0.loses.isEmpty } ?? true
     }
 
     mutating func complete(_ slot: Int, _ result: ClientResult) {

@@ -24,9 +24,12 @@ extension Replica {
     mutating func mayGoOn(without node: NodeID) -> Bool {
         guard configuration.fencing != .none, !isByMajority else { return true }
         // One that is there says itself, durably, that it is out of step; until then it could be promoted after a crash.
-        if self[peer: node].isConnected { return configuration.fencing == .resource || isOutOfStep(node) }
+        if self[peer: node].isConnected {
+            return configuration.fencing == .resource || isOutOfStep(node) || isLeftOut(.heardBeforeLeft)
+        }
         fence(node)
         return configuration.fencing == .resource || self[peer: node].fencing?.phase == .succeeded
+            || isLeftOut(.fencedBeforeLeft)
     }
 
     private func isOutOfStep(_ node: NodeID) -> Bool {
@@ -99,11 +102,15 @@ extension Replica {
     }
 
     /// The peer is heard again: whatever the command still says is of no use.
-    mutating func endFencing(_ node: NodeID) { self[peer: node].fencing = nil }
+    mutating func endFencing(_ node: NodeID) {
+        if !isLeftOut(.fencedForOneAbsence) { self[peer: node].fencing = nil }
+    }
 
     /// A promotion that would go on without a member, or begin a volume alone, waits for the command.
     mutating func fencingObstacle(_ promotion: Promotion, offeringTo members: NodeSet) -> PromotionObstacle? {
-        guard configuration.fencing != .none, !isByMajority, !promotion.force else { return nil }
+        guard configuration.fencing != .none, !isByMajority, !promotion.force, !isLeftOut(.fencedBeforePromoted) else {
+            return nil
+        }
         let isFirst = superblock.record.isEmpty
         for node in others
         where (isFirst || required.contains(node)) && !members.contains(node) && node != promotion.peerFenced {

@@ -50,6 +50,7 @@ extension Replica {
     private mutating func selfLeft() {
         for slot in table.slots(where: { $0.isClientWrite && $0.localFailed }) { finishWriteIfDone(slot) }
         if detaching != nil { failDisk("detached") }
+        leftDisk()
     }
 
     /// Replies that a pending record, a doubt or the role held back are looked at again.

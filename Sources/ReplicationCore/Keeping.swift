@@ -69,7 +69,8 @@ extension Replica {
             }
             // A disk or a memory made anew: the old one's vote goes first.
             if record.instances[node] != instance, !record.inStep.contains(node) {
-                begin(.dismiss(node), losing: NodeSet(), offeringTo: NodeSet())
+                let goesFirst = !isLeftOut(.oldVoteGoesFirst)
+                begin(goesFirst ? .dismiss(node) : .admit(node), losing: NodeSet(), offeringTo: NodeSet())
                 return
             }
         }

@@ -38,7 +38,9 @@ extension Replica {
             send(.pong(number), to: node)
             return
         }
-        guard superblock.promised <= stamp.number.term, candidacy?.isBinding != true else {
+        let isPromised = stamp.number.term < superblock.promised && !isLeftOut(.promiseEndsLease)
+        let isCandidate = candidacy?.isBinding == true && !isLeftOut(.candidateGivesNoLease)
+        guard !isPromised, !isCandidate else {
             send(.standing(standing), to: node)
             return
         }
@@ -49,7 +51,10 @@ extension Replica {
     mutating func ponged(_ number: UInt64, by node: NodeID) {
         self[peer: node].ponged = max(self[peer: node].ponged, number)
         let ping = self[peer: node].pings[Int(number % UInt64(Peer.pingMemory))]
-        if ping.number == number { self[peer: node].leaseFrom = max(self[peer: node].leaseFrom, ping.sent) }
+        if ping.number == number {
+            let from = isLeftOut(.leaseBeginsWithPing) ? now : ping.sent
+            self[peer: node].leaseFrom = max(self[peer: node].leaseFrom, from)
+        }
         if doubts.contains(node), self[peer: node].ponged >= self[peer: node].pinged, self[peer: node].isConnected {
             settleDoubt(node)
         }
@@ -60,7 +65,9 @@ extension Replica {
     private var isLeaseValid: Bool {
         let held = configuration.timing.leaseHeld
         for node in others where required.contains(node) {
-            guard now < self[peer: node].leaseFrom + held else { return false }
+            let isValid = now < self[peer: node].leaseFrom + held
+            if isLeftOut(.leaseOfEachMember), isValid { return true }
+            guard isValid else { return false }
         }
         return true
     }
@@ -80,8 +87,9 @@ extension Replica {
     private func mayAnswerRead(_ round: UInt64) -> Bool {
         guard role == .primary, doubts.isEmpty else { return false }
         guard isByMajority else { return true }
-        guard candidacy == nil, holdsTerm, isLeaseValid else { return false }
-        guard configuration.confirmsReads else { return true }
+        guard candidacy == nil && holdsTerm || isLeftOut(.readsNeedTheTerm) else { return false }
+        guard isLeaseValid || isLeftOut(.readsNeedLease) else { return false }
+        guard configuration.confirmsReads, !isLeftOut(.confirmedReadsAsk) else { return true }
         for node in others where required.contains(node) && self[peer: node].ponged < round { return false }
         return true
     }

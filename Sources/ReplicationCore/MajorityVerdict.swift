@@ -20,10 +20,11 @@ extension HandshakeVerdict {
         if !mine.hasDisk || !theirs.hasDisk { return judgeBare(mine, theirs) }
         let size = max(mine.record.size, theirs.record.size)
         if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
-        let mineOlder = isRolledBack(mine, rememberedBy: theirs)
-        let theirsOlder = isRolledBack(theirs, rememberedBy: mine)
+        let mineOlder = isRolledBack(mine, rememberedByMember: theirs)
+        let theirsOlder = isRolledBack(theirs, rememberedByMember: mine)
         if mineOlder || theirsOlder {
-            return judgeRolledBack(mine, theirs, mineOlder: mineOlder, theirsOlder: theirsOlder)
+            let verdict = judgeRolledBack(mine, theirs, mineOlder: mineOlder, theirsOlder: theirsOlder)
+            return verdict.outcome == .parted ? verdict : goingOn(verdict, mine, theirs)
         }
         if !leads(mine), !leads(theirs) { return .init(.nothing, because: .nobodyLeads) }
         return leads(mine) ? judgeFollower(mine, theirs) : judgeFollower(theirs, mine).mirrored
@@ -39,6 +40,26 @@ extension HandshakeVerdict {
     private static func isOutlived(_ side: HandshakeState, by other: HandshakeState) -> Bool {
         guard leads(side), other.record.isEmpty || side.record.lineage == other.record.lineage else { return false }
         return side.record.number.term < other.promised || side.record.number.term < other.record.number.term
+    }
+
+    /// A full copy that its source has begun goes on where it was.
+    private static func goingOn(
+        _ verdict: HandshakeVerdict, _ mine: HandshakeState, _ theirs: HandshakeState
+    ) -> HandshakeVerdict {
+        let isSource = verdict.outcome == .sourceOfEverything
+        let (source, target) = isSource ? (mine, theirs) : (theirs, mine)
+        guard source.base == .everything(target.instance), target.flags.contains(.inconsistent) else { return verdict }
+        return .init(isSource ? .sourceOfMarked : .targetOfMarked, because: verdict.rule)
+    }
+
+    /// Whoever was put back as it was is filled by the leader only, and the others need not have been there: what one remembers that
+    /// is left out itself, or that has an older record than the copy took since, may be from before that. (Put back to before
+    /// what a member remembers, a copy has no newer record than that member.)
+    static func isRolledBack(_ side: HandshakeState, rememberedByMember other: HandshakeState) -> Bool {
+        let isMember = other.record.inStep.contains(other.node) && other.record.instances[other.node] == other.instance
+        let isCurrent = !(other.record.number < side.record.number)
+        let counts = isMember && isCurrent || isLeftOut(.membersRememberNumbers)
+        return counts ? isRolledBack(side, rememberedBy: other) : side.flags.contains(.rolledBack)
     }
 
     /// A node without a disk is served by members of its record. Any other copy is no part of what it does, and stays a voter.

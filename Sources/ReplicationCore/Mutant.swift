@@ -303,96 +303,194 @@ enum Mutant {
     case servedStaysNamed
     /// Whoever acknowledges beside another copy is named by the record.
     case whoServesIsNamed
+
+    // MARK: With voters, F1
+    /// A candidate goes on from the newest record that a voter has.
+    case newestRecordCounts
+    /// A record that one of its members does not have when it votes was never chosen.
+    case refutedRecordIsNone
+    /// A voter promises no term that is not above the one that it promised.
+    case votesRise
+    /// The records of a term that was voted for are numbered.
+    case votedRecordsAreNumbered
+    /// A voter takes no record of a term below its promise, and none older than its own.
+    case olderTermMakesNoRecord
+
+    // MARK: With voters, F2
+    /// A record that is not chosen yet lets nobody go whom the one before it required.
+    case undecidedLetsNobodyGo
+    /// A record is chosen by a majority of its voters.
+    case majorityChooses
+    /// While a record that loses a member is undecided nothing is acknowledged.
+    case changeHoldsReplies
+
+    // MARK: With voters, F3
+    /// In step after a promotion is who answered.
+    case onlyWhoAnsweredIsKept
+    /// What members had not heard confirmed is copied to all after a promotion.
+    case unconfirmedIsSettled
+    /// What the voters had not heard confirmed is part of it.
+    case votersUnconfirmedIsSettled
+    /// What the new primary had not heard confirmed is part of it.
+    case ownUnconfirmedIsSettled
+    /// A block that may differ is copied before it is served.
+    case unsettledIsNotServed
+    /// A copy of an unsettled block that began for an earlier record settles nothing.
+    case settledForRecordAtHand
+
+    // MARK: With voters, F4
+    /// A copy that lost its cache does not stay in step with a new primary.
+    case suspectIsNotKept
+    /// A copy that lost its cache is not promoted while a member may hold what it lost.
+    case suspectIsNotElected
+
+    // MARK: With voters, F5
+    /// A voter flushes what it has before it answers.
+    case flushBeforeVote
+    /// A candidate flushes what it has before it asks for votes.
+    case candidateFlushes
+
+    // MARK: With voters, F7
+    /// A disk or a memory made anew counts for nobody until a record names it.
+    case newInstanceIsNobody
+    /// A disk made anew does not vouch for what the copy before it held.
+    case newDiskIsNoMember
+
+    // MARK: With voters, F8
+    /// With quorum the newest record decides who is source.
+    case recordDecidesSource
+
+    // MARK: With voters, F11
+    /// Who joins takes over what its source has marked toward those that stay out.
+    case joinTakesMarks
+    /// Who joins takes over its source's bases.
+    case joinTakesBases
+    /// Who is left out marks toward everybody what it had not heard confirmed.
+    case outsiderMarks
+    /// A copy that is being filled marks what it is sent toward the other members, too.
+    case targetMarksTowardMembers
+
+    // MARK: With voters, F13
+    /// The writes of the old term have ended when a voter answers.
+    case writesEndBeforeVote
+    /// Frames of a term below the promise are refused.
+    case olderTermHasNoRight
+
+    // MARK: With voters, F15
+    /// What a member with no older record remembers of a copy's numbers counts, and nothing else.
+    case membersRememberNumbers
+    /// A copy that was put back as it was says so until it is filled to the end, whoever fills it.
+    case rolledBackUntilJoin
+    /// A copy that knows that it was put back as it was has no vote.
+    case rolledBackHasNoVote
+
+    // MARK: With voters, F16
+    /// Who is promoted by force is the only voter of the new line.
+    case forceVotesAlone
+
+    // MARK: With voters, F18
+    /// A lease counts from the sending of the ping.
+    case leaseBeginsWithPing
+    /// A read is answered under a lease only.
+    case readsNeedLease
+    /// The lease is from each required member.
+    case leaseOfEachMember
+    /// The right to the term is checked just before the data of a read is answered.
+    case readsNeedTheTerm
+    /// The right to the term is checked just before a write or a flush is answered.
+    case repliesNeedTheTerm
+    /// With `reads: confirm` a round of pings begins after the read came.
+    case confirmedReadsAsk
+    /// Who promised a higher term gives no lease to the primary of an older one.
+    case promiseEndsLease
+    /// A candidate gives no lease.
+    case candidateGivesNoLease
+    /// A successor waits for the old primary's lease.
+    case successorWaits
+    /// A node that was started waits as if it had given a lease just before.
+    case startCountsAsPong
+
+    // MARK: With voters, F19
+    /// A candidate asks without effect first.
+    case askedBeforePromise
+    /// A voter that heard a primary within a lease objects.
+    case heardPrimaryObjects
+    /// A primary that hears of a higher promise wins its term again.
+    case primaryWinsAgain
+    /// A newer record that names another primary deposes one.
+    case newerRecordDeposes
+    /// A candidate that hears of a higher term begins anew.
+    case higherTermEndsAttempt
+    /// Who voted for another waits before it is a candidate itself.
+    case candidatesGiveWay
+
+    // MARK: With voters, F20
+    /// Who has no disk keeps one of the members that may differ.
+    case disklessKeepsOne
+    /// A primary whose disk fails before all is settled goes on with one member.
+    case leaverKeepsOne
+    /// Who has no disk founds no volume.
+    case disklessFoundsNothing
+    /// A record that a member of a primary without a disk has is not chosen by that.
+    case carriersRecordIsNotChosen
+    /// A primary without a disk fails no write that it sent.
+    case disklessFailsNoWrite
+
+    // MARK: With voters, F21
+    /// One voter is added or taken away by each record.
+    case oneVoterAtATime
+    /// A record needs a majority of the voters before it, too.
+    case formerVotersChoose
+    /// The vote of a memory that was replaced goes before the new one's comes.
+    case oldVoteGoesFirst
+    /// All nodes of the configuration are voters of the first record.
+    case configuredNodesVoteFirst
+    /// All first records of a volume are of one line.
+    case firstRecordsAreOfOneLine
+
+    // MARK: With voters, section 2
+    /// A record is chosen when each copy that it names has it, too.
+    case membersChoose
+    /// A candidate has its promise on disk before it asks for votes.
+    case candidatePromises
+    /// A promise is durable before it is told.
+    case promiseBeforeVote
+    /// A record without a primary says that nothing is unflushed.
+    case handOverIsStable
+    /// Who takes a hand-over flushes first.
+    case takenHandOverIsFlushed
+    /// A keeper waits for the old lease before it makes a record.
+    case keeperWaitsFirst
+
+    // MARK: With voters, found by seeds
+    /// What a request that failed for want of a quorum would have written is unsettled.
+    case failedIsUnsettled
+    /// A voter that missed the newest record says nothing against a copy that this one names.
+    case outdatedVoterHasNoSay
+    /// A record is offered again until it is chosen.
+    case offeredAgain
+    /// A record that was given up undecided establishes nobody.
+    case undecidedEstablishesNobody
+    /// A record of the leader's that is being taken is answered before a handshake with it ends.
+    case acceptanceComesFirst
+    /// A candidacy whose record nobody can choose any more begins anew.
+    case stuckCandidacyEnds
+    /// Who was met while the old lease ran out is met anew by the primary.
+    case metAnewByPrimary
+    /// Who leads no more has nothing to settle.
+    case deposedSettlesNothing
+
+    // MARK: Fencing
+    /// Nobody is left behind under `fencing: stonith` before it was fenced.
+    case fencedBeforeLeft
+    /// One that is heard is left behind when it says itself that it is out of step.
+    case heardBeforeLeft
+    /// Who is promoted without its peer fences it first.
+    case fencedBeforePromoted
+    /// A fence command's answer counts for the absence that it was asked for.
+    case fencedForOneAbsence
 }
 
 #if Mutants
-    /// The rule that this process leaves out. Set once, before the first replica is made.
-    nonisolated(unsafe) private var leftOut: Mutant?
-
-    /// Every replica of this process leaves the rule called `name` out from now on. False: there is no such rule.
-    package func leaveOut(_ name: String) -> Bool {
-        leftOut = Mutant.allCases.first { "\($0)" == name }
-        return leftOut != nil
-    }
-
-    /// What can be left out, by name, and why each rule is there.
-    package var rulesOfMutants: [(name: String, rule: String)] { Mutant.allCases.map { ("\($0)", $0.rule) } }
-
-    @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { leftOut == rule }
-
-    extension Mutant: CaseIterable {
-        /// Why the rule is there: its execution in the reasons of the protocol (F and a number, or a point of section 2), or
-        /// what others shipped without it.
-        var rule: String {
-            switch self {
-            case .workBeforeReply: "canary"
-            case .recordsAreNumbered, .offeredNumbersCount, .supersededRecordYields, .termIsOnItsMakersDisk: "F1"
-            case .requiredBeforeJoin, .joinHoldsWrites: "F2"
-            case .settledBeforeRead: "F3"
-            case .powerLossMakesSuspect, .suspectIsNotPromoted: "F4"
-            case .suspectIsTarget, .suspectIsFilledByOutdated: "F4, F10"
-            case .flushBeforeRecord, .flushBeforeAccepting, .lostRecordIsTakenBack: "F5"
-            case .inconsistentBeforeResync, .excludedBeforeResync: "F6"
-            case .sourceIsWholeInStep, .promotedIsWholeInStep, .givenAwayMakesSource: "F6"
-            case .fullCopyKnowsInstance, .marksKnowInstance, .instanceBeforeMarksGo: "F7"
-            case .goesOnOnlyForReplies, .lineKeepsGenerations, .zeroEndsWithRecord, .idleSourceKeepsTarget: "F8"
-            case .splitBrainStops: "F8, F16"
-            case .requiredDecidesGeneration, .generationForLostMember: "F9"
-            case .primaryLeads: "F10"
-            case .sourceAddsItsMarks, .targetAddsItsMarks, .receiverMarksAbsent, .receiverKeepsUnconfirmed: "F11"
-            case .marksReachBack, .targetAddsUnconfirmed, .sentAgainIsMarked: "F11"
-            case .targetFlushClearsMarks, .targetFlushesBeforeTelling, .sourceFlushClearsMarks: "F12"
-            case .flushCoversDonePulls, .flushCoversDoneFrames, .laterFramesKeepMarks: "F12"
-            case .oldWritesEndFirst, .onlyLiveSession: "F13"
-            case .rollbackIsNoticed, .rollbackIsRemembered, .disklessRemembersNumbers: "F15"
-            case .forceBeginsLineage: "F16"
-            case .termAboveBoth: "F17"
-            case .pauseMakesDoubt, .pausedNewsIsOld: "F18"
-            case .primaryRefusesCandidates, .higherCandidateYields, .restartIsNoLoss: "F19"
-            case .failedDiskLeavesBeforeReply, .leavingPrimaryIsNamed, .undecidedLeaveIsReplaced: "F20"
-            case .secondaryMakesRoom, .spilledIsMarked: "F22"
-            case .readsWaitForWrites: "F23"
-            case .trimReplicated: "F25"
-            case .secondaryLogs: "2.2"
-            case .primaryIsNotOverwritten: "2.8"
-            case .flushBeginsAfterRequest, .flushAtPeer, .flushHere, .forcedWaitsForFlush: "2.5"
-            case .pagesBeforeReuse: "2.6"
-            case .demotionDrains, .demotionConfirms: "2.9"
-            case .diskBeforeReply, .peerBeforeReply, .diskBeforePeerAnswers: "early acknowledgement"
-            case .recordBeforeReply, .repliesHeldAtLoss: "reply before the record"
-            case .flushBeforeAnswer: "flush answered before it is done"
-            case .flushCoversOnlyEarlier: "flush shared too late"
-            case .failedFlushIsFinal, .failedFlushMakesSuspect: "retried fsync"
-            case .marksSurviveConnect, .equalIDsProveNothing: "bits cleared at connect"
-            case .absentIsMarked, .unconfirmedMarkedAtLoss, .primaryKeepsUnconfirmed: "marks toward an absent peer"
-            case .confirmOnlyComplete, .primariesNumberApart, .sentEndsWithSession: "confirmed too early"
-            case .epochConfirmsMore, .unreadableIsAskedLater: "busy for nothing"
-            case .resyncEndsUnmarked: "resync declared ended too early"
-            case .resyncLocksRanges, .filledPrimaryLocksRanges: "resync against writes"
-            case .fullCopyMarksAll: "full copy interrupted"
-            case .logBeforeWrite: "activity log not awaited"
-            case .logIsReplayed, .replayIsFlushed: "activity log not replayed"
-            case .cleanEndsAtStart, .pagesBeforeClean, .stopMarksUnconfirmed: "clean by mistake"
-            case .pageWrittenAgain: "bitmap page changed while written"
-            case .bothCopiesAreWritten, .detachAwaitsSuperblock: "stale superblock copy"
-            case .superblockIsAwaited: "said before it is durable"
-            case .olderRecordHasNoRight: "deposed primary"
-            case .resumesSameRun, .unansweredIsSentAgain, .carrierGetsAllAgain, .attachEndsResume:
-                "resume after a restart"
-            case .givenUpMeansHandshake: "given-up writes"
-            case .overlappingWritesWait: "overlap not held"
-            case .bufferKeptUntilWritten: "buffer released early"
-            case .readsNeedStep: "read from a stale copy"
-            case .behindSaysOutdated, .attachedSaysOutdated: "stale copy chosen"
-            case .discardEndsWithCommand: "discard of the wrong copy"
-            case .joinIsHeardFirst: "promotion between two records"
-            case .recordFitsDisk: "hostile peer"
-            case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord: "diskless primary"
-            case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded: "diskless primary"
-            case .whoServesIsNamed: "suspect copy promoted"
-            }
-        }
-    }
-#else
-    @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { false }
+    extension Mutant: CaseIterable {}
 #endif

@@ -59,7 +59,7 @@ extension Replica {
             let mine = self[peer: node].mine, let theirs = self[peer: node].theirs
         else { return }
         let verdict =
-            isByMajority
+            isByMajority && !isLeftOut(.recordDecidesSource)
             ? HandshakeVerdict.judgeByRecord(mine: mine, theirs: theirs)
             : HandshakeVerdict.judge(mine: mine, theirs: theirs, policies: configuration.afterSplitBrain)
         self[peer: node].verdict = verdict
@@ -79,7 +79,7 @@ extension Replica {
     }
 
     private mutating func conclude(_ node: NodeID) {
-        if isByMajority, acceptance?.from == node { return }
+        if isByMajority, acceptance?.from == node, !isLeftOut(.acceptanceComesFirst) { return }
         guard self[peer: node].handshake == .exchanging, let verdict = self[peer: node].verdict,
             let told = self[peer: node].theirVerdict, let theirs = self[peer: node].theirs
         else { return }
@@ -271,7 +271,7 @@ extension Replica {
     /// The record names both already; who missed it is told again. One that is not chosen yet establishes nobody.
     private mutating func establishByRecord(_ node: NodeID) {
         guard leads, change == nil else { return }
-        guard lastChosen == superblock.record.number else {
+        guard lastChosen == superblock.record.number || isLeftOut(.undecidedEstablishesNobody) else {
             // It was given up undecided: another one takes its place.
             if holdsTerm, candidacy == nil { begin(.exclude, losing: NodeSet(), offeringTo: NodeSet()) }
             return
@@ -319,6 +319,10 @@ extension Replica {
     private mutating func beginCarried(_ node: NodeID, _ theirs: HandshakeState) {
         self[peer: node].relation = .carried
         let isOther = superblock.current.id != theirs.current.id && !isLeftOut(.disklessActsUnderItsRecord)
+        if isByMajority, role == .primary, !isLeftOut(.carriersRecordIsNotChosen) {
+            beginCarriedLeader(node, theirs, isOther: isOther)
+            return
+        }
         let isBehind = superblock.record.number < theirs.record.number || isOther
         if role != .primary || isBehind {
             superblock.volume = theirs.volume
@@ -330,6 +334,40 @@ extension Replica {
         }
         setConnected(node)
         resendUnanswered(to: node)
+    }
+
+    /// With quorum the records of this term are this node's to make. One that the member has and this node does not know to be
+    /// chosen may be nowhere else; one that was made when the disk failed may be on that disk. A newer one without it takes the
+    /// place of either (`startLeaving`), and what is unanswered goes out under that.
+    private mutating func beginCarriedLeader(_ node: NodeID, _ theirs: HandshakeState, isOther: Bool) {
+        setConnected(node)
+        guard superblock.record.number == theirs.record.number else { return }
+        if isOther {
+            superblock.volume = theirs.volume
+            superblock.current = theirs.current
+            superblock.history = theirs.history
+        }
+        resendUnanswered(to: node)
+    }
+
+    /// Without a disk: a member that serves this primary has a record that it does not know to be chosen.
+    var hasMissedRecord: Bool {
+        isByMajority
+            && others.contains { node in
+                guard self[peer: node].relation == .carried, let theirs = self[peer: node].theirs else { return false }
+                return superblock.record.number < theirs.record.number && !isLeftOut(.carriersRecordIsNotChosen)
+            }
+    }
+
+    /// A record without this node's disk is chosen: with members that were met under another one the handshake is made anew, and
+    /// what is unanswered is sent.
+    mutating func leftDisk() {
+        for node in others where self[peer: node].relation == .carried && isByMajority {
+            guard let mine = self[peer: node].mine, let theirs = self[peer: node].theirs,
+                mine.record.number != theirs.record.number, mine.record.number < superblock.record.number
+            else { continue }
+            restartSession(node, "the record that it had is chosen, or a newer one")
+        }
     }
 
     // MARK: Apart
@@ -367,7 +405,9 @@ extension Replica {
             words += "there \(describe(theirs.current)), \(theirs.dirtyBlocks * Geometry.blockSize) bytes written since"
         }
         if verdict.rule == .rolledBack, hasDisk, let mine = self[peer: node].mine,
-            HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)
+            isByMajority
+                ? HandshakeVerdict.isRolledBack(mine, rememberedByMember: theirs)
+                : HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)
         {
             words += "; it is this one"
             if !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) {

@@ -315,7 +315,8 @@ extension Replica {
             return
         }
         self[peer: node].lastHeard = now
-        if carriesRight(message), isByMajority, stamp.number.term < superblock.promised {
+        let isOutlived = stamp.number.term < superblock.promised && !isLeftOut(.olderTermHasNoRight)
+        if carriesRight(message), isByMajority, isOutlived {
             // It holds what it sent; a new session begins after it won a term that this node does not refuse.
             send(.standing(standing), to: node)
             release(message)

@@ -177,7 +177,8 @@ extension Replica {
             // A primary that is being filled writes its own copy itself, and its own log names what it wrote. A member may lack what
             // a copy that is being filled has by now, and be its next source: the marks of the present one die with that.
             for node in others where !(relation == .source && node == operation.peer) {
-                let isNextSource = isByMajority && relation == .target && node != operation.peer
+                let isMarking = isByMajority && !isLeftOut(.targetMarksTowardMembers)
+                let isNextSource = isMarking && relation == .target && node != operation.peer
                 if required.contains(node) && !isNextSource || isLeftOut(.receiverMarksAbsent) { continue }
                 self[bitmap: node].mark(operation.range.blocks)
             }

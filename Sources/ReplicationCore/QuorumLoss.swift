@@ -15,7 +15,7 @@ extension Replica {
     mutating func failWithoutQuorum() {
         guard configuration.failsWithoutQuorum, table.clients > 0, isWaitingForQuorum else { return }
         // From here nothing is settled without a disk: what was sent waits for its members.
-        let canSettle = hasDisk && change?.purpose != .leaveSelf
+        let canSettle = hasDisk && change?.purpose != .leaveSelf || isLeftOut(.disklessFailsNoWrite)
         let slots = table.slots(where: {
             $0.isClient && !$0.isGivenUp && (canSettle || !$0.isClientWrite || $0.sequence == 0)
         })
@@ -28,7 +28,9 @@ extension Replica {
             // Whoever was asked for something of this request must not answer the next one in its place.
             abandoned = abandoned.union(table[slot].legs)
             table[slot].legs = NodeSet()
-            if table[slot].isClientWrite, table[slot].sequence > 0 { unsettle(table[slot].range) }
+            if table[slot].isClientWrite, table[slot].sequence > 0, !isLeftOut(.failedIsUnsettled) {
+                unsettle(table[slot].range)
+            }
         }
         for slot in slots where table[slot].kind != .free && table[slot].isGivenUp && !table[slot].localPending {
             withdraw(slot)

@@ -14,7 +14,7 @@ extension Replica {
         let number = isReused ? superblock.record.number : max(superblock.record.number, proposed)
         // With quorum a term is won by votes, and nothing is proposed without one.
         if isByMajority, !superblock.record.isEmpty, change?.purpose != .force {
-            return RecordNumber(term: number.term, index: number.index + 1)
+            return RecordNumber(term: number.term, index: number.index + (isLeftOut(.votedRecordsAreNumbered) ? 0 : 1))
         }
         if number == proposed || isReused && number.term.counter > 0, number.term.node == me,
             superblock.promised == number.term, other < number
@@ -77,7 +77,7 @@ extension Replica {
             record.inStep = NodeSet(me)
             record.primary = me
             newGeneration = true
-            if isByMajority { record.voters = NodeSet(me) }
+            if isByMajority, !isLeftOut(.forceVotesAlone) { record.voters = NodeSet(me) }
         }
         // Made without its maker's disk: a later run on that one knows nothing of it (`HandshakeVerdict.tookBack`).
         if !isByMajority, !hasDisk, !record.inStep.contains(me), !isLeftOut(.termIsOnItsMakersDisk) {
@@ -131,11 +131,15 @@ extension Replica {
     private mutating func begin(_ record: inout Record, _ candidacy: Candidacy?) {
         // With quorum all first records are of one line: of two candidates' only one can be chosen, and the other's copies
         // follow it as they follow any newer record.
-        record.lineage = isByMajority ? .founding : LineageID(rawValue: random.identity())
+        record.lineage =
+            isByMajority && !isLeftOut(.firstRecordsAreOfOneLine) ? .founding : LineageID(rawValue: random.identity())
         if record.size == 0 { record.size = superblock.size }
         // All nodes of the configuration vote, heard or not: of two first records that nobody chose, the next ones must not find
         // majorities apart from each other.
-        for member in configuration.members { record.voters.insert(member.id) }
+        for member in configuration.members {
+            let isHeard = member.id == me || candidacy?.votes[member.id] != nil
+            if isHeard || !isLeftOut(.configuredNodesVoteFirst) { record.voters.insert(member.id) }
+        }
         for node in everyone {
             if let vote = candidacy?.votes[node] { record.instances[node] = vote.standing.instance }
         }

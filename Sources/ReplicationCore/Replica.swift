@@ -192,7 +192,7 @@ package struct Replica {
         self.now = now
         startedAt = now
         lastTurn = now
-        lastPong = now
+        lastPong = isLeftOut(.startCountsAsPong) ? MonotonicTime(nanoseconds: 0) : now
         random = Randomness(seed: seed)
         let limits = configuration.limits
         table = OperationTable(clients: limits.clientOperations, peers: limits.peerOperations)

@@ -175,7 +175,8 @@ extension Replica {
         }
         isKeeper = false
         // Who was met while the old lease ran out heard that nobody leads.
-        for node in others where isByMajority && self[peer: node].relation == .nothing {
+        for node in others where isByMajority && self[peer: node].relation == .nothing && !isLeftOut(.metAnewByPrimary)
+        {
             restartSession(node, "this node leads now")
         }
         renewLease()
@@ -442,7 +443,7 @@ extension Replica {
         emit(.closeClients("demoted"))
         // With quorum a record without a primary counts for a copy that lost its cache before it is chosen: it says that nothing
         // unflushed was acknowledged.
-        guard isStable || !isByMajority else { return handedOver() }
+        guard isStable || !isByMajority || isLeftOut(.handOverIsStable) else { return handedOver() }
         if change == nil, acceptance == nil, demotion?.force != true,
             let node = others.first(where: {
                 !isByMajority && (self[peer: $0].relation == .established || self[peer: $0].relation == .carried)
@@ -474,7 +475,7 @@ extension Replica {
     mutating func becomeSecondary() {
         guard role == .primary else { return }
         role = .secondary
-        endSettlement()
+        if !isLeftOut(.deposedSettlesNothing) { endSettlement() }
         if candidacy?.purpose == .again { endCandidacy() }
         rounds.current = nil
         rounds.isWanted = false

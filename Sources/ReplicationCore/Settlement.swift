@@ -26,16 +26,16 @@ extension Replica {
     package var unsettledBlocks: UInt64 { unsettled.count }
 
     func isUnsettled(_ range: ByteRange) -> Bool {
-        unsettled.count > 0 && unsettled.containsAny(of: range.blocks)
+        unsettled.count > 0 && unsettled.containsAny(of: range.blocks) && !isLeftOut(.unsettledIsNotServed)
     }
 
     /// What the kept members told, and what is not confirmed here.
     mutating func collectUnsettled(_ current: Candidacy) {
         // The same primary goes on: what it has in flight is sent again, in order.
         settlement.through = sequence
-        guard current.purpose != .again, hasDisk else { return }
+        guard current.purpose != .again, hasDisk, !isLeftOut(.unconfirmedIsSettled) else { return }
         gatherUnsettled()
-        for node in others where current.kept.contains(node) {
+        for node in others where current.kept.contains(node) && !isLeftOut(.votersUnconfirmedIsSettled) {
             for run in current.runs[node] where run.first < unsettled.blocks {
                 unsettled.mark(run.first..<min(unsettled.blocks, run.first + run.count))
             }
@@ -50,6 +50,7 @@ extension Replica {
         guard hasDisk, !isWitness else { return }
         settlement.epoch += 1
         unsettled = unconfirmedBlocks()
+        if isLeftOut(.ownUnconfirmedIsSettled) { unsettled = DirtyBitmap(blocks: unsettled.blocks) }
         while !unconfirmed.isEmpty {
             let entry = unconfirmed.removeFirst()
             guard !entry.spilled else { continue }
@@ -141,7 +142,8 @@ extension Replica {
             failDisk("a read failed")
             return
         }
-        guard leads, isSettlingPossible, table[slot].round == settlement.epoch else {
+        let isPresent = table[slot].round == settlement.epoch || isLeftOut(.settledForRecordAtHand)
+        guard leads, isSettlingPossible, isPresent else {
             endSettling(slot, isSettled: false)
             return
         }

@@ -20,6 +20,11 @@ extension Replica {
             isPrimary: role == .primary)
     }
 
+    /// A disk that was put back as it was forgot what it had promised since: it votes again when it is filled.
+    private var remembersPromises: Bool {
+        hasDisk && (!superblock.flags.contains(.rolledBack) || isLeftOut(.rolledBackHasNoVote))
+    }
+
     /// What is on this disk is whole.
     var hasWholeCopy: Bool {
         hasDisk && !superblock.isBlank && superblock.flags.intersection([.inconsistent, .outdated]).isEmpty
@@ -41,7 +46,7 @@ extension Replica {
 
     /// A disk or a memory made anew is another instance: it does not count until a record names it.
     func isNamed(_ node: NodeID, _ instance: InstanceID, by record: Record) -> Bool {
-        record.isEmpty || (!instance.isNone && record.instances[node] == instance)
+        record.isEmpty || (!instance.isNone && record.instances[node] == instance) || isLeftOut(.newInstanceIsNobody)
     }
 
     func isInStep(_ node: NodeID, _ instance: InstanceID, by record: Record) -> Bool {
@@ -87,7 +92,8 @@ extension Replica {
         // A candidate whose record was offered and not chosen is outbid like a primary.
         let isOutbid = candidacy.map { $0.isBinding && $0.term < record.number.term } ?? (change != nil)
         guard isByMajority, leads || isOutbid, !record.isEmpty, record.lineage == superblock.record.lineage,
-            superblock.record.number < record.number, record.primary != me, record.number.term.node != me
+            superblock.record.number < record.number, record.primary != me, record.number.term.node != me,
+            !isLeftOut(.newerRecordDeposes)
         else { return }
         yield(to: node)
     }
@@ -125,11 +131,11 @@ extension Replica {
 
     private func objection(to inquiry: Inquiry, _ stamp: FrameStamp, by node: NodeID) -> VoteObjection? {
         let record = superblock.record
-        guard isByMajority, hasDisk, stopping == nil, detaching == nil else { return .cannotVote }
+        guard isByMajority, remembersPromises, stopping == nil, detaching == nil else { return .cannotVote }
         if !record.isEmpty, !stamp.lineage.isNone, stamp.lineage != record.lineage { return .otherLineage }
         if role == .primary { return .isPrimary }
         let isServed = others.contains { $0 != node && $0 != inquiry.fenced && isHeardAsPrimary($0) }
-        if isServed { return .heardPrimary }
+        if isServed, !isLeftOut(.heardPrimaryObjects) { return .heardPrimary }
         return record.isEmpty || inquiry.isDiskless || isInStep(node, inquiry.instance, by: record) ? nil : .notInStep
     }
 
@@ -137,7 +143,8 @@ extension Replica {
 
     mutating func voteAsked(_ term: Term, by node: NodeID) {
         let isFree = acceptance.map(\.isAbandonable) ?? true
-        guard isByMajority, hasDisk, term > superblock.promised, term.node == node, role != .primary, isFree,
+        guard isByMajority, remembersPromises, term > superblock.promised || isLeftOut(.votesRise), term.node == node,
+            role != .primary, isFree,
             stopping == nil, detaching == nil
         else {
             send(.standing(standing), to: node)

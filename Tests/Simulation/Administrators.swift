@@ -140,6 +140,7 @@ extension Cluster {
         var pending = SimulatedNode.PendingCommand(id: CommandID(rawValue: id), command: command, mustEnd: mustEnd)
         if let copy = copyGivenAway(by: command, at: node) { pending.givesAway = oracle.gaveAway(copy) ? nil : copy }
         node.commands.append(pending)
+        throwAway(by: command, at: node)
         deliver(.command(CommandID(rawValue: id), command), to: node)
         return id
     }
@@ -159,11 +160,18 @@ extension Cluster {
         }
     }
 
+    /// With quorum: a copy that is thrown away has lost what it had, flushed or not, as with its power: what was acknowledged lies in
+    /// the caches of the other members (seed 40012724).
+    private func throwAway(by command: Command, at node: SimulatedNode) {
+        guard options.isByMajority, case .invalidate(let peer, _, _) = command else { return }
+        nodes[peer.map { Int($0.rawValue) } ?? node.side].lastPowerLoss = step
+    }
+
     /// Two copies that never met must not both be founded: they would be two volumes for ever.
     private func mayBeAsked(_ node: SimulatedNode, _ command: Command) -> Bool {
-        if options.isByMajority { return true }
         // Alone, a copy cannot tell that it is an old one: its administrator lets it meet the other first.
         if case .promote = command, node.isRestored { return false }
+        if options.isByMajority { return true }
         guard witness == nil, case .promote = command, let live = node.live,
             live.core.pointee.durableState.record.isEmpty
         else {
@@ -195,6 +203,7 @@ extension Cluster {
         {
             oracle.keeps(copy)
         }
+        if let command = pending.command { throwAway(by: command, at: node) }
         if case .promote(let force, let fenced, _, _) = pending.command { node.lastPromotion.append((force, fenced)) }
     }
 

@@ -291,8 +291,11 @@ package final class Cluster {
                 guard case .promote(let force, let fenced, _, _) = pending.command else { return nil }
                 return (force, fenced)
             } + node.lastPromotion
-        guard node.usesDisk, node.glimpse.required.contains(node.id) else { return }
-        if options.isByMajority, oracle.terms.hasOutlived(node.glimpse.number.term) { return }
+        let isOutlived = oracle.terms.hasOutlived(node.glimpse.number.term)
+        if options.isByMajority { oracle.terms.serves(under: node.glimpse.number.term) }
+        guard node.usesDisk, node.glimpse.required.contains(node.id), !options.isByMajority || !isOutlived else {
+            return
+        }
         oracle.promoted(
             node.side,
             Oracle.Promotion(

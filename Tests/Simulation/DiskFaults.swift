@@ -85,6 +85,7 @@ extension Cluster {
 
     /// The other copy has all that was acknowledged, and serves or could.
     func isExpendable(_ node: SimulatedNode) -> Bool {
+        if options.isByMajority { return isSpared(node) && isVoteSpared(node) }
         let other = other(node)
         guard let live = other.live, !other.isPaused, other.usesDisk, other.glimpse.isInStep, other.glimpse.hasRecord,
             !other.isRestored, oracle.shadows[node.side].aloneAcknowledgements == 0
@@ -100,22 +101,13 @@ extension Cluster {
 
     /// The copy is put back as it was. Only when the other remembers more of it: what nobody can notice proves nothing.
     func rollBack(_ node: SimulatedNode) {
-        guard let image = node.disk.faults.image, isExpendable(node),
-            let heard = other(node).live?.core.pointee.durableState.peers[node.id].seen,
-            case .success(let other) = MetadataBytes.load(other(node), layout: layout, repairing: false)
-        else { return takeImage(node) }
-        // What the other would know after a restart: marks that it heard since its last write are in its memory only.
-        let memory = other.superblock.peers[node.id]
-        let seen = memory.seen.merged(with: other.log.seen[node.id])
+        guard let image = node.disk.faults.image, isExpendable(node) else { return takeImage(node) }
         loseProcess(node)
         let current = node.disk.metadata
         node.disk.landMetadata(offset: 0, bytes: image.metadata)
         let old = MetadataBytes.load(node, layout: layout, repairing: false)
         node.disk.landMetadata(offset: 0, bytes: current)
-        guard case .success(let found) = old, memory.seenInstance == found.superblock.instance,
-            memory.base != .everything(memory.seenInstance), isNoticeable(found, seen),
-            isNoticeable(found, heard)
-        else { return takeImage(node) }
+        guard case .success(let found) = old, isNoticedByAll(found, of: node) else { return takeImage(node) }
         node.disk.replace(with: image)
         replaced(node, "the copy is put back as it was")
         node.isRestored = true
@@ -124,7 +116,7 @@ extension Cluster {
     /// Whether the first meeting must tell: of the same run what it finds on its disk is older; of earlier ones, the start
     /// number. A copy that was started exactly once since, and so bears the number that its peer remembers, is told apart by
     /// its sequence only, which rises with every write of metadata: that is not promised.
-    private func isNoticeable(_ found: LoadedMetadata, _ seen: StartMark) -> Bool {
+    func isNoticeable(_ found: LoadedMetadata, _ seen: StartMark) -> Bool {
         let start = found.superblock.startNumber
         if start == seen.startNumber {
             return max(found.superblock.sequence, found.log.lastSequence) < seen.sequence
@@ -160,7 +152,7 @@ extension Cluster {
         if node.isUp { _ = attach(node) }
     }
 
-    private func replaced(_ node: SimulatedNode, _ what: String) {
+    func replaced(_ node: SimulatedNode, _ what: String) {
         if trace.isOn { trace.add(now, node.side, "fault", what) }
         if case .success(let found) = MetadataBytes.load(node, layout: layout, repairing: false) {
             noteLoaded(found, node)
@@ -190,8 +182,10 @@ extension Cluster {
         {
             node.isMadeAnew = false
         }
-        let peer = other(node).live?.core.pointee.durableState.peers[node.id]
-        if node.isRestored, peer?.base == .everything(state.instance) { node.isRestored = false }
+        let isFilled = copyNodes.contains { other in
+            other !== node && other.live?.core.pointee.durableState.peers[node.id].base == .everything(state.instance)
+        }
+        if node.isRestored, isFilled { node.isRestored = false }
     }
 
     /// A restored copy that nobody met yet: what it lacks is marked nowhere, and the meeting must tell.
@@ -207,9 +201,11 @@ extension Cluster {
         noteMeeting(node)
         guard node.isRestored, let live = node.live, node.usesDisk, !node.isPaused else { return }
         let status = live.core.pointee.status(at: node.localTime(now))
-        if status.disk == .upToDate, status.peers.first?.disk == .upToDate,
-            status.peers.first?.replication == .established
-        {
+        let isMet = status.peers.contains {
+            $0.disk == .upToDate && $0.replication == .established && !nodes[Int($0.id)].isWitness
+        }
+        // With quorum two copies that nobody leads meet without a verdict.
+        if status.disk == .upToDate, isMet, !options.isByMajority || nodes.contains(where: \.isPrimary) {
             oracle.fail("I11", "node \(node.side) was put back as it was, and is in step again unnoticed")
         }
     }

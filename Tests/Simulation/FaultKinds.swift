@@ -91,8 +91,8 @@ package struct FaultKinds: OptionSet, Sendable {
     package static let withQuorumDisks = firstWithQuorum.union([
         .diskErrors, .badSectors, .deadDisk, .noSpace, .hungDisk, .meddling, .unplugging,
     ])
-    /// Those that it understands.
-    package static let withQuorum = withQuorumDisks
+    /// Those that it understands: also metadata damaged, and disks exchanged and put back.
+    package static let withQuorum = withQuorumDisks.union(damagingMetadata).union([.rolledBack, .foreignDisk, .newDisk])
 
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [

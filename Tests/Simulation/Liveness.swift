@@ -84,8 +84,12 @@ extension Cluster {
             for node in nodes { ask(node, .resyncRate(nil)) }
         }
         if options.isByMajority {
+            // Before all that is asked again and again.
+            servePrimary()
             reconnectAll()
-        } else if healParting() {
+            return
+        }
+        if healParting() {
             return
         }
         endDouble()
@@ -235,10 +239,16 @@ extension Cluster {
         guard !waits, !nodes.contains(where: \.isPrimary) else { return }
         guard liveness.wantsPrimary || now + Self.budget / 2 > liveness.ends else { return }
         let node = nodes[administratorRandom.below(options.copies)]
+        // A copy that was replaced or put back holds nothing that the others, who may all have lost their caches, could wait for.
+        let isLost: (SimulatedNode) -> Bool = {
+            $0.isMadeAnew || self.durableSuperblock($0).flags.contains(.rolledBack)
+        }
+        let lost = options.isByMajority ? copyNodes.first { $0 !== node && isLost($0) } : nil
         let isLate = !options.isByMajority && now + Self.budget / 4 > liveness.ends
         ask(
             node,
-            .promote(force: isLate, peerFenced: nil, deadline: node.localTime(now + 5_000_000_000), dryRun: false))
+            .promote(
+                force: isLate, peerFenced: lost?.id, deadline: node.localTime(now + 5_000_000_000), dryRun: false))
     }
 
     // MARK: Rest
@@ -278,9 +288,13 @@ extension Cluster {
             guard let status = status(node), status.peers.contains(where: { $0.connection == .standalone }) else {
                 continue
             }
+            // What was put back as it was counts for nothing: it says so itself.
+            let isOld = node.live?.core.pointee.durableState.flags.contains(.rolledBack) ?? false
             ask(
                 node,
-                .connect(peer: nil, discardMyData: false, dryRun: false, deadline: node.localTime(now + 5_000_000_000)))
+                .connect(
+                    peer: nil, discardMyData: isOld, dryRun: false,
+                    deadline: node.localTime(now + 5_000_000_000)))
         }
     }
 

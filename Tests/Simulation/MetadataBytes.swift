@@ -208,7 +208,13 @@ final class DurableView {
         return words.reduce(0) { $0 + UInt64($1.nonzeroBitCount) }
     }
 
-    func covers(block: UInt64) -> Bool {
+    func covers(block: UInt64) -> Bool { covers(block, words) }
+
+    func covers(block: UInt64, toward node: NodeID) -> Bool {
+        covers(block, bitmaps.first { $0.node == node }?.words ?? [])
+    }
+
+    private func covers(_ block: UInt64, _ words: [UInt64]) -> Bool {
         if damaged || hot.contains(UInt32(block / Geometry.blocksPerExtent)) { return true }
         let index = Int(block / 64)
         return index < words.count && words[index] & (1 << (block % 64)) != 0

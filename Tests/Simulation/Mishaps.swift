@@ -62,6 +62,7 @@ extension Cluster {
             tell(node, "the other node's disk is in its place for \(duration / 1_000_000) ms")
             node.disk.faults.foreignUntil = now + duration
         case .newDisk:
+            if options.witnesses > 0, mishaps.schedule.chance(1, in: 3) { return forgetWitness() }
             if mishaps.schedule.chance(1, in: 3) { makeAnew(node, isBlank: mishaps.schedule.chance(1, in: 2)) }
         case .lossy:
             let toward = mishaps.schedule.below(nodes.count)
@@ -89,7 +90,8 @@ extension Cluster {
         let node = nodes[options.errorNode]
         for node in nodes where node.isUp && !node.usesDisk && node.commands.isEmpty { _ = attach(node) }
         guard node.isRestored, node.isUp, !node.isPaused, node.commands.isEmpty, let live = node.live else { return }
-        guard live.core.pointee.status(at: node.localTime(now)).peers.first?.reason == "rolled-back" else { return }
+        let status = live.core.pointee.status(at: node.localTime(now))
+        guard status.peers.contains(where: { $0.reason == "rolled-back" }) else { return }
         ask(
             node,
             .connect(peer: nil, discardMyData: true, dryRun: false, deadline: node.localTime(now + 5_000_000_000)))

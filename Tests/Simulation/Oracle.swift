@@ -50,7 +50,7 @@ package protocol DiskView: AnyObject {
 /// | I9, C5 | each copy taken in | `OracleDurability` |
 /// | I11, C4, C9, C10 | after every event; every 64 to 1,024 events as if both crashed; each look at the status | `OracleEquality` |
 ///
-/// With quorum (`OracleMajority`): I1, I2, I4, I5, I6 and, at rest, I3 and I11. Not yet: async (I10, C8). C7, metadata torn at every point, has a place of its own with the crash points.
+/// With quorum (`OracleMajority`): I1, I2, I4, I5, I6, at rest I3, and I11 between members and any copy. Not yet: async (I10, C8). C7, metadata torn at every point, has a place of its own with the crash points.
 package final class Oracle {
     package private(set) var violation: Violation?
     package internal(set) var shadows: [Shadow]

@@ -9,8 +9,9 @@ extension Cluster {
     private static let blocksEachEvent = 24
 
     func checkCoverage(whole: Bool = false) {
+        if options.isByMajority { return checkCoverageByMajority(whole: whole) }
         let count = copies.differing.count
-        guard count > 0, !options.isByMajority, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
+        guard count > 0, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
         let looks = whole ? count : min(count, Self.blocksEachEvent)
         let first = knowledge(nodes[0])
         let second = knowledge(nodes[1])
@@ -118,7 +119,8 @@ extension Cluster {
 
     /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
     func checkDeeply() {
-        guard !options.isByMajority, oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
+        if options.isByMajority { return checkDeeplyByMajority() }
+        guard oracle.violation == nil, !isExchanged, !isAnyCopyOld else { return }
         let first = nodes[0]
         let second = nodes[1]
         for member in copies.differing.members {

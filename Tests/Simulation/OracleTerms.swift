@@ -23,6 +23,8 @@ package struct OracleTerms: Sendable {
     private var held: [Held?]
     /// With quorum: the highest term under which anything was answered.
     private var answered = Term.zero
+    /// The highest term under which anybody began to serve.
+    private var served = Term.zero
     /// The newest record under which somebody acknowledged, and who.
     private var primaries: [RecordNumber: (lineage: LineageID, node: Int)] = [:]
     private var soloists: [GenerationID: Int] = [:]
@@ -41,8 +43,12 @@ package struct OracleTerms: Sendable {
     /// A process ended, or another disk is in: what the next one finds is as new as its disk.
     package mutating func forget(_ node: Int) { held[node] = nil }
 
-    /// Who leads under this term leads nothing any more: it may not know it yet, but answers nothing.
-    package func hasOutlived(_ term: Term) -> Bool { term < answered }
+    /// Somebody began to serve under it.
+    package mutating func serves(under term: Term) { served = max(served, term) }
+
+    /// Who leads under this term leads nothing any more: it may not know it yet, but answers nothing. (It may have stood still
+    /// between its record and the word that this is chosen, while another was promoted: seed 40011025.)
+    package func hasOutlived(_ term: Term) -> Bool { term < max(answered, served) }
 
     /// The node holds this record now. - Returns: what is wrong with it.
     package mutating func holds(_ node: Int, _ now: Held) -> String? {

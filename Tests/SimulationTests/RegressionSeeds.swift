@@ -253,5 +253,26 @@ enum RegressionSeeds {
         Seed(
             seed: 114_752, found: "a primary without a disk failed what only some members had, and called it confirmed",
             kinds: .withQuorumDisks),
+        Seed(
+            seed: 40_003_934, found: "a primary without a disk took a record for chosen that one member alone had",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 117_026, found: "a dead leader's offer left out the only good copy, and nobody was promoted",
+            kinds: .withQuorumDisks),
+        Seed(
+            seed: 50_004_774,
+            found: "a primary without a disk went back behind the record that was written when its disk failed",
+            kinds: .withQuorum),
+        Seed(
+            seed: 50_001_040,
+            found: "a copy that had been put back and filled was called rolled back by one who was away",
+            kinds: .withQuorum),
+        Seed(
+            seed: 50_002_354, found: "members that had lost their caches waited for a disk that was made anew",
+            kinds: .withQuorum),
+        Seed(
+            seed: 50_002_848,
+            found: "the source of a rolled-back copy died, and the next one filled only what it had marked",
+            kinds: .withQuorum),
     ]
 }

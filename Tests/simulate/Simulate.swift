@@ -33,13 +33,15 @@ import Simulation
         false
     @Option(help: "Leave out this rule of the core (in a build with the trait Mutants; with --mutants: by commas).")
     var mutant: String?
+    @Option(help: "With --mutants and some of them: an earlier table, of which the other rows are printed again.")
+    var table: String?
     @Flag(help: .hidden) var worker = false
     @OptionGroup var scenarios: Scenarios
     @OptionGroup var crashPoints: CrashPoints
     @OptionGroup var blackBox: BlackBox
 
     func run() throws {
-        if mutants { throw ExitCode(searchMutants()) }
+        if mutants { throw ExitCode(try searchMutants()) }
         try leaveOut()
         if scenarios.isWanted { return try scenarios.run() }
         if blackBox.isWanted { throw ExitCode(blackBox.run(last: last)) }
@@ -57,14 +59,15 @@ import Simulation
     }
 
     /// In a build without mutants: builds one that has them, and runs that.
-    private func searchMutants() -> Int32 {
+    private func searchMutants() throws -> Int32 {
         let limit = seeds ?? 20_000
         if MutantName.all.isEmpty {
-            let names = mutant.map { ["--mutant", $0] } ?? []
+            let names = (mutant.map { ["--mutant", $0] } ?? []) + (table.map { ["--table", $0] } ?? [])
             return MutantBuild(arguments: ["--mutants", "--seeds", "\(limit)", "--jobs", "\(jobs)"] + names).run()
         }
         let names = mutant?.split(separator: ",").map(String.init) ?? []
-        return MutantSearch(limit: limit, jobs: max(1, jobs), names: names).run()
+        let known = try table.map { try String(contentsOfFile: $0, encoding: .utf8) } ?? ""
+        return MutantSearch(limit: limit, jobs: max(1, jobs), names: names, known: known).run()
     }
 
     private func leaveOut() throws {

@@ -1,0 +1,146 @@
+#if Mutants
+    /// The rule that this process leaves out. Set once, before the first replica is made.
+    nonisolated(unsafe) private var leftOut: Mutant?
+
+    /// Every replica of this process leaves the rule called `name` out from now on. False: there is no such rule.
+    package func leaveOut(_ name: String) -> Bool {
+        leftOut = Mutant.allCases.first { "\($0)" == name }
+        return leftOut != nil
+    }
+
+    /// What can be left out, by name, and why each rule is there.
+    package var rulesOfMutants: [(name: String, rule: String, clusters: String)] {
+        Mutant.allCases.map { ("\($0)", $0.rule, $0.clusters) }
+    }
+
+    @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { leftOut == rule }
+
+    extension Mutant {
+        /// The clusters whose seeds show that the rule is missing: the rules of voters come last but for those of fencing.
+        fileprivate var clusters: String {
+            let rules = Self.allCases
+            guard let voters = rules.firstIndex(of: .newestRecordCounts),
+                let fencing = rules.firstIndex(of: .fencedBeforeLeft), let own = rules.firstIndex(of: self)
+            else { return "" }
+            return own < voters ? "two nodes" : own < fencing ? "quorum" : "fencing"
+        }
+
+        /// Why the rule is there: its execution in the reasons of the protocol (F and a number, or a point of section 2), or
+        /// what others shipped without it.
+        var rule: String {
+            switch self {
+            case .workBeforeReply: "canary"
+            case .recordsAreNumbered, .offeredNumbersCount, .supersededRecordYields, .termIsOnItsMakersDisk: "F1"
+            case .requiredBeforeJoin, .joinHoldsWrites: "F2"
+            case .settledBeforeRead: "F3"
+            case .powerLossMakesSuspect, .suspectIsNotPromoted: "F4"
+            case .suspectIsTarget, .suspectIsFilledByOutdated: "F4, F10"
+            case .flushBeforeRecord, .flushBeforeAccepting, .lostRecordIsTakenBack: "F5"
+            case .inconsistentBeforeResync, .excludedBeforeResync: "F6"
+            case .sourceIsWholeInStep, .promotedIsWholeInStep, .givenAwayMakesSource: "F6"
+            case .fullCopyKnowsInstance, .marksKnowInstance, .instanceBeforeMarksGo: "F7"
+            case .goesOnOnlyForReplies, .lineKeepsGenerations, .zeroEndsWithRecord, .idleSourceKeepsTarget: "F8"
+            case .splitBrainStops: "F8, F16"
+            case .requiredDecidesGeneration, .generationForLostMember: "F9"
+            case .primaryLeads: "F10"
+            case .sourceAddsItsMarks, .targetAddsItsMarks, .receiverMarksAbsent, .receiverKeepsUnconfirmed: "F11"
+            case .marksReachBack, .targetAddsUnconfirmed, .sentAgainIsMarked: "F11"
+            case .targetFlushClearsMarks, .targetFlushesBeforeTelling, .sourceFlushClearsMarks: "F12"
+            case .flushCoversDonePulls, .flushCoversDoneFrames, .laterFramesKeepMarks: "F12"
+            case .oldWritesEndFirst, .onlyLiveSession: "F13"
+            case .rollbackIsNoticed, .rollbackIsRemembered, .disklessRemembersNumbers: "F15"
+            case .forceBeginsLineage: "F16"
+            case .termAboveBoth: "F17"
+            case .pauseMakesDoubt, .pausedNewsIsOld: "F18"
+            case .primaryRefusesCandidates, .higherCandidateYields, .restartIsNoLoss: "F19"
+            case .failedDiskLeavesBeforeReply, .leavingPrimaryIsNamed, .undecidedLeaveIsReplaced: "F20"
+            case .secondaryMakesRoom, .spilledIsMarked: "F22"
+            case .readsWaitForWrites: "F23"
+            case .trimReplicated: "F25"
+            case .secondaryLogs: "2.2"
+            case .primaryIsNotOverwritten: "2.8"
+            case .flushBeginsAfterRequest, .flushAtPeer, .flushHere, .forcedWaitsForFlush: "2.5"
+            case .pagesBeforeReuse: "2.6"
+            case .demotionDrains, .demotionConfirms: "2.9"
+            case .diskBeforeReply, .peerBeforeReply, .diskBeforePeerAnswers: "early acknowledgement"
+            case .recordBeforeReply, .repliesHeldAtLoss: "reply before the record"
+            case .flushBeforeAnswer: "flush answered before it is done"
+            case .flushCoversOnlyEarlier: "flush shared too late"
+            case .failedFlushIsFinal, .failedFlushMakesSuspect: "retried fsync"
+            case .marksSurviveConnect, .equalIDsProveNothing: "bits cleared at connect"
+            case .absentIsMarked, .unconfirmedMarkedAtLoss, .primaryKeepsUnconfirmed: "marks toward an absent peer"
+            case .confirmOnlyComplete, .primariesNumberApart, .sentEndsWithSession: "confirmed too early"
+            case .epochConfirmsMore, .unreadableIsAskedLater: "busy for nothing"
+            case .resyncEndsUnmarked: "resync declared ended too early"
+            case .resyncLocksRanges, .filledPrimaryLocksRanges: "resync against writes"
+            case .fullCopyMarksAll: "full copy interrupted"
+            case .logBeforeWrite: "activity log not awaited"
+            case .logIsReplayed, .replayIsFlushed: "activity log not replayed"
+            case .cleanEndsAtStart, .pagesBeforeClean, .stopMarksUnconfirmed: "clean by mistake"
+            case .pageWrittenAgain: "bitmap page changed while written"
+            case .bothCopiesAreWritten, .detachAwaitsSuperblock: "stale superblock copy"
+            case .superblockIsAwaited: "said before it is durable"
+            case .olderRecordHasNoRight: "deposed primary"
+            case .resumesSameRun, .unansweredIsSentAgain, .carrierGetsAllAgain, .attachEndsResume:
+                "resume after a restart"
+            case .givenUpMeansHandshake: "given-up writes"
+            case .overlappingWritesWait: "overlap not held"
+            case .bufferKeptUntilWritten: "buffer released early"
+            case .readsNeedStep: "read from a stale copy"
+            case .behindSaysOutdated, .attachedSaysOutdated: "stale copy chosen"
+            case .discardEndsWithCommand: "discard of the wrong copy"
+            case .joinIsHeardFirst: "promotion between two records"
+            case .recordFitsDisk: "hostile peer"
+            case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord: "diskless primary"
+            case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded: "diskless primary"
+            case .whoServesIsNamed: "suspect copy promoted"
+            default: voterRule
+            }
+        }
+
+        /// The same of the rules of voters and of fencing.
+        private var voterRule: String {
+            switch self {
+            case .newestRecordCounts, .refutedRecordIsNone, .votesRise, .votedRecordsAreNumbered,
+                .olderTermMakesNoRecord:
+                "F1"
+            case .undecidedLetsNobodyGo, .majorityChooses, .changeHoldsReplies: "F2"
+            case .onlyWhoAnsweredIsKept, .unconfirmedIsSettled, .votersUnconfirmedIsSettled,
+                .ownUnconfirmedIsSettled, .unsettledIsNotServed, .settledForRecordAtHand:
+                "F3"
+            case .suspectIsNotKept, .suspectIsNotElected: "F4"
+            case .flushBeforeVote, .candidateFlushes: "F5"
+            case .newInstanceIsNobody, .newDiskIsNoMember: "F7"
+            case .recordDecidesSource: "F8"
+            case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers: "F11"
+            case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
+            case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote: "F15"
+            case .forceVotesAlone: "F16"
+            case .leaseBeginsWithPing, .readsNeedLease, .leaseOfEachMember, .readsNeedTheTerm,
+                .repliesNeedTheTerm, .confirmedReadsAsk, .promiseEndsLease, .candidateGivesNoLease,
+                .successorWaits, .startCountsAsPong:
+                "F18"
+            case .askedBeforePromise, .heardPrimaryObjects, .primaryWinsAgain, .newerRecordDeposes,
+                .higherTermEndsAttempt, .candidatesGiveWay:
+                "F19"
+            case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .carriersRecordIsNotChosen,
+                .disklessFailsNoWrite:
+                "F20"
+            case .oneVoterAtATime, .formerVotersChoose, .oldVoteGoesFirst, .configuredNodesVoteFirst,
+                .firstRecordsAreOfOneLine:
+                "F21"
+            case .membersChoose: "2.1"
+            case .candidatePromises, .promiseBeforeVote: "rule 0"
+            case .handOverIsStable, .takenHandOverIsFlushed: "2.9, F4"
+            case .keeperWaitsFirst: "keeper"
+            case .failedIsUnsettled, .outdatedVoterHasNoSay, .offeredAgain, .undecidedEstablishesNobody,
+                .acceptanceComesFirst, .stuckCandidacyEnds, .metAnewByPrimary, .deposedSettlesNothing:
+                "found by seeds"
+            case .fencedBeforeLeft, .heardBeforeLeft, .fencedBeforePromoted, .fencedForOneAbsence: "fencing"
+            default: ""
+            }
+        }
+    }
+#else
+    @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { false }
+#endif

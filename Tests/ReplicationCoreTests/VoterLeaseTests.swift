@@ -1,0 +1,98 @@
+import Model
+import ReplicationCore
+import Testing
+
+/// What a term and its leases allow (`6-protocol`, READ and ACK), among three voters.
+@Suite struct VoterLeaseTests {
+    private func higher(_ node: NodeID) -> PeerMessage {
+        let bench = VoterBench(node)
+        return .standing(bench.standing(of: node) { $0.promised = Term(counter: 9, node: node) })
+    }
+
+    /// `beta`, following `alpha`, who is primary.
+    private func follower() -> VoterBench {
+        let bench = VoterBench(beta) { $0.record.primary = alpha }
+        bench.meet(alpha) { $0.isPrimary = true }
+        bench.hear(.chosen(bench.stable.record.number), from: alpha)
+        bench.meet(gamma)
+        return bench
+    }
+
+    private func zero(_ sequence: UInt64) -> PeerMessage {
+        .zero(sequence: sequence, range: ByteRange(offset: 0, length: 4096), trim: false)
+    }
+
+    @Test func `a read is answered under the lease of each member only`() {
+        for members in [[], [beta]] as [Set<NodeID>] {
+            let bench = VoterBench.primary()
+            bench.ponging = members
+            bench.pass(milliseconds: 2500)
+            bench.ask(0, .read)
+            #expect(bench.replies[0] == nil)
+        }
+    }
+
+    @Test func `a lease counts from the sending of the ping`() {
+        let bench = VoterBench.primary()
+        bench.ponging = []
+        let start = bench.sent.count
+        bench.pass(milliseconds: 1300)
+        for node in [beta, gamma] {
+            for case .ping(let number) in bench.messages(to: node, since: start).prefix(1) {
+                bench.hear(.pong(number), from: node)
+            }
+        }
+        bench.pass(milliseconds: 1350)
+        bench.ask(0, .read)
+        #expect(bench.replies[0] == nil)
+    }
+
+    @Test func `a read whose data comes after a higher promise is not answered`() {
+        let bench = VoterBench.primary()
+        bench.held = [.read]
+        bench.ask(0, .read)
+        bench.hear(higher(gamma), from: gamma)
+        bench.letGo(.read)
+        #expect(bench.replies[0] == nil)
+    }
+
+    @Test func `a write that is complete after a higher promise is not answered`() {
+        let bench = VoterBench.primary()
+        bench.ask(0, .write)
+        bench.hear(higher(gamma), from: gamma)
+        for node in [beta, gamma] { bench.hear(.written(sequence: 1, succeeded: true), from: node) }
+        #expect(bench.replies[0] == nil)
+    }
+
+    @Test func `writes of the old term have ended when a voter answers`() {
+        let bench = follower()
+        bench.held = [.write]
+        bench.hear(zero(1), from: alpha)
+        bench.hear(.vote(Term(counter: 9, node: gamma)), from: gamma)
+        #expect(bench.termVoted == nil)
+        bench.letGo(.write)
+        #expect(bench.termVoted == Term(counter: 9, node: gamma))
+    }
+
+    @Test func `a frame of a term below the promise is refused`() {
+        let bench = follower()
+        bench.hear(zero(1), from: alpha)
+        #expect(bench.messages(to: alpha).contains(.written(sequence: 1, succeeded: true)))
+        bench.hear(.vote(Term(counter: 9, node: gamma)), from: gamma)
+        bench.hear(zero(2), from: alpha)
+        #expect(!bench.messages(to: alpha).contains(.written(sequence: 2, succeeded: true)))
+    }
+
+    @Test func `what is remembered of a copy's numbers counts at a member that has no older record`() {
+        let mine = copyState(of: beta) { $0.seen = StartMark(startNumber: 3, sequence: 200) }
+        let older = copyState(of: alpha)
+        #expect(HandshakeVerdict.judgeByRecord(mine: mine, theirs: older).rule == .rolledBack)
+        let later = copyState(of: alpha) {
+            $0.record.number = RecordNumber(term: $0.record.number.term, index: $0.record.number.index + 1)
+        }
+        #expect(HandshakeVerdict.judgeByRecord(mine: mine, theirs: later).outcome == .nothing)
+        var outsider = mine
+        outsider.record.inStep = NodeSet(alpha)
+        #expect(HandshakeVerdict.judgeByRecord(mine: outsider, theirs: older).outcome == .nothing)
+    }
+}
