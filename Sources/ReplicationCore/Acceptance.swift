@@ -293,7 +293,8 @@ extension Replica {
         for index in 0..<unconfirmed.count where !isLeftOut(.targetAddsUnconfirmed) {
             self[bitmap: node].mark(unconfirmed[index].range.blocks)
         }
-        if isByMajority { markUnconfirmed(toward: node) }
+        // The source may die, and the next one knows nothing of what this copy took beside it (seed 80001990).
+        for other in others where isByMajority { markUnconfirmed(toward: other) }
         dropAllUnconfirmed()
         forgetUnsettled()
         beginLine()

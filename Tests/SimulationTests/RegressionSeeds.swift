@@ -274,5 +274,9 @@ enum RegressionSeeds {
             seed: 50_002_848,
             found: "the source of a rolled-back copy died, and the next one filled only what it had marked",
             kinds: .withQuorum),
+        Seed(
+            seed: 80_001_990,
+            found: "a target forgot toward its next source what it had taken and nobody confirmed",
+            kinds: .withQuorum),
     ]
 }
