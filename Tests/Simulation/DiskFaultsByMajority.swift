@@ -18,7 +18,9 @@ extension Cluster {
             var others = NodeSet()
             for other in nodes where other !== node && !other.isRestored && record.voters.contains(other.id) {
                 guard let state = remembered(other), state.instance == record.instances[other.id],
-                    own.promised <= state.promised, own.record.number <= state.record.number
+                    own.promised <= state.promised, own.record.number <= state.record.number,
+                    // It has no vote before it is filled to the end.
+                    !state.flags.contains(.rolledBack)
                 else { continue }
                 others.insert(other.id)
             }
