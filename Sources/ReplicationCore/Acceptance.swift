@@ -92,6 +92,9 @@ extension Replica {
         guard acceptance == nil, stopping == nil, detaching == nil, record.number.term.node == node else {
             return .notNow
         }
+        // An acceptance is a vote: one that was put back as it was, and forgot its promises, has none. Who fills it knows that.
+        let relation = self[peer: node].relation
+        if !remembersPromises, relation != .target, relation != .targetWaiting { return .notNow }
         let isFounded = superblock.flags.contains(.founded)
         if isFounded, superblock.volume != proposal.volume { return .notNow }
         guard superblock.record.isEmpty || superblock.record.lineage == record.lineage else { return .notNow }

@@ -33,14 +33,21 @@ extension Replica {
 
     /// A record is chosen only when each copy that it names has it. One of them answers and has an older one; and who votes takes no
     /// record of an older term any more: so it never was chosen, and never will be. Nothing was acknowledged that rests on it,
-    /// and whoever it leaves out was let go by nobody. (A dead leader's offer may lie anywhere: seed 117026.)
+    /// and whoever it leaves out was let go by nobody. (A dead leader's offer may lie anywhere: seed 117026.) Its own record must name
+    /// that one: then it was a member since, and has whatever was chosen until the record in question was made. A copy that was
+    /// about to join may be named by it, and lack a record chosen before, which the voter that tells of this one has no more.
     private func isRefuted(_ record: Record, _ told: (NodeID) -> Standing?) -> Bool {
         guard !superblock.record.isEmpty else { return false }
-        if hasDisk, isInStep(me, superblock.instance, by: record) { return true }
+        if hasDisk, isInStep(me, superblock.instance, by: record),
+            isInStep(me, superblock.instance, by: superblock.record)
+        {
+            return true
+        }
         return everyone.contains { node in
             guard let standing = told(node), !standing.record.isEmpty else { return false }
-            return isInStep(node, standing.instance, by: record) && standing.record.lineage == record.lineage
-                && standing.record.number < record.number
+            return isInStep(node, standing.instance, by: record)
+                && isInStep(node, standing.instance, by: standing.record)
+                && standing.record.lineage == record.lineage && standing.record.number < record.number
         }
     }
 }

@@ -67,12 +67,16 @@ extension Replica {
     }
 
     mutating func receivePull(_ id: UInt64, _ range: ByteRange, _ node: NodeID) {
-        guard self[peer: node].relation == .source, !superblock.flags.contains(.inconsistent) else {
+        guard self[peer: node].relation == .source, hasDisk, !superblock.flags.contains(.inconsistent) else {
             send(.pullFailed(id: id), to: node)
             return
         }
         // Clients whose reads the target does not see are given way to here: one piece is read after the other.
-        if isGivingWay, self[peer: node].source.reading > 0 {
+        if isGivingWay && self[peer: node].source.reading > 0 || !self[peer: node].source.held.isEmpty {
+            guard self[peer: node].source.held.count < configuration.limits.peerOperations else {
+                dropSession(node, "it asked for more than it may")
+                return
+            }
             self[peer: node].source.held.append(ResyncSource.Pull(id: id, range: range))
             return
         }
@@ -80,13 +84,20 @@ extension Replica {
         enter(.pullRead, range, id, nil, node)
     }
 
-    /// A piece was read: the next one that was held back follows.
+    /// A piece was read: the next one that was held back follows, or all, once clients rest.
     private mutating func pullEnded(_ node: NodeID) {
         self[peer: node].source.reading -= 1
-        guard !self[peer: node].source.held.isEmpty else { return }
-        let next = self[peer: node].source.held.removeFirst()
-        self[peer: node].source.reading += 1
-        enter(.pullRead, next.range, next.id, nil, node)
+        while self[peer: node].relation == .source, !self[peer: node].source.held.isEmpty,
+            !isGivingWay || self[peer: node].source.reading == 0
+        {
+            let next = self[peer: node].source.held.removeFirst()
+            guard hasDisk else {
+                send(.pullFailed(id: next.id), to: node)
+                continue
+            }
+            self[peer: node].source.reading += 1
+            enter(.pullRead, next.range, next.id, nil, node)
+        }
     }
 
     mutating func receivePullData(_ id: UInt64, _ range: ByteRange, _ buffer: BufferID?, _ node: NodeID) {

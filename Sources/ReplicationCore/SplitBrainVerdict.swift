@@ -7,6 +7,15 @@ extension HandshakeVerdict {
     static func loser(
         _ one: HandshakeState, _ other: HandshakeState, by policies: SplitBrainPolicies
     ) -> NodeID? {
+        guard let loser = loserOfWholeCopies(one, other, by: policies) else { return nil }
+        let (losing, winning) = loser == one.node ? (one, other) : (other, one)
+        // Which of the two lost more with its cache no policy can tell.
+        return winning.flags.contains(.suspect) && !losing.flags.contains(.suspect) ? nil : loser
+    }
+
+    private static func loserOfWholeCopies(
+        _ one: HandshakeState, _ other: HandshakeState, by policies: SplitBrainPolicies
+    ) -> NodeID? {
         // Whoever is gone on from must be a whole copy that nobody left behind.
         guard isSourceInStep(one), isSourceInStep(other) else { return nil }
         if one.isPrimary, other.isPrimary {

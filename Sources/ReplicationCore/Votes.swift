@@ -21,7 +21,7 @@ extension Replica {
     }
 
     /// A disk that was put back as it was forgot what it had promised since: it votes again when it is filled.
-    private var remembersPromises: Bool {
+    var remembersPromises: Bool {
         hasDisk && (!superblock.flags.contains(.rolledBack) || isLeftOut(.rolledBackHasNoVote))
     }
 

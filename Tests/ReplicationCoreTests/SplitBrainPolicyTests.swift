@@ -137,6 +137,11 @@ import Testing
         other.flags.insert(.outdated)
         #expect(outcome(one, other, all) == .parted)
         (one, other) = parted()
+        other.flags.insert(.suspect)
+        #expect(outcome(one, other, all) == .parted)
+        one.flags.insert(.suspect)
+        #expect(outcome(one, other, all) == .loses(alpha))
+        (one, other) = parted()
         other.history = []
         #expect(
             HandshakeVerdict.judge(mine: one, theirs: other, policies: all)
