@@ -20,7 +20,8 @@ while_writing() {
     sleep 2
     "$@" || fail "$name: $*"
     before=$(wc -l <$log)
-    eventually 30 sh -c "[ \$(wc -l <$log) -gt $((before + 5)) ]" || fail "$name: the writer does not go on"
+    eventually 30 sh -c "[ \$(wc -l <$log) -gt $((before + 5)) ]" ||
+        fail "$name: the writer does not go on: $(alpha status r0; tail -n 15 /run/alpha/r0.log /run/bravo/r0.log)"
     touch $log.stop
     wait $writer
     [ ! -e $log.failed ] || fail "$name: $(cat $log.failed)"
