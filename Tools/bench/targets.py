@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -167,9 +168,13 @@ class Hablk(Target):
     def stop(self):
         for node in ("alpha", "bravo"):
             try:
-                self.hablk(node, "down", "v", "--force")
+                process = self.status(node)["pid"]
             except RuntimeError:
-                pass
+                continue  # it does not run
+            try:
+                self.hablk(node, "down", "v")
+            except RuntimeError:
+                os.kill(process, signal.SIGKILL)
         super().stop()
 
 
