@@ -109,20 +109,24 @@ package struct ConfigurationReader {
     private func quorum(_ draft: Draft, _ nodesMark: Mark) throws(CommandFailure) -> String {
         let voters = draft.nodes.count
         let witness = draft.nodes.first(where: \.isWitness)
-        let addWitness = "add a witness: `NAME: {id: \(min(voters, 7)), address: \"HOST:PORT\", witness: true}`"
+        let remedy =
+            isOfOptions
+            ? "add --witness NAME=HOST:PORT, or --quorum off and let the cluster manager fence"
+            : "add a witness: `NAME: {id: \(min(voters, 7)), address: \"HOST:PORT\", witness: true}`, or write "
+                + "`quorum: off` and let the cluster manager fence"
         guard let said = draft.quorum else {
             if voters >= 3 { return "majority" }
             throw failure(
                 nodesMark, "quorum-undecided",
                 "two nodes vote and `quorum` is not said: neither could tell a dead peer from a cut cable",
-                remedy: "\(addWitness), or write `quorum: off` and let the cluster manager fence")
+                remedy: remedy)
         }
         if said.word == "majority" {
             guard voters >= 3 else {
                 throw failure(
                     said.mark, "wrong-value",
                     "of two voters each is needed for a majority: the first failure stops both",
-                    remedy: "\(addWitness), or write `quorum: off` and let the cluster manager fence")
+                    remedy: remedy)
             }
         } else if let witness {
             throw failure(

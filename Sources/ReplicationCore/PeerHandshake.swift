@@ -425,10 +425,11 @@ extension Replica {
         let (loser, changed) =
             winner == me
             ? (theirs.node, "\(theirs.dirtyBlocks * Geometry.blockSize) bytes") : (me, marked(toward: theirs.node))
+        let policies = configuration.afterSplitBrain.describe { name($0) }
         note(
             .warning, "handshake",
-            "split-brain: both copies went on alone; after-sb policies (\(configuration.afterSplitBrain.describe { configuration.name(of: $0) })): "
-                + "what \(name(loser)) wrote since, \(changed), is discarded", peer: theirs.node)
+            "split-brain: both copies went on alone; after-sb policies (\(policies)): what \(name(loser)) wrote since, "
+                + "\(changed), is discarded", peer: theirs.node)
     }
 
     private func marked(toward node: NodeID) -> String {

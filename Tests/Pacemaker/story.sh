@@ -67,9 +67,20 @@ heal() {
     done
     witness
 }
+everything() {  # what the cluster and each node say of themselves, for whoever has to find out why
+    local node
+    cluster events
+    cluster status
+    for node in "${nodes[@]}"; do
+        echo "--- $node"
+        cluster exec "$node" hablk status r0 2>&1
+        tail -n 40 "$CLUSTER_DIR/$node/run/"*.log
+        grep -E 'notice|warning|error|hablk' "$CLUSTER_DIR/$node/var/log/pacemaker/pacemaker.log" | tail -n 60
+    done
+}
 scenario() {  # scenario NAME: one line of the table
     local name=$1 began=$SECONDS client code=0 result
-    steady || { echo "$name: the cluster is not well before it"; return 1; }
+    steady || { echo "$name: the cluster is not well before it"; everything; return 1; }
     first=$primary second=$other
     cluster mark
     # A scenario of the virtual address has its client out there.
@@ -95,14 +106,7 @@ scenario() {  # scenario NAME: one line of the table
     fi
     printf '%-18s FAILED  %s\n' "$name" "$result"
     cat "$work/said"
-    cluster events
-    cluster status
-    for node in "${nodes[@]}"; do
-        echo "--- $node"
-        cluster exec "$node" hablk status r0 2>&1
-        tail -n 40 "$CLUSTER_DIR/$node/run/"*.log
-        grep -E 'notice|warning|error|hablk' "$CLUSTER_DIR/$node/var/log/pacemaker/pacemaker.log" | tail -n 30
-    done
+    everything
     return 1
 }
 

@@ -1,4 +1,5 @@
 import Model
+import ReplicationCore
 
 /// The two nodes of all these tests.
 let alpha = NodeID(0)!
@@ -78,4 +79,13 @@ extension HandshakeState {
         required = NodeSet(node)
         record.number = RecordNumber(term: Term(counter: record.number.term.counter + 1, node: node), index: 1)
     }
+}
+
+/// What a start finds: that superblock, a log that names these extents, and no marks.
+func foundMetadata(_ superblock: Superblock, log: [UInt32], bootID: (UInt64, UInt64)) -> LoadedMetadata {
+    let table = (0..<Int(superblock.logExtents)).map { $0 < log.count ? log[$0] : nil }
+    let replay = LogReplay(
+        table: table, lastNumber: UInt64(log.count), lastSequence: superblock.sequence,
+        seen: PerNode(repeating: .none), damaged: false)
+    return LoadedMetadata(superblock: superblock, log: replay, bitmaps: [], bootID: bootID)
 }

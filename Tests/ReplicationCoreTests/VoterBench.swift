@@ -61,13 +61,9 @@ final class VoterBench {
             limits: Limits(), timing: Timing(), resyncRate: nil)
         configuration.quorum = .majority
         configuration.confirmsReads = confirmsReads
-        let table = (0..<Int(superblock.logExtents)).map { $0 < log.count ? log[$0] : nil }
-        let replay = LogReplay(
-            table: table, lastNumber: UInt64(log.count), lastSequence: superblock.sequence,
-            seen: PerNode(repeating: .none), damaged: false)
         core = Replica(
             configuration: configuration, run: RunID(rawValue: 0x800), seed: 7, wallClock: 1_700_000_000,
-            metadata: LoadedMetadata(superblock: superblock, log: replay, bitmaps: [], bootID: bootID), at: now,
+            metadata: foundMetadata(superblock, log: log, bootID: bootID), at: now,
             deciding: &effects)
         settle()
     }

@@ -59,6 +59,23 @@ import Testing
         #expect(bench.termVoted == nil)
     }
 
+    @Test(arguments: [false, true]) func `nor is its acceptance one: it forgot what it promised`(isPutBack: Bool) {
+        let bench = VoterBench(beta) { if isPutBack { $0.flags = [.clean, .founded, .outdated, .rolledBack] } }
+        bench.open(alpha)
+        // A leader that was superseded meanwhile offers to go on alone.
+        var record = bench.stable.record
+        record.number.index += 1
+        record.inStep = NodeSet(alpha)
+        let before = bench.stable
+        let proposal = Proposal(volume: before.volume, record: record, current: generation(10))
+        bench.hear(.propose(proposal), from: alpha, under: record.number)
+        let isAccepted = bench.messages(to: alpha).contains {
+            if case .accepted(record.number, _) = $0 { true } else { false }
+        }
+        #expect(isAccepted == !isPutBack)
+        #expect((bench.stable.record == before.record) == isPutBack)
+    }
+
     @Test func `who promised a higher term gives no lease to an older one`() {
         let bench = VoterBench(gamma)
         bench.meet(alpha)
@@ -161,6 +178,30 @@ import Testing
         bench.vote(from: gamma, isSuspect: true, refuted)
         #expect(bench.proposal?.record.number == RecordNumber(term: term(5, alpha), index: 1))
         #expect(bench.proposal?.record.inStep == NodeSet(alpha))
+    }
+
+    @Test func `a copy about to join proves nothing of the record that names it`() {
+        // Its own record does not name it: it may lack one that was chosen in between, whose last word gamma overwrote.
+        let bench = VoterBench(alpha) {
+            $0.record.primary = gamma
+            $0.record.inStep = NodeSet(alpha, gamma)
+            $0.required = $0.record.inStep
+        }
+        let newer: (inout Standing) -> Void = {
+            $0.record.number = RecordNumber(term: self.term(4, alpha), index: 4)
+            $0.record.inStep = NodeSet(beta, gamma)
+        }
+        bench.meet(beta)
+        bench.meet(gamma, newer)
+        let command = bench.promote()
+        bench.answerInquiry(from: beta)
+        bench.answerInquiry(from: gamma, .notInStep, newer)
+        #expect(bench.termAsked(of: beta) == nil)
+        guard case .refused(let refusal) = bench.outcomes[command] else {
+            Issue.record("it is refused")
+            return
+        }
+        #expect(refusal.reason == "outdated")
     }
 
     @Test func `a record whose members that answer all have it leaves out whom it leaves out`() {
