@@ -258,7 +258,9 @@ extension Replica {
 
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
     var mayAcknowledge: Bool {
-        guard leads, doubts.isEmpty, candidacy == nil || isLeftOut(.repliesNeedTheTerm) else { return false }
+        guard leads, doubts.isEmpty, unwarned.isEmpty, candidacy == nil || isLeftOut(.repliesNeedTheTerm) else {
+            return false
+        }
         guard hasDisk || !required.contains(me) || isLeftOut(.failedDiskLeavesBeforeReply) else { return false }
         if isByMajority, !holdsTerm, !isLeftOut(.repliesNeedTheTerm) { return false }
         let isFree = isLeftOut(.recordBeforeReply) || isLeftOut(.changeHoldsReplies)

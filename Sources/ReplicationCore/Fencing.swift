@@ -23,13 +23,48 @@ extension Replica {
     /// Whether this primary may make a record without `node`; the command is begun when it has to be.
     mutating func mayGoOn(without node: NodeID) -> Bool {
         guard configuration.fencing != .none, !isByMajority else { return true }
-        // One that is there says itself, durably, that it is out of step; until then it could be promoted after a crash.
-        if self[peer: node].isConnected {
-            return configuration.fencing == .resource || isOutOfStep(node) || isLeftOut(.heardBeforeLeft)
-        }
+        // One that is there is left out at once: what is acknowledged without it waits (`unwarned`).
+        if self[peer: node].isConnected { return true }
         fence(node)
         return configuration.fencing == .resource || self[peer: node].fencing?.phase == .succeeded
             || isLeftOut(.fencedBeforeLeft)
+    }
+
+    // MARK: Left out, and there
+
+    /// The record without `node` is chosen. It says itself, durably, that it is out of step, or it could be promoted after a crash,
+    /// years later, by a node that fences this one. A target's word is that it is ready to be filled.
+    mutating func leaveUnwarned(_ node: NodeID) {
+        guard configuration.fencing == .stonith, role == .primary, !isByMajority, !isOutOfStep(node),
+            self[peer: node].fencing?.phase != .succeeded, !isLeftOut(.heardBeforeLeft)
+        else { return }
+        unwarned.insert(node)
+    }
+
+    /// It left before that. Away for as long as any member may be, it is fenced, if something waits.
+    mutating func awaitUnwarned(_ node: NodeID) {
+        self[peer: node].isCutOff = false
+        self[peer: node].lostAt = self[peer: node].lastHeard
+    }
+
+    mutating func warned(_ node: NodeID) {
+        guard unwarned.contains(node) else { return }
+        unwarned.remove(node)
+        if unwarned.isEmpty { recheckHeld() }
+    }
+
+    mutating func advanceFencing() {
+        guard !unwarned.isEmpty else { return }
+        for node in unwarned {
+            let isKnown = role != .primary || self[peer: node].fencing?.phase == .succeeded
+            if isKnown || self[peer: node].isConnected && isOutOfStep(node) {
+                warned(node)
+            } else if !self[peer: node].isConnected, self[peer: node].isCutOff,
+                self[peer: node].handshake != .exchanging, table.clientWrites > 0 || !flushQueue.isEmpty
+            {
+                fence(node)
+            }
+        }
     }
 
     private func isOutOfStep(_ node: NodeID) -> Bool {
@@ -141,6 +176,6 @@ extension Replica {
     /// Requests are held because a peer is not fenced yet.
     var isHeldForFencing: Bool {
         guard configuration.fencing == .stonith, role == .primary, !isByMajority else { return false }
-        return lostMembers.contains { self[peer: $0].fencing.map { $0.phase != .succeeded } ?? false }
+        return lostMembers.union(unwarned).contains { self[peer: $0].fencing.map { $0.phase != .succeeded } ?? false }
     }
 }

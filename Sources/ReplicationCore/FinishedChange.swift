@@ -37,6 +37,7 @@ extension Replica {
 
     private mutating func leftOut(_ node: NodeID) {
         doubts.remove(node)
+        leaveUnwarned(node)
         self[peer: node].lostAt = nil
         self[peer: node].resumableRun = .none
         dropLegs(to: node)

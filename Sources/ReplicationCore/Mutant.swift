@@ -483,7 +483,7 @@ enum Mutant {
     // MARK: Fencing
     /// Nobody is left behind under `fencing: stonith` before it was fenced.
     case fencedBeforeLeft
-    /// One that is heard is left behind when it says itself that it is out of step.
+    /// What is acknowledged without one that is heard waits until it says itself that it is out of step.
     case heardBeforeLeft
     /// Who is promoted without its peer fences it first.
     case fencedBeforePromoted

@@ -189,6 +189,7 @@ extension Replica {
             // From when it was last heard: writers stall for the configured time, not for the ping time-out on top.
             if self[peer: node].lostAt == nil { self[peer: node].lostAt = self[peer: node].lastHeard }
         } else {
+            if unwarned.contains(node) { awaitUnwarned(node) }
             dropLegs(to: node)
             dropFromRound(node)
         }
@@ -445,6 +446,8 @@ extension Replica {
     /// peer is copied.
     mutating func tellPresence() {
         let state = diskState
+        // A peer may go on without this copy because of that word.
+        if state == .outdated || state == .inconsistent, hasDisk, metadata.wanted != metadata.durable { return }
         let told = isWitness ? Role.witness : role
         for place in everyone.indices {
             let index = Int(everyone[place].rawValue)

@@ -2,10 +2,11 @@ import Model
 
 /// A primary without a majority: what waits for one waits (`on-quorum-lost: suspend`), or fails.
 extension Replica {
-    /// A record or a term that requests wait for needs votes that are out of reach.
+    /// A record or a term that requests wait for needs votes that are out of reach; or, without a disk, all members are.
     var isWaitingForQuorum: Bool {
         guard isByMajority, role == .primary else { return false }
-        guard candidacy != nil || (change.map { !$0.isHarmless } ?? false) else { return false }
+        let isBare = !hasDisk && !others.contains { required.contains($0) && self[peer: $0].receivesWrites }
+        guard candidacy != nil || isBare || (change.map { !$0.isHarmless } ?? false) else { return false }
         return !hasQuorum
     }
 

@@ -85,6 +85,7 @@ extension Replica {
         if self[peer: node].relation == .sourceBeginning {
             self[peer: node].relation = .source
             self[peer: node].lostAt = nil
+            warned(node)
             attention = true
         }
         guard self[peer: node].relation == .source else {

@@ -45,6 +45,8 @@ final class Bench {
     private(set) var session = SessionID.none
     private var sessions: UInt64 = 0x7000
     private(set) var dials = 0
+    /// How often the fence command was called, and for what.
+    private(set) var fenceRequests: [UInt64] = []
     private(set) var told: HandshakeState?
 
     private var nextBuffer: Int32 = 0
@@ -56,7 +58,10 @@ final class Bench {
 
     static let size: UInt64 = 32 << 20
 
-    init(_ node: NodeID, superblock: Superblock, log: [UInt32] = [], bootID: (UInt64, UInt64) = (1, 1)) {
+    init(
+        _ node: NodeID, superblock: Superblock, log: [UInt32] = [], bootID: (UInt64, UInt64) = (1, 1),
+        fencing: ReplicaConfiguration.Fencing = .none
+    ) {
         me = node
         peer = node == alpha ? beta : alpha
         leaveOutRule()
@@ -67,9 +72,10 @@ final class Bench {
         limits.peerOperations = 16
         limits.unconfirmedEntries = 64
         limits.resyncFlushBytes = 1 << 20
-        let configuration = ReplicaConfiguration(
+        var configuration = ReplicaConfiguration(
             volume: "vol", node: node, members: [.init(id: alpha, name: "alpha"), .init(id: beta, name: "beta")],
             limits: limits, timing: Timing(), resyncRate: nil)
+        configuration.fencing = fencing
         core = Replica(
             configuration: configuration, run: RunID(rawValue: 0x800), seed: 7, wallClock: 1_700_000_000,
             metadata: foundMetadata(superblock, log: log, bootID: bootID), at: now,
@@ -143,6 +149,7 @@ final class Bench {
             outcomes[id] = outcome
             note(.commandEnded(id))
         case .dial: dials += 1
+        case .fence(_, let request): fenceRequests.append(request)
         case .closeSession(_, let closed, _):
             if closed == session { session = .none }
             note(.sessionEnded(closed))

@@ -5,11 +5,12 @@ import Testing
 /// Pairs in the states from which the tests begin.
 extension Bench {
     /// A copy as `create` left it.
-    static func created(_ node: NodeID, zeroes: Bool = true) -> Bench {
+    static func created(_ node: NodeID, zeroes: Bool = true, fencing: ReplicaConfiguration.Fencing = .none) -> Bench {
         Bench(
             node,
             superblock: Superblock(
-                node: node, instance: instance(of: node), size: size, logExtents: 4, zeroes: zeroes))
+                node: node, instance: instance(of: node), size: size, logExtents: 4, zeroes: zeroes),
+            fencing: fencing)
     }
 
     /// What the peer would say if it had gone through everything with this copy.
@@ -31,8 +32,8 @@ extension Bench {
     }
 
     /// Both were empty; the record that names both is chosen. `alpha` makes it, `beta` accepts it.
-    static func established(_ node: NodeID) -> Bench {
-        let bench = created(node)
+    static func established(_ node: NodeID, fencing: ReplicaConfiguration.Fencing = .none) -> Bench {
+        let bench = created(node, fencing: fencing)
         var theirs = bench.peerState { $0.mark = StartMark(startNumber: 1, sequence: 1) }
         theirs.volume = .none
         #expect(bench.meet(theirs) == .inSync)
@@ -69,8 +70,8 @@ extension Bench {
     }
 
     /// `alpha`, primary, with `beta` in step.
-    static func primary() -> Bench {
-        let bench = established(alpha)
+    static func primary(fencing: ReplicaConfiguration.Fencing = .none) -> Bench {
+        let bench = established(alpha, fencing: fencing)
         let command = bench.promote()
         if let number = bench.proposal?.record.number { bench.accept(number) }
         #expect(bench.end(of: command) == "done")

@@ -20,6 +20,9 @@ final class VoterBench {
     private var nextCommand: UInt32 = 0
 
     var held: Set<Work> = []
+    var failing: Set<Work> = []
+    /// Buffers that the core has.
+    private(set) var lent: Set<BufferID> = []
     private var waiting: [(work: Work, answer: Event)] = []
     private var answers: [Event] = []
     private var sessions: [NodeID: SessionID] = [:]
@@ -48,8 +51,8 @@ final class VoterBench {
     }
 
     init(
-        _ node: NodeID, confirmsReads: Bool = false, log: [UInt32] = [], bootID: (UInt64, UInt64) = (1, 1),
-        _ change: (inout Superblock) -> Void = { _ in }
+        _ node: NodeID, confirmsReads: Bool = false, failsWithoutQuorum: Bool = false, log: [UInt32] = [],
+        bootID: (UInt64, UInt64) = (1, 1), _ change: (inout Superblock) -> Void = { _ in }
     ) {
         leaveOutRule()
         me = node
@@ -61,6 +64,7 @@ final class VoterBench {
             limits: Limits(), timing: Timing(), resyncRate: nil)
         configuration.quorum = .majority
         configuration.confirmsReads = confirmsReads
+        configuration.failsWithoutQuorum = failsWithoutQuorum
         core = Replica(
             configuration: configuration, run: RunID(rawValue: 0x800), seed: 7, wallClock: 1_700_000_000,
             metadata: foundMetadata(superblock, log: log, bootID: bootID), at: now,
@@ -97,12 +101,17 @@ final class VoterBench {
         case .writeSuperblock(let copy): answer(.superblock, .superblockWritten(succeeded: true), copy)
         case .writeLog: answer(.log, .logWritten(succeeded: true))
         case .writeBitmapPage(let node, let page): answer(.page, .bitmapPageWritten(node, page: page, succeeded: true))
-        case .flushData(let id): answer(.flush, .dataDone(id, .succeeded))
-        case .readData(let id, _, _, _), .fillEdges(let id, _, _): answer(.read, .dataDone(id, .succeeded))
-        case .writeData(let id, _, _), .zeroData(let id, _, _): answer(.write, .dataDone(id, .succeeded))
+        case .flushData(let id): answer(.flush, id)
+        case .readData(let id, _, _, _), .fillEdges(let id, _, _): answer(.read, id)
+        case .writeData(let id, _, _), .zeroData(let id, _, _): answer(.write, id)
         case .takeBuffer(let id, _): answers.append(.bufferTaken(id, lend()))
+        case .releaseBuffer(let buffer): lent.remove(buffer)
         default: break
         }
+    }
+
+    private func answer(_ work: Work, _ id: OperationID) {
+        answer(work, .dataDone(id, failing.contains(work) ? .failed : .succeeded))
     }
 
     private func answer(_ work: Work, _ event: Event, _ copy: Int = 0) {
@@ -110,12 +119,13 @@ final class VoterBench {
         if held.contains(work) { waiting.append((work, event)) } else { answers.append(event) }
     }
 
-    /// What was held is done now.
-    func letGo(_ work: Work) {
-        held.remove(work)
+    /// What was held is done now; all of it, or the first of its kind.
+    func letGo(_ work: Work, onlyFirst: Bool = false) {
+        if !onlyFirst { held.remove(work) }
         while let index = waiting.firstIndex(where: { $0.work == work }) {
             answers.append(waiting.remove(at: index).answer)
             settle()
+            if onlyFirst { return }
         }
     }
 
@@ -134,6 +144,7 @@ final class VoterBench {
 
     private func lend() -> BufferID {
         nextBuffer += 1
+        lent.insert(BufferID(index: nextBuffer))
         return BufferID(index: nextBuffer)
     }
 
@@ -145,13 +156,15 @@ final class VoterBench {
                     ticket: ticket, kind: kind, range: range, forced: false, buffer: kind == .flush ? nil : lend())))
     }
 
-    func promote(within milliseconds: UInt64 = 5000) -> CommandID {
+    @discardableResult func command(_ command: Command) -> CommandID {
         nextCommand += 1
         let id = CommandID(rawValue: nextCommand)
-        handle(
-            .command(
-                id, .promote(force: false, peerFenced: nil, deadline: now + milliseconds * 1_000_000, dryRun: false)))
+        handle(.command(id, command))
         return id
+    }
+
+    func promote(force: Bool = false, within milliseconds: UInt64 = 5000) -> CommandID {
+        command(.promote(force: force, peerFenced: nil, deadline: now + milliseconds * 1_000_000, dryRun: false))
     }
 
     // MARK: The others
@@ -191,6 +204,15 @@ final class VoterBench {
     /// A session, and the whole handshake of a copy without marks.
     func meet(_ node: NodeID, _ change: (inout Standing) -> Void = { _ in }) {
         let standing = open(node, change)
+        shakeHands(with: node, since: sent.count, standing)
+    }
+
+    /// The handshake of an open session.
+    func shakeHands(with node: NodeID, since start: Int, _ change: (inout Standing) -> Void) {
+        shakeHands(with: node, since: start, standing(of: node, change))
+    }
+
+    private func shakeHands(with node: NodeID, since start: Int, _ standing: Standing) {
         let mine = core.durableState
         let state = copyState(of: node) {
             $0.instance = standing.instance
@@ -203,13 +225,14 @@ final class VoterBench {
             $0.seenInstance = .none
             $0.isPrimary = standing.isPrimary
         }
-        let start = sent.count
         hear(.state(state), from: node)
         for case (node, .verdict(let outcome, let rule)) in sent[start...] {
             guard let verdict = HandshakeOutcome(rawValue: outcome) else { continue }
             hear(.verdict(outcome: verdict.mirrored.rawValue, rule: rule), from: node)
         }
     }
+
+    func hasSession(_ node: NodeID) -> Bool { sessions[node] != nil }
 
     func leave(_ node: NodeID) {
         guard let session = sessions.removeValue(forKey: node) else { return }
@@ -252,8 +275,12 @@ final class VoterBench {
         }
     }
 
-    func vote(from node: NodeID, isSuspect: Bool = false, _ change: (inout Standing) -> Void = { _ in }) {
+    func vote(
+        from node: NodeID, isSuspect: Bool = false, unconfirmed runs: [BlockRun] = [],
+        _ change: (inout Standing) -> Void = { _ in }
+    ) {
         guard let term = termAsked(of: node) else { return }
+        if !runs.isEmpty { hear(.voteRuns(runs), from: node) }
         let standing = standing(of: node) {
             $0.promised = term
             change(&$0)
@@ -269,14 +296,23 @@ final class VoterBench {
     }
 
     /// `alpha`, primary by the votes of both others, who stay in step.
-    static func primary(confirmsReads: Bool = false) -> VoterBench {
-        let bench = VoterBench(alpha, confirmsReads: confirmsReads)
+    static func primary(
+        confirmsReads: Bool = false, failsWithoutQuorum: Bool = false, unconfirmed runs: [BlockRun] = []
+    ) -> VoterBench {
+        let bench = VoterBench(alpha, confirmsReads: confirmsReads, failsWithoutQuorum: failsWithoutQuorum)
+        // What is to be settled is not read yet.
+        if !runs.isEmpty { bench.held = [.read] }
         for node in [beta, gamma] { bench.meet(node) }
-        _ = bench.promote()
-        for node in [beta, gamma] { bench.answerInquiry(from: node) }
-        for node in [beta, gamma] { bench.vote(from: node) }
-        for node in [beta, gamma] { bench.accept(from: node) }
-        #expect(bench.core.isPrimary)
+        bench.becomePrimary(unconfirmed: runs)
         return bench
+    }
+
+    /// By the votes of both others; `beta` tells of what it has not heard confirmed.
+    func becomePrimary(unconfirmed runs: [BlockRun] = []) {
+        _ = promote()
+        for node in [beta, gamma] { answerInquiry(from: node) }
+        for node in [beta, gamma] { vote(from: node, unconfirmed: node == beta ? runs : []) }
+        for node in [beta, gamma] { accept(from: node) }
+        #expect(core.isPrimary)
     }
 }

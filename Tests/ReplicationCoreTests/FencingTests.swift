@@ -1,0 +1,96 @@
+import Model
+import ReplicationCore
+import Testing
+
+/// `fencing: resource` and `stonith` (`6-protocol`, QUORUM OFF): what waits for the fence command, and for how long its answer counts.
+@Suite struct FencingTests {
+    private func presence(_ disk: DiskState) -> PeerMessage {
+        .presence(Presence(role: .secondary, disk: disk, mark: .none, resyncPaused: false))
+    }
+
+    @Test(arguments: [ReplicaConfiguration.Fencing.resource, .stonith])
+    func `who is promoted without its peer fences it first`(policy: ReplicaConfiguration.Fencing) throws {
+        let bench = Bench.established(alpha, fencing: policy)
+        bench.breakLink()
+        bench.pass(milliseconds: 10_000)
+        let command = bench.promote()
+        #expect(bench.end(of: command) == nil)
+        #expect(!bench.core.isPrimary)
+        bench.handle(.fenceAnswered(beta, request: try #require(bench.fenceRequests.last), .peerFenced))
+        #expect(bench.end(of: command) == "done")
+        #expect(bench.fenceRequests.count == 1)
+    }
+
+    /// `alpha`, primary, with a write that `beta` did not answer before its link broke.
+    private func waiting() -> Bench {
+        let bench = Bench.primary(fencing: .stonith)
+        bench.ask(0, .write, block: 5)
+        bench.breakLink()
+        bench.pass(milliseconds: 10_000)
+        #expect(bench.fenceRequests.count == 1)
+        #expect(bench.reply(to: 0) == nil)
+        return bench
+    }
+
+    @Test func `what is written without one that is there waits until it is ready to be filled`() {
+        let bench = waiting()
+        bench.peerRun = RunID(rawValue: 0x901)
+        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        bench.hear(presence(.upToDate))
+        bench.pass(milliseconds: 1000)
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+        #expect(bench.reply(to: 0) == nil)
+        bench.hear(.resyncReady)
+        #expect(bench.reply(to: 0) == .done)
+    }
+
+    @Test func `or says that it is outdated`() {
+        let bench = waiting()
+        bench.peerRun = RunID(rawValue: 0x901)
+        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        #expect(bench.reply(to: 0) == nil)
+        bench.hear(presence(.outdated))
+        #expect(bench.reply(to: 0) == .done)
+    }
+
+    @Test func `who left before that is fenced like a member, and an answer for an earlier absence does not count`()
+        throws
+    {
+        let bench = waiting()
+        let first = try #require(bench.fenceRequests.last)
+        bench.peerRun = RunID(rawValue: 0x901)
+        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+        bench.breakLink()
+        bench.pass(milliseconds: 100)
+        #expect(bench.fenceRequests.count == 1)
+        bench.pass(milliseconds: 10_000)
+        #expect(bench.fenceRequests.count == 2)
+        bench.handle(.fenceAnswered(beta, request: first, .peerFenced))
+        #expect(bench.reply(to: 0) == nil)
+        bench.handle(.fenceAnswered(beta, request: bench.fenceRequests[1], .peerFenced))
+        #expect(bench.reply(to: 0) == .done)
+    }
+
+    @Test func `who is to be filled by a primary says that it is outdated once that is durable`() throws {
+        let bench = Bench.established(beta, fencing: .stonith)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        bench.held = [.superblock]
+        let start = bench.moments.count
+        let theirs = bench.peerState {
+            $0.goesOnAlone(in: 40)
+            $0.isPrimary = true
+        }
+        #expect(bench.meet(theirs) == .targetOfMarked)
+        let isTold: () -> Bool = {
+            bench.messages(since: start).contains {
+                if case .presence(let presence) = $0 { presence.disk == .outdated } else { false }
+            }
+        }
+        #expect(!isTold())
+        bench.letGo(.superblock)
+        #expect(bench.stable.flags.contains(.outdated))
+        #expect(isTold())
+    }
+}

@@ -1,0 +1,238 @@
+import Model
+import ReplicationCore
+import Testing
+
+/// Records among three voters: who votes for them, when they are chosen, and what becomes of those that are not.
+@Suite struct VoterRecordTests {
+    private func term(_ counter: UInt64, _ node: NodeID) -> Term { Term(counter: counter, node: node) }
+
+    /// How often `node` was offered the record of that number.
+    private func offers(_ bench: VoterBench, of number: RecordNumber, to node: NodeID, since start: Int = 0) -> Int {
+        bench.messages(to: node, since: start).count {
+            if case .propose(let proposal) = $0 { proposal.record.number == number } else { false }
+        }
+    }
+
+    private func inquiries(_ bench: VoterBench, to node: NodeID, since start: Int) -> Int {
+        bench.messages(to: node, since: start).count { if case .inquiry = $0 { true } else { false } }
+    }
+
+    // MARK: Voters
+
+    @Test func `who is promoted by force votes alone`() {
+        let bench = VoterBench(alpha)
+        bench.pass(milliseconds: 5000)
+        _ = bench.promote(force: true)
+        bench.pass(milliseconds: 5000)
+        #expect(bench.core.isPrimary)
+        #expect(bench.stable.record.voters == NodeSet(alpha))
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+    }
+
+    @Test func `all nodes of the configuration vote in the first record, heard or not`() {
+        let bench = VoterBench(alpha) {
+            $0 = Superblock(node: alpha, instance: instance(of: alpha), size: Bench.size, logExtents: 4, zeroes: true)
+        }
+        let created: (inout Standing) -> Void = {
+            $0.volume = .none
+            $0.promised = .zero
+            $0.record = .empty
+        }
+        bench.open(beta, created)
+        _ = bench.promote()
+        bench.answerInquiry(from: beta, nil, created)
+        bench.vote(from: beta) { $0.record = .empty }
+        #expect(bench.proposal?.record.number == RecordNumber(term: term(1, alpha), index: 1))
+        #expect(bench.proposal?.record.voters == NodeSet(alpha, beta).inserting(gamma))
+    }
+
+    /// `alpha`, primary and alone in step, of a volume whose voters are these.
+    private func alone(voters: NodeSet) -> VoterBench {
+        let bench = VoterBench(alpha) {
+            $0.record.voters = voters
+            $0.record.inStep = NodeSet(alpha)
+            $0.required = NodeSet(alpha)
+        }
+        for node in voters where node != alpha { bench.meet(node) }
+        _ = bench.promote()
+        for node in voters where node != alpha { bench.answerInquiry(from: node) }
+        for node in voters where node != alpha { bench.vote(from: node) }
+        for node in voters where node != alpha { bench.accept(from: node) }
+        #expect(bench.core.isPrimary)
+        return bench
+    }
+
+    @Test func `one voter is added by each record`() {
+        let bench = alone(voters: NodeSet(alpha))
+        bench.held = [.superblock]
+        for node in [beta, gamma] { bench.open(node) }
+        bench.letGo(.superblock)
+        var sizes: [Int] = []
+        for case .propose(let proposal) in bench.messages(to: beta) { sizes.append(proposal.record.voters.count) }
+        #expect(sizes.first == 2)
+        bench.accept(from: beta)
+        #expect(bench.proposal?.record.voters == NodeSet(alpha, beta).inserting(gamma))
+    }
+
+    @Test func `a record that adds a voter needs a majority of those before it, too`() {
+        let bench = alone(voters: NodeSet(alpha, beta))
+        for node in [beta, gamma] { bench.open(node) }
+        guard let record = bench.proposal?.record, record.voters.contains(gamma) else {
+            Issue.record("gamma is to vote")
+            return
+        }
+        // Two of three have it then, and one of two.
+        bench.accept(from: gamma)
+        var start = bench.sent.count
+        bench.pass(milliseconds: 2500)
+        #expect(offers(bench, of: record.number, to: beta, since: start) > 0)
+        bench.accept(from: beta)
+        start = bench.sent.count
+        bench.pass(milliseconds: 2500)
+        #expect(offers(bench, of: record.number, to: beta, since: start) == 0)
+    }
+
+    // MARK: Candidates
+
+    @Test func `a term above its own ends a candidate's attempt`() {
+        let bench = VoterBench(alpha)
+        for node in [beta, gamma] { bench.meet(node) }
+        _ = bench.promote()
+        for node in [beta, gamma] { bench.answerInquiry(from: node) }
+        #expect(bench.termAsked(of: beta) == term(5, alpha))
+        bench.hear(.standing(bench.standing(of: gamma) { $0.promised = term(9, gamma) }), from: gamma)
+        bench.vote(from: beta)
+        bench.leave(gamma)
+        #expect(bench.proposal == nil)
+        #expect(inquiries(bench, to: beta, since: 0) == 1)
+        bench.pass(milliseconds: 2000)
+        #expect(inquiries(bench, to: beta, since: 0) > 1)
+    }
+
+    @Test func `a voter that missed the newest record says nothing against a copy that this one names`() {
+        let bench = VoterBench(alpha) { $0.record.primary = gamma }
+        let older: (inout Standing) -> Void = {
+            $0.record.number.index -= 1
+            $0.record.inStep = NodeSet(beta, gamma)
+        }
+        bench.meet(beta, older)
+        _ = bench.promote()
+        bench.answerInquiry(from: beta, .notInStep, older)
+        #expect(bench.termAsked(of: beta) == term(5, alpha))
+    }
+
+    @Test func `a keeper waits for the old lease before it makes a record`() {
+        let bench = VoterBench(alpha) {
+            $0.record.primary = gamma
+            $0.record.inStep = NodeSet(alpha, gamma)
+            $0.required = $0.record.inStep
+        }
+        bench.pass(milliseconds: 2500)
+        // It was promoted a moment ago, and did not say so before its cable went.
+        bench.open(gamma)
+        bench.hear(.ping(7), from: gamma)
+        bench.leave(gamma)
+        bench.meet(beta)
+        var wasAsked = false
+        for _ in 0..<40 where !wasAsked {
+            bench.pass(milliseconds: 50)
+            bench.answerInquiry(from: beta)
+            wasAsked = bench.termAsked(of: beta) != nil
+        }
+        #expect(wasAsked)
+        bench.vote(from: beta)
+        #expect(bench.proposal == nil)
+        bench.pass(milliseconds: 2100)
+        #expect(bench.proposal?.record.inStep == NodeSet(alpha))
+    }
+
+    @Test func `a candidacy whose record nobody can choose any more begins anew`() {
+        let bench = VoterBench(alpha)
+        for node in [beta, gamma] { bench.meet(node) }
+        _ = bench.promote(within: 60_000)
+        for node in [beta, gamma] { bench.answerInquiry(from: node) }
+        for node in [beta, gamma] { bench.vote(from: node) }
+        #expect(bench.proposal?.record.inStep == NodeSet(alpha, beta).inserting(gamma))
+        bench.accept(from: beta)
+        let start = bench.sent.count
+        bench.leave(gamma)
+        bench.pass(milliseconds: 2000)
+        #expect(inquiries(bench, to: beta, since: start) > 0)
+        bench.answerInquiry(from: beta)
+        bench.vote(from: beta)
+        #expect(bench.proposal?.record.inStep == NodeSet(alpha, beta))
+        bench.accept(from: beta)
+        #expect(bench.core.isPrimary)
+    }
+
+    @Test func `who was met while the old lease ran out is met anew by the primary`() {
+        let bench = VoterBench(alpha) { $0.record.primary = beta }
+        bench.meet(gamma)
+        _ = bench.promote()
+        bench.answerInquiry(from: gamma)
+        bench.vote(from: gamma)
+        bench.accept(from: gamma)
+        #expect(!bench.core.isPrimary)
+        let before = VoterBench.superblock(beta)
+        bench.meet(beta) { $0.record = before.record }
+        #expect(bench.hasSession(beta))
+        #expect(!bench.core.isPrimary)
+        bench.pass(milliseconds: 2100)
+        #expect(bench.core.isPrimary)
+        #expect(!bench.hasSession(beta))
+    }
+
+    // MARK: Followers
+
+    /// `beta`, following `alpha`, with a write that it has not heard confirmed.
+    private func follower() -> VoterBench {
+        let bench = VoterBench(beta) { $0.record.primary = alpha }
+        bench.meet(alpha) { $0.isPrimary = true }
+        bench.hear(.chosen(bench.stable.record.number), from: alpha)
+        bench.meet(gamma)
+        bench.hear(.zero(sequence: 1, range: ByteRange(offset: 40960, length: 4096), trim: false), from: alpha)
+        return bench
+    }
+
+    private func proposal(_ bench: VoterBench, _ change: (inout Record) -> Void) -> Proposal {
+        var record = bench.stable.record
+        record.number.index += 1
+        change(&record)
+        return Proposal(volume: bench.stable.volume, record: record, current: bench.core.durableState.current)
+    }
+
+    private func hasAccepted(_ bench: VoterBench, _ number: RecordNumber) -> Bool {
+        bench.messages(to: alpha).contains { if case .accepted(number, _) = $0 { true } else { false } }
+    }
+
+    @Test func `who is left out marks toward everybody what it had not heard confirmed`() {
+        let bench = follower()
+        let offer = proposal(bench) { $0.inStep = NodeSet(alpha, gamma) }
+        bench.hear(.propose(offer), from: alpha, under: offer.record.number)
+        #expect(hasAccepted(bench, offer.record.number))
+        for node in [alpha, gamma] { #expect(bench.core.isMarked(block: 10, toward: node)) }
+    }
+
+    @Test func `who takes a hand-over flushes first`() {
+        let bench = follower()
+        let offer = proposal(bench) { $0.primary = nil }
+        bench.held = [.flush]
+        bench.hear(.propose(offer), from: alpha, under: offer.record.number)
+        #expect(!hasAccepted(bench, offer.record.number))
+        bench.letGo(.flush)
+        #expect(hasAccepted(bench, offer.record.number))
+    }
+
+    @Test func `a record of the leader's that is being taken is answered before a handshake with it ends`() {
+        let bench = VoterBench(beta)
+        bench.open(alpha) { $0.isPrimary = true }
+        bench.held = [.superblock]
+        let offer = proposal(bench) { $0.primary = alpha }
+        bench.hear(.propose(offer), from: alpha, under: offer.record.number)
+        let start = bench.sent.count
+        bench.shakeHands(with: alpha, since: start) { $0.isPrimary = true }
+        #expect(bench.hasSession(alpha))
+        bench.letGo(.superblock)
+        #expect(hasAccepted(bench, offer.record.number))
+    }
+}
