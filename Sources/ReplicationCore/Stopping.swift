@@ -43,6 +43,11 @@ extension Replica {
         // The peer hears first that this copy counts no more; then everything is written back.
         if current.cleaning.phase == .draining {
             let presence = Presence(role: role, disk: .diskless, mark: .none, resyncPaused: isResyncPaused)
+            // A primary that fences whom it leaves out does not fence this node for it: so the disk says that it is out of step.
+            let isLeft = others.contains {
+                self[peer: $0].isConnected && self[peer: $0].presence?.role == .primary && required.contains($0)
+            }
+            if isLeft, configuration.fencing == .stonith, !isByMajority { superblock.flags.insert(.outdated) }
             for node in others where self[peer: node].isConnected || self[peer: node].handshake == .exchanging {
                 // A handshake under way would end in step, and what came then would be acknowledged behind the last flush.
                 if self[peer: node].isConnected { send(.presence(presence), to: node) }

@@ -93,4 +93,15 @@ import Testing
         #expect(bench.stable.flags.contains(.outdated))
         #expect(isTold())
     }
+
+    @Test(arguments: [false, true]) func `a disk that is detached while the peer is primary is outdated`(isServed: Bool)
+    {
+        let bench = Bench.established(beta, fencing: .stonith)
+        let role = isServed ? Role.primary : .secondary
+        bench.hear(.presence(Presence(role: role, disk: .upToDate, mark: .none, resyncPaused: false)))
+        let command = bench.command(.detach(force: false))
+        #expect(bench.end(of: command) == "done")
+        #expect(bench.stable.flags.contains(.outdated) == isServed)
+        #expect(bench.stable.flags.contains(.clean))
+    }
 }
