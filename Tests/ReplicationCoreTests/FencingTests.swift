@@ -68,7 +68,8 @@ import Testing
         #expect(bench.fenceRequests.count == 2)
         bench.handle(.fenceAnswered(beta, request: first, .peerFenced))
         #expect(bench.reply(to: 0) == nil)
-        bench.handle(.fenceAnswered(beta, request: bench.fenceRequests[1], .peerFenced))
+        let second = try #require(bench.fenceRequests.dropFirst().first)
+        bench.handle(.fenceAnswered(beta, request: second, .peerFenced))
         #expect(bench.reply(to: 0) == .done)
     }
 

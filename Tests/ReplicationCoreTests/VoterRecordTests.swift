@@ -64,12 +64,15 @@ import Testing
 
     @Test func `one voter is added by each record`() {
         let bench = alone(voters: NodeSet(alpha))
-        bench.held = [.superblock]
+        // Two come while a demotion is under way, of which nothing comes in the end.
+        bench.held = [.write]
+        bench.ask(0, .write)
+        bench.command(.demote(force: false, deadline: bench.now + 500_000_000))
         for node in [beta, gamma] { bench.open(node) }
-        bench.letGo(.superblock)
-        var sizes: [Int] = []
-        for case .propose(let proposal) in bench.messages(to: beta) { sizes.append(proposal.record.voters.count) }
-        #expect(sizes.first == 2)
+        #expect(bench.proposal == nil)
+        bench.pass(milliseconds: 600)
+        #expect(bench.core.isPrimary)
+        #expect(bench.proposal?.record.voters == NodeSet(alpha, beta))
         bench.accept(from: beta)
         #expect(bench.proposal?.record.voters == NodeSet(alpha, beta).inserting(gamma))
     }
@@ -182,6 +185,23 @@ import Testing
         #expect(!bench.hasSession(beta))
     }
 
+    @Test func `a record that was given up undecided establishes nobody`() {
+        let bench = VoterBench.primary()
+        bench.leave(beta)
+        bench.ask(0, .flush)
+        bench.pass(milliseconds: 8000)
+        guard let record = bench.proposal?.record, record.inStep == NodeSet(alpha, gamma) else {
+            Issue.record("it is to go on without beta")
+            return
+        }
+        // A higher promise is heard: the term is to be won again, and the record with it.
+        bench.open(beta) { $0.promised = term(9, beta) }
+        bench.leave(gamma)
+        bench.meet(gamma) { $0.record = record }
+        #expect(!bench.messages(to: gamma).contains(.chosen(record.number)))
+        #expect(bench.hasSession(gamma))
+    }
+
     // MARK: Followers
 
     /// `beta`, following `alpha`, with a write that it has not heard confirmed.
@@ -234,5 +254,36 @@ import Testing
         #expect(bench.hasSession(alpha))
         bench.letGo(.superblock)
         #expect(hasAccepted(bench, offer.record.number))
+    }
+
+    @Test func `a copy that joins takes what its source knows of the nodes that stay out`() {
+        let bench = VoterBench(beta) { $0.record.inStep = NodeSet(alpha, gamma) }
+        var record = bench.stable.record
+        record.number.index += 1
+        record.primary = alpha
+        record.inStep = NodeSet(alpha)
+        bench.meet(alpha) {
+            $0.record = record
+            $0.isPrimary = true
+        }
+        let line = bench.core.durableState
+        bench.hear(
+            .resyncBegin(
+                Proposal(volume: line.volume, record: record, current: line.current), everything: false),
+            from: alpha, under: record.number)
+        bench.hear(.bitmapEnd, from: alpha)
+        #expect(bench.messages(to: alpha).contains(.resyncComplete))
+        record.number.index += 1
+        record.inStep = NodeSet(alpha, beta)
+        var bases = PerNode(repeating: BitmapBase.inStep)
+        bases[gamma] = .since(GenerationID(rawValue: 8))
+        bench.hear(
+            .joinOffer(
+                JoinOffer(
+                    volume: line.volume, record: record, current: line.current, history: line.history, bases: bases)),
+            from: alpha, under: record.number)
+        #expect(bench.stable.record == record)
+        #expect(bench.stable.peers[gamma].base == .since(GenerationID(rawValue: 8)))
+        #expect(bench.stable.peers[alpha].base == .inStep)
     }
 }

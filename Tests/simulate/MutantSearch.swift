@@ -178,7 +178,7 @@ final class MutantSearch: Sendable {
         let said = said(
             by: ["--testing-library", "swift-testing"], of: tests, environment: ["HABLK_LEAVE_OUT": mutant],
             errors: true)
-        for line in said.lines where line.contains("Test \"") && line.contains("\" failed after") {
+        for line in said.lines where line.contains("Test \"") && line.contains(" failed after") {
             return line.split(separator: "\"").dropFirst().first.map { "`\($0)`" }
         }
         return said.isTrapped ? "run: a precondition of the core" : nil
