@@ -76,6 +76,7 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
     case voteRuns = 36
     case voted = 37
     case marksToward = 38
+    case received = 39
 
     package var carriesPayload: Bool { self == .write || self == .readData || self == .pullData }
 
@@ -94,7 +95,7 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
         case .goodbye: length == 1
         case .verdict: length == 2
         case .readFailed: length == 4
-        case .written, .flush, .pullFailed, .ping, .pong: length == 8
+        case .written, .received, .flush, .pullFailed, .ping, .pong: length == 8
         case .vote: length == 9
         case .readData: length == 12
         case .write, .read, .pullData, .resyncFlushed: length == 16

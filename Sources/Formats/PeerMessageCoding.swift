@@ -35,7 +35,7 @@ extension FieldReader {
     /// The body of one message. Bodies that the header carries whole (`ping`) have none.
     mutating func readMessage(_ header: PeerFrameHeader, buffer: BufferID) throws(FieldError) -> PeerMessage {
         switch header.kind {
-        case .write, .zero, .written, .flush, .flushed, .confirm: try readWritePath(header, buffer)
+        case .write, .zero, .written, .received, .flush, .flushed, .confirm: try readWritePath(header, buffer)
         case .read, .readData, .readFailed, .pull, .pullData, .pullZero, .pullFailed: try readCopying(header, buffer)
         case .ping: .ping(try u64())
         case .pong: .pong(try u64())
@@ -68,6 +68,7 @@ extension FieldReader {
         case .write: return .write(sequence: number, range: try dataRange(header), buffer: buffer)
         case .zero: return .zero(sequence: number, range: try range(header), trim: header.isYes)
         case .written: return .written(sequence: number, succeeded: header.isYes)
+        case .received: return .received(sequence: number)
         case .flush: return .flush(round: number)
         case .flushed: return .flushed(round: number, succeeded: header.isYes, mark: try mark())
         case .confirm: return .confirm(sequence: number, mark: try mark(), settled: header.isYes)
@@ -179,7 +180,7 @@ extension FieldWriter {
     /// The body of a message; gives its kind and the header's flags.
     mutating func write(_ message: PeerMessage, payloadLength: Int) -> (PeerFrameKind, flags: UInt8) {
         switch message {
-        case .write, .zero, .written, .flush, .flushed, .confirm: writeWritePath(message, payloadLength)
+        case .write, .zero, .written, .received, .flush, .flushed, .confirm: writeWritePath(message, payloadLength)
         case .read, .readData, .readFailed, .pull, .pullData, .pullZero, .pullFailed:
             (writeCopying(message, payloadLength), 0)
         default: writeControl(message)
@@ -201,6 +202,9 @@ extension FieldWriter {
         case .written(let sequence, let succeeded):
             u64(sequence)
             return (.written, flag(succeeded))
+        case .received(let sequence):
+            u64(sequence)
+            return (.received, 0)
         case .flush(let round):
             u64(round)
             return (.flush, 0)

@@ -1,7 +1,9 @@
 /// What an administrator asks of a running replica.
 package enum Command: Equatable, Sendable {
-    /// Waits until `deadline` while the obstacle can pass. `peerFenced`: that node is known to be off.
-    case promote(force: Bool, peerFenced: NodeID?, deadline: MonotonicTime, dryRun: Bool)
+    /// Waits until `deadline` while the obstacle can pass. `peerFenced`: that node is known to be off. `acceptsLoss`: what an
+    /// asynchronous primary had not sent is given up.
+    case promote(
+        force: Bool, peerFenced: NodeID?, deadline: MonotonicTime, dryRun: Bool, acceptsLoss: Bool = false)
     case demote(force: Bool, deadline: MonotonicTime)
     case connect(peer: NodeID?, discardMyData: Bool, dryRun: Bool, deadline: MonotonicTime)
     case disconnect(peer: NodeID?, force: Bool)

@@ -27,6 +27,8 @@ package struct Limits: Equatable, Sendable {
     package var resyncGivesWay: UInt64 = 100_000_000
     /// Bytes of resync after which the target flushes and reports.
     package var resyncFlushBytes: UInt64 = 64 << 20
+    /// Bytes answered to clients that some peer has not on its disk yet (`send-buffer`; `memory`, `async`).
+    package var sendBuffer: UInt64 = 16 << 20
     /// Log transactions a volume's ring holds.
     package var logRingBlocks = 64
 

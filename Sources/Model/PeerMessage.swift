@@ -126,6 +126,9 @@ package enum PeerMessage: Equatable, Sendable {
     case write(sequence: UInt64, range: ByteRange, buffer: BufferID)
     case zero(sequence: UInt64, range: ByteRange, trim: Bool)
     case written(sequence: UInt64, succeeded: Bool)
+    /// `memory`: the write is in the receiver's memory; `written` follows.
+    case received(sequence: UInt64)
+    /// Round 0 asks for no answer: on an asynchronous link a client's flush lies between what came before and what follows.
     case flush(round: UInt64)
     case flushed(round: UInt64, succeeded: Bool, mark: StartMark)
     /// Everything up to `sequence` is stable on all of `required`; `settled`: so is what a former primary had in flight.

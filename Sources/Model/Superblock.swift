@@ -62,6 +62,9 @@ package struct Superblock: Equatable, Sendable {
         /// With quorum: a record was chosen, so the volume's identity is final. A first record that nobody chose can
         /// still give way to another candidate's.
         package static let founded = Flags(rawValue: 32)
+        /// `async`, without quorum: a record that makes this copy primary was offered to the other, and it is not known that it took
+        /// it. It may have gone on under the one before.
+        package static let offered = Flags(rawValue: 64)
     }
 
     package var node: NodeID

@@ -6,12 +6,13 @@ import Model
 extension RecordWriter {
     mutating func command(_ command: Command) {
         switch command {
-        case .promote(let force, let fenced, let deadline, let dryRun):
+        case .promote(let force, let fenced, let deadline, let dryRun, let acceptsLoss):
             u8(1)
             truth(force)
             optionalNode(fenced)
             u64(deadline.nanoseconds)
             truth(dryRun)
+            truth(acceptsLoss)
         case .demote(let force, let deadline):
             u8(2)
             truth(force)
@@ -71,7 +72,9 @@ extension FieldReader {
     mutating func command() throws(FieldError) -> Command {
         switch try u8() {
         case 1:
-            .promote(force: try truth(), peerFenced: try nodeOrNone(), deadline: try time(), dryRun: try truth())
+            .promote(
+                force: try truth(), peerFenced: try nodeOrNone(), deadline: try time(), dryRun: try truth(),
+                acceptsLoss: try truth())
         case 2: .demote(force: try truth(), deadline: try time())
         case 3:
             .connect(peer: try nodeOrNone(), discardMyData: try truth(), dryRun: try truth(), deadline: try time())

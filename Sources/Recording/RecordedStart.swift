@@ -44,6 +44,7 @@ extension RecordWriter {
             node(member.id)
             text(member.name)
             truth(member.isWitness)
+            u8(member.replication.rank)
         }
         limits(value.limits)
         u64(value.timing.cutOff)
@@ -61,6 +62,8 @@ extension RecordWriter {
         u8(SplitBrainPolicies.code(of: value.afterSplitBrain.withoutPrimary))
         u8(value.afterSplitBrain.withOnePrimary.rawValue)
         u8(value.afterSplitBrain.withTwoPrimaries.rawValue)
+        u64(value.maximumLag)
+        truth(value.fallsBehind)
     }
 
     private mutating func limits(_ value: Limits) {
@@ -77,6 +80,7 @@ extension RecordWriter {
         u64(value.resyncGivesWay)
         u64(value.resyncFlushBytes)
         u64(UInt64(value.logRingBlocks))
+        u64(value.sendBuffer)
     }
 }
 
@@ -178,7 +182,11 @@ extension FieldReader {
         var members: [ReplicaConfiguration.Member] = []
         let count = Int(try u8())
         guard count <= Int(NodeSet.capacity) else { throw .value(.node) }
-        for _ in 0..<count { members.append(.init(id: try self.node(), name: try text(), isWitness: try truth())) }
+        for _ in 0..<count {
+            let (id, name, isWitness) = (try self.node(), try text(), try truth())
+            guard let mode = ReplicationMode(rank: try u8()) else { throw .value(.flags) }
+            members.append(.init(id: id, name: name, isWitness: isWitness, replication: mode))
+        }
         let limits = try limits()
         var timing = Timing()
         timing.cutOff = try u64()
@@ -196,6 +204,8 @@ extension FieldReader {
         guard let fencing = ReplicaConfiguration.Fencing(rawValue: try u8()) else { throw .value(.flags) }
         configuration.fencing = fencing
         configuration.afterSplitBrain = try splitBrainPolicies()
+        configuration.maximumLag = try u64()
+        configuration.fallsBehind = try truth()
         return configuration
     }
 
@@ -226,6 +236,7 @@ extension FieldReader {
         limits.resyncGivesWay = try u64()
         limits.resyncFlushBytes = try u64()
         limits.logRingBlocks = try small()
+        limits.sendBuffer = try u64()
         return limits
     }
 

@@ -265,7 +265,7 @@ extension Replica {
                 superblock.peers[node].base = .inStep
                 self[bitmap: node].clearAll()
             }
-            superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack])
+            superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack, .offered])
             dropAllUnconfirmed()
             forgetUnsettled()
             beginLine()

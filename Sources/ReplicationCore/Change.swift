@@ -199,7 +199,7 @@ extension Replica {
         guard let current = change else { return false }
         switch current.phase {
         case .draining:
-            guard !isWritingLocally, !isJoinBusy(current) else { return false }
+            guard !isWritingLocally, !isJoinBusy(current), !isLeavingHeld(current) else { return false }
             let number = hasDisk ? requestFlush() : 0
             change?.phase = .flushing(number)
         case .flushing(let number):
@@ -226,9 +226,15 @@ extension Replica {
         table.contains { $0.isWrite && $0.localPending }
     }
 
+    /// What was answered, and the heir has not on its disk, is nowhere else once this disk is left.
+    private func isLeavingHeld(_ change: Change) -> Bool {
+        change.purpose == .leaveSelf && !held.isEmpty && !isLeftOut(.leaverDrainsHeld)
+    }
+
     /// A join waits until nothing that was sent to the target is unanswered.
     private func isJoinBusy(_ change: Change) -> Bool {
         guard case .join(let node) = change.purpose, !isLeftOut(.joinHoldsWrites) else { return false }
+        if !held.isEmpty, !isLeftOut(.joinWaitsForHeld) { return true }
         return table.contains {
             ($0.isReplicated && $0.phase == .running) || ($0.kind == .pullRead && $0.peer == node)
         }
@@ -245,6 +251,8 @@ extension Replica {
         }
         if superblock.volume.isNone { superblock.volume = VolumeID(rawValue: random.identity()) }
         superblock.promised = change.record.number.term
+        let isOffered = !asynchronous.isEmpty && change.purpose == .promote && !change.pending.isEmpty
+        if isOffered, !isByMajority { superblock.flags.insert(.offered) }
         let keepsLost = change.purpose == .exclude && role != .primary && !isLeftOut(.idleSourceKeepsTarget)
         // With quorum a record that is not chosen yet lets nobody go.
         let isUndecided = isByMajority && change.purpose != .force && !isLeftOut(.undecidedLetsNobodyGo)
@@ -281,6 +289,7 @@ extension Replica {
         }
         extendLine(with: current)
         superblock.record = record
+        superblock.flags.remove(.offered)
         noteStatus()
     }
 

@@ -37,7 +37,7 @@ extension Replica {
             return
         }
         switch table[slot].kind {
-        case .clientFlush: waitForRound(slot)
+        case .clientFlush: waitForStable(slot)
         case .clientRead: startRead(slot)
         default:
             if isWriteGateOpen, !isUnsettled(table[slot].range) { fillEdges(slot) } else { waitAtGate(slot) }
@@ -61,9 +61,11 @@ extension Replica {
             let peer = self[peer: node]
             if peer.source.isComplete || peer.target.isHolding, !isLeftOut(.joinHoldsWrites) { return false }
             // One that was left behind may take its time over a handshake: more marks do not change the verdict.
-            if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging { return false }
+            if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging, !isQueueing(node) {
+                return false
+            }
         }
-        return true
+        return relaxed.isEmpty || !isCongested
     }
 
     /// Reads need less: the data here, or at a member.
@@ -73,6 +75,7 @@ extension Replica {
     }
 
     mutating func advanceGate() {
+        if !asynchronous.isEmpty { fallBehindIfCongested() }
         var waiting = gateQueue.count
         while waiting > 0, let slot = gateQueue.popFirst() {
             waiting -= 1
@@ -163,7 +166,7 @@ extension Replica {
             outstanding += 1
             writeLocally(slot)
         }
-        for node in receivers { sendWrite(slot, to: node) }
+        for node in receivers where relaxed.isEmpty || self[peer: node].receivesWrites { sendWrite(slot, to: node) }
         rounds.bytes += table[slot].range.length
         rounds.lastWrite = now
     }
@@ -178,7 +181,7 @@ extension Replica {
         var receivers = NodeSet()
         for node in others {
             let isKept = isLeftOut(.trimReplicated) && table[slot].kind == .clientTrim
-            if self[peer: node].receivesWrites, !isKept { receivers.insert(node) }
+            if self[peer: node].receivesWrites || isQueueing(node), !isKept { receivers.insert(node) }
             if !required.contains(node), hasDisk, !isLeftOut(.absentIsMarked) {
                 self[bitmap: node].mark(table[slot].range.blocks)
             }
@@ -188,6 +191,7 @@ extension Replica {
         if hasDisk, !receivers.isEmpty, !isLeftOut(.primaryKeepsUnconfirmed) {
             addUnconfirmed(sequence, table[slot].range, sentTo: receivers)
         }
+        if !relaxed.isEmpty { hold(slot, for: receivers) }
         return receivers
     }
 
@@ -212,6 +216,7 @@ extension Replica {
 
     mutating func sendWrite(_ slot: Int, to node: NodeID) {
         let operation = table[slot]
+        if !asynchronous.isEmpty { sendFlush(before: operation.sequence, to: node) }
         switch operation.kind {
         case .clientWrite, .settle:
             guard let buffer = operation.buffer else { preconditionFailure("a write has a buffer") }
@@ -225,6 +230,7 @@ extension Replica {
 
     /// A peer has (or refuses) the write.
     mutating func written(_ sequence: UInt64, _ succeeded: Bool, from node: NodeID) {
+        if relaxed.contains(node) { heldWritten(sequence, succeeded, at: node) }
         guard let slot = slotOfSequence[sequence].map(Int.init), table[slot].legs.contains(node) else { return }
         guard succeeded else {
             peerDiskFailed(node)
@@ -253,7 +259,7 @@ extension Replica {
             attention = true
             return
         }
-        if table[slot].forced, !isLeftOut(.forcedWaitsForFlush) { waitForRound(slot) } else { complete(slot, .done) }
+        if table[slot].forced, !isLeftOut(.forcedWaitsForFlush) { waitForStable(slot) } else { complete(slot, .done) }
     }
 
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
@@ -276,7 +282,8 @@ extension Replica {
     mutating func endClient(_ slot: Int) {
         if !table[slot].isReplied { emit(.reply(UInt32(slot), table[slot].givenUpResult)) }
         let isNumbered = table[slot].isClientWrite && table[slot].sequence > 0
-        if let buffer = table[slot].buffer, table[slot].kind == .clientWrite { emit(.releaseBuffer(buffer)) }
+        let isHeld = isNumbered && !held.isEmpty && held.takeBuffer(of: table[slot].sequence)
+        if let buffer = table[slot].buffer, table[slot].kind == .clientWrite, !isHeld { emit(.releaseBuffer(buffer)) }
         if isNumbered { slotOfSequence[table[slot].sequence] = nil }
         releaseExtent(slot)
         remove(slot)

@@ -64,17 +64,20 @@ extension Replica {
     mutating func waitForRound(_ slot: Int) {
         table[slot].phase = .waitingFlush
         table[slot].round = rounds.lastID + (isLeftOut(.flushBeginsAfterRequest) ? 0 : 1)
+        if !held.isEmpty, !isLeftOut(.flushWaitsForHeld) { table[slot].through = heldThrough(slot) }
         flushQueue.append(slot)
         wantRound()
     }
 
     mutating func advanceRounds() {
+        if !localFlushQueue.isEmpty { finishLocalFlushes() }
         finishRound()
         guard rounds.current == nil, rounds.isWanted, leads, change.map(\.isHarmless) ?? true, candidacy == nil,
             !required.isEmpty
         else { return }
         for node in others where required.contains(node) && !self[peer: node].receivesWrites { return }
         if !hasDisk, required.contains(me) { return }
+        if let slot = flushQueue.first, !held.isEmpty, table[slot].through > completeThrough() { return }
         startRound()
         finishRound()
     }
@@ -107,6 +110,7 @@ extension Replica {
                 lowest = min(lowest, operation.sequence)
             }
         }
+        if let first = held.first, !isLeftOut(.heldIsNotConfirmed) { lowest = min(lowest, first.sequence) }
         return lowest - 1
     }
 
@@ -143,7 +147,7 @@ extension Replica {
         for node in round.peers where required.contains(node) && change?.purpose != .join(node) {
             send(.confirm(sequence: round.boundary, mark: mark, settled: settled), to: node)
         }
-        while let slot = flushQueue.first, table[slot].round <= round.id {
+        while let slot = flushQueue.first, table[slot].round <= round.id, table[slot].through <= round.boundary {
             _ = flushQueue.popFirst()
             complete(slot, .done)
         }

@@ -61,6 +61,9 @@ extension Replica {
         if case .failed(_, let again) = peers[index].fencing?.phase, now < again {
             earliest = min(earliest, again.nanoseconds)
         }
+        if let behind = peers[index].behindUntil, now < behind, !peers[index].session.isNone {
+            earliest = min(earliest, behind.nanoseconds)
+        }
         if peers[index].target.bytesInFlight == 0, now < peers[index].target.notBefore,
             peers[index].relation == .target
         {

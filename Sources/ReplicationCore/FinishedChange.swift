@@ -40,6 +40,9 @@ extension Replica {
         leaveUnwarned(node)
         self[peer: node].lostAt = nil
         self[peer: node].resumableRun = .none
+        if relaxed.contains(node), self[peer: node].behindSince == nil {
+            self[peer: node].behindSince = held.first?.began ?? now
+        }
         dropLegs(to: node)
         dropFromRound(node)
         note(.warning, "replication", "left behind: goes on without it", peer: node)

@@ -44,6 +44,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
     case servedPrimary, oneOutdated, supersededRecord
     case higherTerm, nobodyLeads
     case discardedByPolicy, primaryLost
+    case formerPrimary
 
     /// The `reason` that `status` and refusals show.
     package var reason: String {
@@ -91,6 +92,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .nobodyLeads: "no-primary"
         case .primaryLeads: "primary-leads"
         case .newerRecord: "newer-record"
+        case .formerPrimary: "crashed-primary"
         case .supersededRecord: "superseded-record"
         case .lowerNode: "lower-node"
         case .containsGeneration: "line-contains-generation"
@@ -119,7 +121,8 @@ package struct HandshakeVerdict: Equatable, Sendable {
     /// A total function of both sides' state (`3-replication`, "The verdict"): who is the source, are they equal, how much.
     /// `policies` are the same on both sides.
     package static func judge(
-        mine: HandshakeState, theirs: HandshakeState, policies: SplitBrainPolicies = SplitBrainPolicies()
+        mine: HandshakeState, theirs: HandshakeState, policies: SplitBrainPolicies = SplitBrainPolicies(),
+        isAsynchronous: Bool = false
     ) -> HandshakeVerdict {
         if mine.hasDisk, theirs.hasDisk, mine.instance == theirs.instance {
             return .init(.parted, because: .sameInstance)
@@ -148,7 +151,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if theirsBroken {
             return source(mine, theirs, because: theirs.current.id.isNone ? .blankCopy : .inconsistentCopy)
         }
-        if mine.current.id == theirs.current.id { return judgeEqual(mine, theirs) }
+        if mine.current.id == theirs.current.id {
+            return judgeEqual(mine, theirs, isAsynchronous: isAsynchronous)
+        }
         return judgeLines(mine, theirs, policies)
     }
 
@@ -264,7 +269,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     /// Equal generations: neither acknowledged what the other lacks; what was in flight is made equal.
-    private static func judgeEqual(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+    private static func judgeEqual(
+        _ mine: HandshakeState, _ theirs: HandshakeState, isAsynchronous: Bool
+    ) -> HandshakeVerdict {
         let marks = mine.dirtyBlocks + mine.unconfirmedBlocks + theirs.dirtyBlocks + theirs.unconfirmedBlocks
         let counts = !isLeftOut(.suspectIsTarget)
         let mineSuspect = counts && mine.flags.contains(.suspect)
@@ -272,6 +279,10 @@ package struct HandshakeVerdict: Equatable, Sendable {
         let known = trustsMarks(mine, theirs)
         if marks == 0 || isLeftOut(.equalIDsProveNothing), known, !mineSuspect, !theirsSuspect {
             return .init(.inSync, because: .equalGenerations)
+        }
+        if isAsynchronous, let former = formerPrimary(mine, theirs) {
+            return former == mine.node
+                ? source(mine, theirs, because: .formerPrimary) : target(mine, theirs, because: .formerPrimary)
         }
         if mineSuspect != theirsSuspect {
             return mineSuspect ? target(mine, theirs, because: .oneSuspect) : source(mine, theirs, because: .oneSuspect)
@@ -291,6 +302,20 @@ package struct HandshakeVerdict: Equatable, Sendable {
         }
         return mine.node < theirs.node
             ? source(mine, theirs, because: .lowerNode) : target(mine, theirs, because: .lowerNode)
+    }
+
+    /// `async`: a primary that crashed alone has what it acknowledged, its cache lost or not, as long as nobody was promoted since.
+    private static func formerPrimary(_ mine: HandshakeState, _ theirs: HandshakeState) -> NodeID? {
+        if isLeftOut(.crashedPrimaryLeads) { return nil }
+        if mine.isPrimary || theirs.isPrimary { return mine.isPrimary ? mine.node : theirs.node }
+        var record = mine.record.number < theirs.record.number ? theirs.record : mine.record
+        // One that names both and that only one of them has was offered, and nobody served under it (seed 4276).
+        let isOffered =
+            mine.record.number != theirs.record.number && NodeSet(mine.node, theirs.node).isSubset(of: record.inStep)
+        if isOffered { record = record.number == mine.record.number ? theirs.record : mine.record }
+        guard let former = record.primary, former == mine.node || former == theirs.node else { return nil }
+        let side = former == mine.node ? mine : theirs
+        return side.flags.contains(.outdated) ? nil : former
     }
 
     private static func judgeLines(

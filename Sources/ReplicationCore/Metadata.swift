@@ -93,12 +93,13 @@ extension Replica {
         let isForgotten = isClean || isLeftOut(.logIsReplayed)
         log = ActivityLog(slots: superblock.logExtents, replay: isForgotten ? emptied(metadata.log) : metadata.log)
         if !isForgotten { markReplayed(damaged: metadata.log.damaged) }
-        let lostCaches = metadata.bootID != superblock.bootID && !isLeftOut(.powerLossMakesSuspect)
+        let isForgetful = relaxed != asynchronous && !isLeftOut(.memoryMakesSuspect)
+        let lostCaches =
+            (metadata.bootID != superblock.bootID || isForgetful) && !isLeftOut(.powerLossMakesSuspect)
         if !isClean, !isLogEmpty, lostCaches, superblock.record.inStep.removing(me).isEmpty == false {
             superblock.flags.insert(.suspect)
-            note(
-                .warning, "disk",
-                "this copy may have lost its cache at the last power loss: suspect until a peer vouches")
+            let what = metadata.bootID != superblock.bootID ? "its cache at the last power loss" : "what was in memory"
+            note(.warning, "disk", "this copy may have lost \(what): suspect until a peer vouches")
         }
         // A flush failed before any record named this copy: nobody was served from it, and no copy could vouch for it.
         if superblock.record.isEmpty { superblock.flags.remove(.suspect) }

@@ -7,7 +7,6 @@ enum Mutant {
     // MARK: Found at once, or the search itself is broken
     /// A write is answered after the work, not on arrival.
     case workBeforeReply
-
     // MARK: F1
     /// The records of one term are numbered.
     case recordsAreNumbered
@@ -17,17 +16,14 @@ enum Mutant {
     case offeredNumbersCount
     /// A term is on the disk of its maker, or its records are never taken back.
     case termIsOnItsMakersDisk
-
     // MARK: F2
     /// A joining copy is required before it is offered the record.
     case requiredBeforeJoin
     /// The join waits for what was sent, and holds new writes.
     case joinHoldsWrites
-
     // MARK: F3
     /// A promotion apart from a peer that may differ makes its record before it answers a read.
     case settledBeforeRead
-
     // MARK: F4
     /// A copy that lost its cache with a log not empty is suspect.
     case powerLossMakesSuspect
@@ -37,7 +33,6 @@ enum Mutant {
     case suspectIsTarget
     /// A copy that lost its cache is filled by the other, be that called outdated.
     case suspectIsFilledByOutdated
-
     // MARK: F5
     /// What this copy has is flushed before a record of its own.
     case flushBeforeRecord
@@ -45,7 +40,6 @@ enum Mutant {
     case flushBeforeAccepting
     /// A record that never became durable takes its consequences back.
     case lostRecordIsTakenBack
-
     // MARK: F6
     /// A target says durably that it is inconsistent before it is written to.
     case inconsistentBeforeResync
@@ -57,7 +51,6 @@ enum Mutant {
     case sourceIsWholeInStep
     /// A copy that is half-filled, outdated or out of its record is not promoted.
     case promotedIsWholeInStep
-
     // MARK: F7
     /// That everything is marked was said of one instance.
     case fullCopyKnowsInstance
@@ -65,7 +58,6 @@ enum Mutant {
     case marksKnowInstance
     /// Whose marks they are is durable before the first of them goes.
     case instanceBeforeMarksGo
-
     // MARK: F8
     /// A generation begins only if a reply waits for it.
     case goesOnOnlyForReplies
@@ -77,17 +69,14 @@ enum Mutant {
     case zeroEndsWithRecord
     /// Two lines that parted are a split brain; no heuristic picks one.
     case splitBrainStops
-
     // MARK: F9
     /// A generation begins when a required copy is lost, whether or not the record names it.
     case requiredDecidesGeneration
     /// A generation begins when a required copy is lost.
     case generationForLostMember
-
     // MARK: F10
     /// Of equal copies the primary is the source.
     case primaryLeads
-
     // MARK: F11
     /// The source tells what it has marked.
     case sourceAddsItsMarks
@@ -103,7 +92,6 @@ enum Mutant {
     case targetAddsUnconfirmed
     /// Marks are enough only if both reach back to the common generation.
     case marksReachBack
-
     // MARK: F12
     /// The source's mark goes with a flush of the target, not with its answer.
     case targetFlushClearsMarks
@@ -117,13 +105,11 @@ enum Mutant {
     case flushCoversDoneFrames
     /// Frames sent after that flush keep their marks.
     case laterFramesKeepMarks
-
     // MARK: F13
     /// The writes of an old session have ended, or are dropped, before the first of a new one.
     case oldWritesEndFirst
     /// A frame of an old session that comes late is not taken.
     case onlyLiveSession
-
     // MARK: F15
     /// A copy older than its peer remembers it is refused.
     case rollbackIsNoticed
@@ -131,21 +117,17 @@ enum Mutant {
     case rollbackIsRemembered
     /// A node without a disk knows a copy that was rolled back, too.
     case disklessRemembersNumbers
-
     // MARK: F16
     /// A forced promotion begins a new lineage.
     case forceBeginsLineage
-
     // MARK: F17
     /// A record's term is above both sides' terms.
     case termAboveBoth
-
     // MARK: F18
     /// A process that stood still hears its peer before it answers anything.
     case pauseMakesDoubt
     /// After a pause only what was said since counts.
     case pausedNewsIsOld
-
     // MARK: F19
     /// A primary refuses another's record of promotion.
     case primaryRefusesCandidates
@@ -153,7 +135,6 @@ enum Mutant {
     case restartIsNoLoss
     /// Of two candidates the higher yields.
     case higherCandidateYields
-
     // MARK: F20
     /// A copy whose write failed leaves the record before the reply.
     case failedDiskLeavesBeforeReply
@@ -161,21 +142,17 @@ enum Mutant {
     case undecidedLeaveIsReplaced
     /// A primary that leaves its disk is named by the record.
     case leavingPrimaryIsNamed
-
     // MARK: F22
     /// A secondary makes room in its log without waiting for the primary.
     case secondaryMakesRoom
     /// An extent that leaves early has its blocks marked.
     case spilledIsMarked
-
     // MARK: F23
     /// A read waits for overlapping writes in flight.
     case readsWaitForWrites
-
     // MARK: F25
     /// A trim is replicated.
     case trimReplicated
-
     // MARK: Section 2: the wording that decides
     /// A secondary's log names the extent before its write.
     case secondaryLogs
@@ -195,7 +172,6 @@ enum Mutant {
     case demotionDrains
     /// A hand-over leaves nothing unflushed.
     case demotionConfirms
-
     // MARK: From the history of replicated storage
     /// A write is answered when it is on the own disk.
     case diskBeforeReply
@@ -303,7 +279,6 @@ enum Mutant {
     case servedStaysNamed
     /// Whoever acknowledges beside another copy is named by the record.
     case whoServesIsNamed
-
     // MARK: With voters, F1
     /// A candidate goes on from the newest record that a voter has.
     case newestRecordCounts
@@ -315,7 +290,6 @@ enum Mutant {
     case votedRecordsAreNumbered
     /// A voter takes no record of a term below its promise, and none older than its own.
     case olderTermMakesNoRecord
-
     // MARK: With voters, F2
     /// A record that is not chosen yet lets nobody go whom the one before it required.
     case undecidedLetsNobodyGo
@@ -323,7 +297,6 @@ enum Mutant {
     case majorityChooses
     /// While a record that loses a member is undecided nothing is acknowledged.
     case changeHoldsReplies
-
     // MARK: With voters, F3
     /// In step after a promotion is who answered.
     case onlyWhoAnsweredIsKept
@@ -337,29 +310,24 @@ enum Mutant {
     case unsettledIsNotServed
     /// A copy of an unsettled block that began for an earlier record settles nothing.
     case settledForRecordAtHand
-
     // MARK: With voters, F4
     /// A copy that lost its cache does not stay in step with a new primary.
     case suspectIsNotKept
     /// A copy that lost its cache is not promoted while a member may hold what it lost.
     case suspectIsNotElected
-
     // MARK: With voters, F5
     /// A voter flushes what it has before it answers.
     case flushBeforeVote
     /// A candidate flushes what it has before it asks for votes.
     case candidateFlushes
-
     // MARK: With voters, F7
     /// A disk or a memory made anew counts for nobody until a record names it.
     case newInstanceIsNobody
     /// A disk made anew does not vouch for what the copy before it held.
     case newDiskIsNoMember
-
     // MARK: With voters, F8
     /// With quorum the newest record decides who is source.
     case recordDecidesSource
-
     // MARK: With voters, F11
     /// Who joins takes over what its source has marked toward those that stay out.
     case joinTakesMarks
@@ -369,13 +337,11 @@ enum Mutant {
     case outsiderMarks
     /// A copy that is being filled marks what it is sent toward the other members, too.
     case targetMarksTowardMembers
-
     // MARK: With voters, F13
     /// The writes of the old term have ended when a voter answers.
     case writesEndBeforeVote
     /// Frames of a term below the promise are refused.
     case olderTermHasNoRight
-
     // MARK: With voters, F15
     /// What a member with no older record remembers of a copy's numbers counts, and nothing else.
     case membersRememberNumbers
@@ -383,11 +349,9 @@ enum Mutant {
     case rolledBackUntilJoin
     /// A copy that knows that it was put back as it was has no vote.
     case rolledBackHasNoVote
-
     // MARK: With voters, F16
     /// Who is promoted by force is the only voter of the new line.
     case forceVotesAlone
-
     // MARK: With voters, F18
     /// A lease counts from the sending of the ping.
     case leaseBeginsWithPing
@@ -409,7 +373,6 @@ enum Mutant {
     case successorWaits
     /// A node that was started waits as if it had given a lease just before.
     case startCountsAsPong
-
     // MARK: With voters, F19
     /// A candidate asks without effect first.
     case askedBeforePromise
@@ -423,7 +386,6 @@ enum Mutant {
     case higherTermEndsAttempt
     /// Who voted for another waits before it is a candidate itself.
     case candidatesGiveWay
-
     // MARK: With voters, F20
     /// Who has no disk keeps one of the members that may differ.
     case disklessKeepsOne
@@ -435,7 +397,6 @@ enum Mutant {
     case carriersRecordIsNotChosen
     /// A primary without a disk fails no write that it sent.
     case disklessFailsNoWrite
-
     // MARK: With voters, F21
     /// One voter is added or taken away by each record.
     case oneVoterAtATime
@@ -447,7 +408,6 @@ enum Mutant {
     case configuredNodesVoteFirst
     /// All first records of a volume are of one line.
     case firstRecordsAreOfOneLine
-
     // MARK: With voters, section 2
     /// A record is chosen when each copy that it names has it, too.
     case membersChoose
@@ -461,7 +421,6 @@ enum Mutant {
     case takenHandOverIsFlushed
     /// A keeper waits for the old lease before it makes a record.
     case keeperWaitsFirst
-
     // MARK: With voters, found by seeds
     /// What a request that failed for want of a quorum would have written is unsettled.
     case failedIsUnsettled
@@ -479,7 +438,6 @@ enum Mutant {
     case metAnewByPrimary
     /// Who leads no more has nothing to settle.
     case deposedSettlesNothing
-
     // MARK: Fencing
     /// Nobody is left behind under `fencing: stonith` before it was fenced.
     case fencedBeforeLeft
@@ -489,6 +447,33 @@ enum Mutant {
     case fencedBeforePromoted
     /// A fence command's answer counts for the absence that it was asked for.
     case fencedForOneAbsence
+    // MARK: Memory and async
+    /// A flush that a client was told of lies between the writes on an asynchronous link.
+    case flushIsBetween
+    /// What is held counts as incomplete.
+    case heldIsNotConfirmed
+    /// What is held is sent again after a blip.
+    case heldIsSentAgain
+    /// No write begins while the send buffer is full.
+    case sendBufferIsBounded
+    /// A flush in `memory` waits until what was answered is on the peer's disk.
+    case flushWaitsForHeld
+    /// A join waits for what is held.
+    case joinWaitsForHeld
+    /// A demotion waits for what is held.
+    case demotionDrainsHeld
+    /// A disk is left when its heir has what is held.
+    case leaverDrainsHeld
+    /// A restart in `memory` makes suspect.
+    case memoryMakesSuspect
+    /// What was received in memory is written though the session ended.
+    case receivedIsWritten
+    /// What came is on disk before a promotion.
+    case framesEndBeforePromotion
+    /// An asynchronous primary that crashed is the source.
+    case crashedPrimaryLeads
+    /// What an asynchronous primary may have acknowledged is given up on a word only.
+    case lossIsAccepted
 }
 
 #if Mutants

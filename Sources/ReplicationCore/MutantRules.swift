@@ -22,7 +22,8 @@
             guard let voters = rules.firstIndex(of: .newestRecordCounts),
                 let fencing = rules.firstIndex(of: .fencedBeforeLeft), let own = rules.firstIndex(of: self)
             else { return "" }
-            return own < voters ? "two nodes" : own < fencing ? "quorum" : "fencing"
+            let modes = rules.firstIndex(of: .flushIsBetween) ?? rules.count
+            return own < voters ? "two nodes" : own < fencing ? "quorum" : own < modes ? "fencing" : "modes"
         }
 
         /// Why the rule is there: its execution in the reasons of the protocol (F and a number, or a point of section 2), or
@@ -137,6 +138,11 @@
                 .acceptanceComesFirst, .stuckCandidacyEnds, .metAnewByPrimary, .deposedSettlesNothing:
                 "found by seeds"
             case .fencedBeforeLeft, .heardBeforeLeft, .fencedBeforePromoted, .fencedForOneAbsence: "fencing"
+            case .flushIsBetween: "F24"
+            case .heldIsNotConfirmed, .heldIsSentAgain, .joinWaitsForHeld: "F6, F12"
+            case .memoryMakesSuspect, .receivedIsWritten, .framesEndBeforePromotion, .flushWaitsForHeld: "F4, F14"
+            case .crashedPrimaryLeads, .lossIsAccepted: "F10, F24"
+            case .sendBufferIsBounded, .demotionDrainsHeld, .leaverDrainsHeld: "async"
             default: ""
             }
         }

@@ -60,6 +60,8 @@ struct Operation {
     var holdsExtent = false
     /// The first round that covers this operation.
     var round: UInt64 = 0
+    /// And it covers the writes up to this sequence.
+    var through: UInt64 = 0
     var began = MonotonicTime(nanoseconds: 0)
     var blockers: Int32 = 0
     var order: UInt64 = 0
@@ -88,6 +90,9 @@ struct Operation {
     var isResync: Bool { kind == .pullRead || kind == .pullWrite || kind == .pullZero || kind == .pullAsk }
 
     var isClientWrite: Bool { kind == .clientWrite || kind == .clientZero || kind == .clientTrim }
+
+    /// A write of another node's clients.
+    var isFrame: Bool { kind == .peerWrite || kind == .peerZero || kind == .peerTrim }
 
     /// Goes to the peers with a sequence, and waits for their answers.
     var isReplicated: Bool { isClientWrite || kind == .settle }
@@ -120,6 +125,8 @@ struct OperationTable {
         _read { yield slots[slot] }
         _modify { yield &slots[slot] }
     }
+
+    var freePeerCount: Int { freePeerSlots.count }
 
     /// Nil when peers have begun more than the limit allows.
     mutating func takePeerSlot() -> Int? { freePeerSlots.popLast().map(Int.init) }

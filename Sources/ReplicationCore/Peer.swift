@@ -89,6 +89,17 @@ struct Peer {
 
     var fencing: Fencing?
 
+    // `memory` and `async`.
+    /// When a held write was last said to be on its disk.
+    var lastWritten = MonotonicTime(nanoseconds: 0)
+    /// It lacks writes since then, and is not being sent them.
+    var behindSince: MonotonicTime?
+    /// It fell behind, and is not filled before that.
+    var behindUntil: MonotonicTime?
+    var behindPause: UInt64 = 0
+    var caughtUpAt = MonotonicTime(nanoseconds: 0)
+    var arrivals = Arrivals()
+
     // What it told.
     var presence: Presence?
     var lastPresenceSent: Presence?

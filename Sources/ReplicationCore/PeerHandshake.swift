@@ -21,7 +21,8 @@ extension Replica {
             return false
         }
         guard !hasDisk || (metadata.phase == .idle && metadata.durable == metadata.wanted) else { return false }
-        return isLeftOut(.oldWritesEndFirst) || !table.contains { !$0.isClient && $0.peer == node }
+        if isLeftOut(.oldWritesEndFirst) { return true }
+        return !table.contains { !$0.isClient && $0.peer == node } && !self[peer: node].arrivals.isHolding
     }
 
     private func handshakeState(toward node: NodeID) -> HandshakeState {
@@ -61,7 +62,9 @@ extension Replica {
         let verdict =
             isByMajority && !isLeftOut(.recordDecidesSource)
             ? HandshakeVerdict.judgeByRecord(mine: mine, theirs: theirs)
-            : HandshakeVerdict.judge(mine: mine, theirs: theirs, policies: configuration.afterSplitBrain)
+            : HandshakeVerdict.judge(
+                mine: mine, theirs: theirs, policies: configuration.afterSplitBrain,
+                isAsynchronous: asynchronous.contains(node))
         self[peer: node].verdict = verdict
         send(.verdict(outcome: verdict.outcome.rawValue, rule: verdict.rule.rawValue), to: node)
         conclude(node)
@@ -159,6 +162,7 @@ extension Replica {
             beginSource(node, everything: verdict.outcome == .sourceOfEverything, because: verdict.rule)
         case .targetOfMarked, .targetOfEverything:
             if verdict.rule == .discardedByPolicy { noteDiscarded(by: node, theirs) }
+            noteDropped(by: node)
             self[peer: node].relation = .targetWaiting
             self[peer: node].target = ResyncTarget()
             self[peer: node].target.because = verdict.rule.words
@@ -199,9 +203,14 @@ extension Replica {
     }
 
     mutating func resend(to node: NodeID) {
-        let held = table.slots(where: { $0.isReplicated && $0.phase == .running && $0.legs.contains(node) })
+        let unanswered = table.slots(where: { $0.isReplicated && $0.phase == .running && $0.legs.contains(node) })
         if isLeftOut(.unansweredIsSentAgain) { return }
-        for slot in held.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
+        if relaxed.contains(node) {
+            resendHeld(to: node)
+            if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
+            return
+        }
+        for slot in unanswered.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
         if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
     }
 
@@ -430,6 +439,17 @@ extension Replica {
             .warning, "handshake",
             "split-brain: both copies went on alone; after-sb policies (\(policies)): what \(name(loser)) wrote since, "
                 + "\(changed), is discarded", peer: theirs.node)
+    }
+
+    /// What this node acknowledged as an asynchronous primary and did not deliver: whoever promoted the other copy said so.
+    private mutating func noteDropped(by node: NodeID) {
+        guard asynchronous.contains(node), let mine = self[peer: node].mine, mine.record.primary == me,
+            self[peer: node].verdict?.rule == .containsGeneration, self[peer: node].theirs?.record.primary != me
+        else { return }
+        let bytes = (mine.dirtyBlocks + mine.unconfirmedBlocks) * Geometry.blockSize
+        note(
+            .warning, "handshake", "\(name(node)) was promoted without \(name(me)): at most \(bytes) bytes are dropped",
+            peer: node)
     }
 
     private func marked(toward node: NodeID) -> String {

@@ -185,6 +185,7 @@ extension Replica {
         if wasConnected { note(isOrderly ? .info : .warning, "connection", "disconnected: \(why)", peer: node) }
         endResync(node, relation)
         dropReads(from: node)
+        dropArrivals(from: node)
         if required.contains(node), !isLeftOut(.repliesHeldAtLoss) {
             // From when it was last heard: writers stall for the configured time, not for the ping time-out on top.
             if self[peer: node].lostAt == nil { self[peer: node].lostAt = self[peer: node].lastHeard }
@@ -222,6 +223,7 @@ extension Replica {
             table[slot].legs.remove(node)
             finishReplication(slot)
         }
+        dropHeld(at: node)
     }
 
     // MARK: Time
@@ -271,7 +273,8 @@ extension Replica {
     private mutating func cutOffIfUnanswered(_ node: NodeID) {
         let limit = configuration.timing.cutOff
         // What was sent in an earlier session has been asked again in this one, or will be.
-        let opened = self[peer: node].openedAt
+        // And what lies behind much else on a slow link takes its time, as long as that arrives.
+        let opened = max(self[peer: node].openedAt, self[peer: node].lastWritten)
         var isStuck = table.contains {
             $0.isReplicated && $0.phase == .running && $0.legs.contains(node)
                 && now.since(max($0.began, opened)) > limit
@@ -279,7 +282,12 @@ extension Replica {
         if let round = rounds.current, round.pending.contains(node), now.since(max(round.began, opened)) > limit {
             isStuck = true
         }
-        if let change, change.phase == .offering, change.pending.contains(node), now.since(change.offeredAt) > limit {
+        if let first = held.first, first.legs.contains(node), now.since(max(first.began, opened)) > limit {
+            isStuck = true
+        }
+        if let change, change.phase == .offering, change.pending.contains(node),
+            now.since(max(change.offeredAt, self[peer: node].lastWritten)) > limit
+        {
             isStuck = true
         }
         if self[peer: node].handshake == .exchanging, now.since(self[peer: node].toldAt) > limit { isStuck = true }
@@ -334,6 +342,7 @@ extension Replica {
         case .ping(let number): pinged(number, stamp, by: node)
         case .pong(let number): ponged(number, by: node)
         case .written(let sequence, let succeeded): written(sequence, succeeded, from: node)
+        case .received(let sequence): received(sequence, by: node)
         case .write(let sequence, let range, let buffer): receiveWrite(.peerWrite, sequence, range, buffer, node)
         case .zero(let sequence, let range, let trim):
             receiveWrite(trim ? .peerTrim : .peerZero, sequence, range, nil, node)
@@ -380,7 +389,7 @@ extension Replica {
         case .voteRuns(let runs): voteRunsTold(runs, by: node)
         case .voted(let vote): voted(vote, by: node)
         case .marksToward(let absent, let runs): marksTold(runs, toward: absent, by: node)
-        case .ping, .pong, .write, .zero, .written, .flush, .flushed, .confirm: break
+        case .ping, .pong, .write, .zero, .written, .received, .flush, .flushed, .confirm: break
         }
     }
 
@@ -410,6 +419,7 @@ extension Replica {
     }
 
     private mutating func receiveFlush(_ round: UInt64, _ node: NodeID) {
+        guard round > 0 else { return flushArrived(from: node) }
         guard hasDisk else {
             send(.flushed(round: round, succeeded: false, mark: mark), to: node)
             return

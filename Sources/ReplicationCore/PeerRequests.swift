@@ -22,6 +22,7 @@ extension Replica {
         operation.session = self[peer: node].session
         operation.began = now
         table.insert(operation, at: slot)
+        if operation.isFrame, isInMemoryMode(toward: node) { send(.received(sequence: id), to: node) }
         if table[slot].blockers == 0 { enterPeerOperation(slot) }
     }
 
@@ -47,9 +48,30 @@ extension Replica {
             dropSession(node, "it sent a write that this copy may not take")
             return
         }
-        self[peer: node].target.lastWrite = max(self[peer: node].target.lastWrite, sequence)
         clientsAskedAt = now
+        guard relaxed.contains(node), hasDisk, range.end <= superblock.size,
+            self[peer: node].arrivals.isHolding || table.freePeerCount <= configuration.limits.resyncPulls
+        else { return enterFrame(kind, range, sequence, buffer, node) }
+        hold(Arrivals.Frame(kind: kind, sequence: sequence, range: range, buffer: buffer), from: node)
+        attention = true
+    }
+
+    /// What waits before it is entered is covered by no flush of this copy's (seed 1933).
+    mutating func enterFrame(
+        _ kind: Operation.Kind, _ range: ByteRange, _ sequence: UInt64, _ buffer: BufferID?, _ node: NodeID
+    ) {
+        if kind == .peerWrite || kind == .peerZero || kind == .peerTrim {
+            self[peer: node].target.lastWrite = max(self[peer: node].target.lastWrite, sequence)
+        }
         enter(kind, range, sequence, buffer, node)
+    }
+
+    /// What is asked after frames that wait finds them written (seed 3736).
+    private mutating func enterBehindArrivals(
+        _ kind: Operation.Kind, _ range: ByteRange, _ id: UInt64, _ node: NodeID
+    ) {
+        guard !relaxed.isEmpty, self[peer: node].arrivals.isHolding else { return enter(kind, range, id, nil, node) }
+        hold(Arrivals.Frame(kind: kind, sequence: id, range: range, buffer: nil), from: node)
     }
 
     mutating func receiveRead(_ id: UInt32, _ range: ByteRange, _ node: NodeID) {
@@ -57,7 +79,7 @@ extension Replica {
             send(.readFailed(id: id), to: node)
             return
         }
-        enter(.peerRead, range, UInt64(id), nil, node)
+        enterBehindArrivals(.peerRead, range, UInt64(id), node)
     }
 
     private func mayServeReads(to node: NodeID) -> Bool {
@@ -81,7 +103,7 @@ extension Replica {
             return
         }
         self[peer: node].source.reading += 1
-        enter(.pullRead, range, id, nil, node)
+        enterBehindArrivals(.pullRead, range, id, node)
     }
 
     /// A piece was read: the next one that was held back follows, or all, once clients rest.
@@ -96,7 +118,7 @@ extension Replica {
                 continue
             }
             self[peer: node].source.reading += 1
-            enter(.pullRead, next.range, next.id, nil, node)
+            enterBehindArrivals(.pullRead, next.range, next.id, node)
         }
     }
 
@@ -165,11 +187,16 @@ extension Replica {
             return
         }
         let operation = table[slot]
-        let isFrame = operation.kind == .peerWrite || operation.kind == .peerZero || operation.kind == .peerTrim
-        if isFrame, operation.session == self[peer: operation.peer].session {
+        let isFrame = operation.isFrame
+        let isLive = operation.session == self[peer: operation.peer].session
+        // What was received in memory may have been answered, and its sender be gone.
+        let isOwed = isFrame && !isLive && isInMemoryMode(toward: operation.peer) && !isLeftOut(.receivedIsWritten)
+        if isOwed, unconfirmed.isFull {
+            for node in others { self[bitmap: node].mark(operation.range.blocks) }
+        } else if isFrame, isLive || isOwed {
             // What is sent again lies in the list already: it would fill up with each session that breaks.
             let isKnown =
-                operation.sequence <= self[peer: operation.peer].resentThrough
+                isLive && operation.sequence <= self[peer: operation.peer].resentThrough
                 && unconfirmed.holds(operation.sequence, operation.range)
             guard isKnown || !unconfirmed.isFull else {
                 dropSession(operation.peer, "it confirms nothing")
@@ -194,7 +221,7 @@ extension Replica {
                 self[bitmap: node].mark(operation.range.blocks)
             }
         }
-        if isFrame, operation.session != self[peer: operation.peer].session, !isLeftOut(.oldWritesEndFirst) {
+        if isFrame, !isLive, !isOwed, !isLeftOut(.oldWritesEndFirst) {
             // A frame of a session that ended before it reached the disk: its sender holds it and sends it again.
             table[slot].localFailed = true
             endPeerOperation(slot)

@@ -53,12 +53,14 @@ extension Replica {
             return
         }
         switch command {
-        case .promote(let force, let fenced, let deadline, let dryRun):
+        case .promote(let force, let fenced, let deadline, let dryRun, let acceptsLoss):
             guard promotion == nil else {
                 emit(.commandDone(id, .refused(refusal("busy", "a promotion is under way", "wait for it"))))
                 return
             }
-            promotion = Promotion(command: id, force: force, peerFenced: fenced, deadline: deadline, dryRun: dryRun)
+            promotion = Promotion(
+                command: id, force: force, peerFenced: fenced, deadline: deadline, dryRun: dryRun,
+                acceptsLoss: acceptsLoss)
         case .demote(let force, let deadline): performDemote(id, force: force, deadline)
         case .connect(let peer, let discards, let dryRun, let deadline):
             performConnect(id, peer, discards: discards, dryRun: dryRun, deadline)

@@ -6,10 +6,16 @@ package struct ReplicaConfiguration: Sendable {
         package var id: NodeID
         package var name: String
         package var isWitness: Bool
-        package init(id: NodeID, name: String, isWitness: Bool = false) {
+        /// The laxer mode of two nodes holds between them, whichever is primary.
+        package var replication: ReplicationMode
+
+        package init(
+            id: NodeID, name: String, isWitness: Bool = false, replication: ReplicationMode = .sync
+        ) {
             self.id = id
             self.name = name
             self.isWitness = isWitness
+            self.replication = replication
         }
     }
 
@@ -46,6 +52,10 @@ package struct ReplicaConfiguration: Sendable {
     package var timing: Timing
     /// Bytes a second a resync may take; nil: as fast as it goes.
     package var resyncRate: UInt64?
+    /// Nanoseconds: clients' writes wait while the oldest that a peer lacks is older (`max-lag`); 0: no limit.
+    package var maximumLag: UInt64 = 0
+    /// `on-congestion: fall-behind`: an asynchronous peer whose send buffer is full is left behind and filled later.
+    package var fallsBehind = false
 
     package init(
         volume: String, node: NodeID, members: [Member], limits: Limits, timing: Timing, resyncRate: UInt64?
@@ -81,6 +91,9 @@ package struct Replica {
     let isWitness: Bool
     /// All other nodes.
     let everyone: [NodeID]
+    /// Copies that need not have a write on disk before it is answered, and of these the ones that need not have it at all.
+    let relaxed: NodeSet
+    let asynchronous: NodeSet
     let run: RunID
     let startedAt: MonotonicTime
     let wallClock: UInt64
@@ -113,6 +126,11 @@ package struct Replica {
     var gateQueue = SlotQueue()
     var logQueue = SlotQueue()
     var flushQueue = SlotQueue()
+    /// Flushes and forced writes that wait for the own disk alone.
+    var localFlushQueue = SlotQueue()
+    var held: HeldWrites
+    /// A client was told that a flush is done, and no write has begun since.
+    var isFlushBetween = false
     var unconfirmed: Unconfirmed
     var rounds = Rounds()
     var freed: [Int32] = []
@@ -189,6 +207,7 @@ package struct Replica {
         witnesses = rest.filter(\.isWitness).map(\.id).sorted()
         isWitness = configuration.members.contains { $0.id == configuration.node && $0.isWitness }
         everyone = rest.map(\.id).sorted()
+        (relaxed, asynchronous) = Self.modes(of: configuration)
         self.run = run
         self.wallClock = wallClock
         self.now = now
@@ -200,6 +219,7 @@ package struct Replica {
         table = OperationTable(clients: limits.clientOperations, peers: limits.peerOperations)
         unconfirmed = Unconfirmed(capacity: limits.unconfirmedEntries + limits.clientOperations)
         slotOfSequence.reserveCapacity(limits.clientOperations * 2)
+        held = HeldWrites(capacity: relaxed.isEmpty ? 0 : limits.unconfirmedEntries + limits.clientOperations)
         let members = Set(configuration.members.map(\.id))
         peers = NodeID.all.map { Peer(id: $0, isMember: members.contains($0) && $0 != configuration.node) }
         disk = .none
@@ -272,6 +292,7 @@ package struct Replica {
             advanceLog()
             advanceSettlement()
             advanceRounds()
+            if !asynchronous.isEmpty { advanceArrivals() }
             advanceResync()
             advanceCommands()
             advanceStop()

@@ -71,13 +71,15 @@ extension Replica {
             disk: connection == .connected ? peer.presence?.disk ?? .unknown : isOut ? .outdated : .unknown,
             replication: replication(of: peer),
             outOfSyncBytes: hasDisk ? self[bitmap: node].count * Geometry.blockSize : 0,
-            lagBytes: 0, lagSeconds: 0, resync: resync(of: peer, at: now), lastResync: peer.lastResync,
+            lagBytes: lagBytes(of: node), lagSeconds: Double(lagAge(of: node, at: now)) / 1e9,
+            resync: resync(of: peer, at: now), lastResync: peer.lastResync,
             reason: peer.reason, message: peer.message)
     }
 
     private func replication(of peer: Peer) -> ReplicationState? {
         guard peer.isConnected else { return nil }
         switch peer.relation {
+        case .sourcePreparing where isBehind(peer.id): return .behind
         case .source, .sourceBeginning, .sourcePreparing: return .resyncSource
         case .target, .targetWaiting: return .resyncTarget
         case .none: return nil

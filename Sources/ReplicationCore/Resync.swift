@@ -53,6 +53,7 @@ extension Replica {
             begin(.exclude, losing: NodeSet(node), offeringTo: NodeSet())
             return
         }
+        guard !isBehind(node) else { return }
         // A mark goes when this instance has the block: whose marks they are is durable first.
         guard metadata.stable.peers[node].seenInstance == theirs.instance || isLeftOut(.instanceBeforeMarksGo) else {
             if metadata.wanted == metadata.durable { persistSuperblock() }
@@ -193,6 +194,8 @@ extension Replica {
         self[peer: node].relation = .established
         self[peer: node].isCutOff = false
         self[peer: node].lostAt = nil
+        self[peer: node].behindSince = nil
+        self[peer: node].caughtUpAt = now
         note(.info, "resync", "done: \(source.pulledBytes) bytes; in sync", peer: node)
         attention = true
     }

@@ -7,6 +7,8 @@ struct Promotion {
     var peerFenced: NodeID?
     var deadline: MonotonicTime
     var dryRun: Bool
+    /// What an asynchronous primary had not sent is given up.
+    var acceptsLoss = false
     /// The record that makes this node primary is under way.
     var isUnderWay = false
     /// When an attempt whose record is not formed by then is given up: who said "try once" has a disk that takes a while.
@@ -26,13 +28,6 @@ struct Demotion {
     /// With quorum: when a hand-over that is not chosen is given up.
     var patience = MonotonicTime(nanoseconds: 0)
     var isDraining: Bool { true }
-}
-
-enum PromotionObstacle {
-    /// Nothing in the way: alone, with the peer's consent, or by force.
-    case none(Change.Purpose?, offeringTo: NodeSet)
-    case passing(Refusal)
-    case lasting(Refusal)
 }
 
 extension Replica {
@@ -148,10 +143,14 @@ extension Replica {
             begin(purpose, losing: left, offeringTo: members)
             return
         }
+        noteAcceptedLoss()
         // Alone, with the peer's fate unknown: nothing durable changes before a reply waits (`6-protocol`, QUORUM OFF).
         for node in others where required.contains(node) && !self[peer: node].receivesWrites {
             self[peer: node].isCutOff = true
-            if self[bitmap: node].count > 0 || !unconfirmed.isEmpty { isUnsettled = !isLeftOut(.settledBeforeRead) }
+            // An asynchronous primary may have answered what is not here: whoever reads is told of another line.
+            if self[bitmap: node].count > 0 || !unconfirmed.isEmpty || asynchronous.contains(node) {
+                isUnsettled = !isLeftOut(.settledBeforeRead)
+            }
         }
         becomePrimary()
     }
@@ -163,6 +162,10 @@ extension Replica {
         }
         role = .primary
         superblock.flags.remove(.clean)
+        if superblock.flags.contains(.offered) {
+            superblock.flags.remove(.offered)
+            persistSuperblock()
+        }
         if superblock.flags.contains(.suspect) {
             // Promoted all the same: an administrator said that who could vouch is off. From now on this copy counts.
             superblock.flags.remove(.suspect)
@@ -206,133 +209,6 @@ extension Replica {
         emit(.commandDone(promotion.command, outcome))
     }
 
-    func peerIsPrimary(_ node: NodeID) -> Refusal {
-        Refusal(
-            reason: "peer-is-primary", message: "\(name(node)) is primary",
-            remedy: "hablk demote \(configuration.volume) on \(name(node)) first")
-    }
-
-    /// What stands between this copy and the primary role.
-    func obstacle(force: Bool, peerFenced: NodeID?) -> PromotionObstacle {
-        for node in others where self[peer: node].isConnected {
-            // The record both hold outweighs what the peer told of itself: after a hand-over that word is on its way still.
-            let isNamed = self[peer: node].relation != .established || superblock.record.primary == node
-            guard isNamed else { continue }
-            if self[peer: node].presence?.role == .primary || (self[peer: node].theirs?.isPrimary ?? false) {
-                if self[peer: node].presence?.role != .secondary { return .lasting(peerIsPrimary(node)) }
-            }
-        }
-        if detaching != nil || stopping != nil {
-            return .passing(
-                Refusal(reason: "busy", message: "the disk is being let go", remedy: "wait for it, then attach"))
-        }
-        // A session that ends to begin anew is no lost peer: alone is promoted only who knows of nobody to ask.
-        for node in others
-        where self[peer: node].handshake == .exchanging || self[peer: node].handshake == .preparing
-            || (isExpectedBack(node) && peerFenced != node)
-        {
-            return .passing(
-                Refusal(
-                    reason: "handshake", message: "the handshake with \(name(node)) is not finished",
-                    remedy: "try again in a moment"))
-        }
-        for node in others {
-            switch self[peer: node].relation {
-            case .target where !superblock.flags.contains(.inconsistent) && !isLeftOut(.joinIsHeardFirst):
-                // It took the join, and is about to hear that this is so.
-                return .passing(
-                    Refusal(
-                        reason: "handshake", message: "a record with \(name(node)) is being made",
-                        remedy: "try again in a moment"))
-            case .targetWaiting, .target:
-                guard !force else { continue }
-                return .lasting(
-                    Refusal(
-                        reason: "inconsistent", message: "\(name(node)) has newer data and is about to send it",
-                        remedy: "wait for the resync: hablk wait \(configuration.volume) --for up-to-date"))
-            case .establishing, .sourcePreparing, .sourceBeginning:
-                return .passing(
-                    Refusal(
-                        reason: "handshake", message: "a record with \(name(node)) is being made",
-                        remedy: "try again in a moment"))
-            default: break
-            }
-        }
-        guard hasDisk else { return disklessObstacle() }
-        if let refusal = dataObstacle(peerFenced: peerFenced) {
-            guard force else { return refusal }
-            return .none(.force, offeringTo: NodeSet())
-        }
-        if let node = others.first(where: { self[peer: $0].relation == .established }) {
-            return .none(.promote, offeringTo: NodeSet(node))
-        }
-        if superblock.isEmpty || superblock.record.isEmpty { return .none(.found, offeringTo: NodeSet()) }
-        // Alone in step: the record is this copy's own, and says durably who was primary.
-        let isSource = others.contains { self[peer: $0].relation == .source }
-        return .none(required == NodeSet(me) || isSource ? .promote : nil, offeringTo: NodeSet())
-    }
-
-    private func disklessObstacle() -> PromotionObstacle {
-        if let node = others.first(where: { self[peer: $0].relation == .carried }) {
-            let isWhole = self[peer: node].presence.map { $0.disk == .upToDate || $0.disk == .consistent } ?? false
-            // It would refuse the record (`objection`): that is asked once, and not again with each new session.
-            let isStained = !(self[peer: node].theirs?.flags ?? []).isDisjoint(with: [.suspect, .outdated])
-            if isWhole, !isStained || superblock.record.primary == nil {
-                return .none(.promote, offeringTo: NodeSet(node))
-            }
-        }
-        return .passing(
-            Refusal(
-                reason: "no-good-copy", message: "no disk here, and no connected peer with a whole copy",
-                remedy: "hablk attach \(configuration.volume), or connect a peer"))
-    }
-
-    /// Why this copy's data may not be served.
-    func dataObstacle(peerFenced: NodeID?) -> PromotionObstacle? {
-        let volume = configuration.volume
-        if let node = others.first(where: { self[peer: $0].reason == "split-brain" && self[peer: $0].isStandalone }) {
-            return .lasting(
-                Refusal(
-                    reason: "split-brain", message: "split brain with \(name(node)): both copies went on alone",
-                    remedy: "on the copy to be thrown away: hablk connect \(volume) --discard-my-data"))
-        }
-        if superblock.isBlank {
-            return .lasting(
-                Refusal(
-                    reason: "no-good-copy", message: "this copy is blank and no peer has filled it",
-                    remedy:
-                        "connect a peer that has data, or begin with what is on this disk: hablk promote \(volume) --force"
-                ))
-        }
-        if superblock.flags.contains(.inconsistent), !isLeftOut(.promotedIsWholeInStep) {
-            return .lasting(
-                Refusal(
-                    reason: "inconsistent", message: "this copy is half-synced",
-                    remedy: "wait for the resync: hablk wait \(volume) --for up-to-date"))
-        }
-        if diskState == .outdated, !isLeftOut(.promotedIsWholeInStep) {
-            return .lasting(
-                Refusal(
-                    reason: "outdated", message: "this copy is outdated: others went on without it",
-                    remedy: "connect the peer that has newer data: hablk connect \(volume)"))
-        }
-        if superblock.flags.contains(.suspect), !superblock.record.inStep.removing(me).isEmpty,
-            superblock.record.primary != nil, !isLeftOut(.suspectIsNotPromoted)
-        {
-            let away = others.first { superblock.record.inStep.contains($0) && $0 != peerFenced }
-            if let away {
-                return .passing(
-                    Refusal(
-                        reason: "suspect",
-                        message: "this copy may have lost its cache, and \(name(away)) may hold what it lost",
-                        remedy:
-                            "connect \(name(away)), or say that it is off: hablk promote \(volume) --peer-fenced \(name(away))"
-                    ))
-            }
-        }
-        return nil
-    }
-
     // MARK: Demotion
 
     mutating func demote(_ command: CommandID?, force: Bool, deadline: MonotonicTime) {
@@ -354,7 +230,8 @@ extension Replica {
         switch demotion.phase {
         case .draining:
             if isByMajority, demotion.force { abortChange() }
-            guard table.clients == 0 || demotion.force || isLeftOut(.demotionDrains), change == nil,
+            let isDrained = table.clients == 0 && (held.isEmpty || !isConfirmable || isLeftOut(.demotionDrainsHeld))
+            guard isDrained || demotion.force || isLeftOut(.demotionDrains), change == nil,
                 demotion.force || !isHandshaking
             else { break }
             let isStable = unconfirmed.isEmpty && (hasDisk || !isByMajority)
@@ -404,6 +281,7 @@ extension Replica {
 
     /// The clients' requests are answered; their legs go on where they can.
     mutating func failClients(_ why: String) {
+        abandonHeld()
         let slots = table.slots(where: { $0.isClient })
         var abandoned = NodeSet()
         for slot in slots {
@@ -432,6 +310,7 @@ extension Replica {
         gateQueue.remove(slot)
         logQueue.remove(slot)
         flushQueue.remove(slot)
+        if !relaxed.isEmpty { localFlushQueue.remove(slot) }
         endClient(slot)
     }
 
@@ -475,6 +354,7 @@ extension Replica {
     mutating func becomeSecondary() {
         guard role == .primary else { return }
         role = .secondary
+        abandonHeld()
         if !isLeftOut(.deposedSettlesNothing) { endSettlement() }
         if candidacy?.purpose == .again { endCandidacy() }
         rounds.current = nil

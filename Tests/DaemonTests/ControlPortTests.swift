@@ -163,7 +163,7 @@ private final class ControlGuest {
             client.send(ControlCoding.encode(ControlRequest.command(command, timeout: 2_000_000_000)))
             #expect(rig.until { !rig.commands.isEmpty })
             let (id, asked) = rig.commands.removeFirst()
-            guard case .promote(true, NodeID(1)!, let deadline, false) = asked else {
+            guard case .promote(true, NodeID(1)!, let deadline, false, false) = asked else {
                 Issue.record("another command came: \(asked)")
                 return
             }

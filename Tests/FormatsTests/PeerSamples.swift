@@ -93,6 +93,7 @@ struct SeededDice: RandomNumberGenerator {
         case .write: .write(sequence: counter(), range: range(), buffer: buffer)
         case .zero: .zero(sequence: counter(), range: range(atMost: 4 << 20), trim: flip())
         case .written: .written(sequence: counter(), succeeded: flip())
+        case .received: .received(sequence: counter())
         case .flush: .flush(round: counter())
         case .flushed: .flushed(round: counter(), succeeded: flip(), mark: mark())
         case .confirm: .confirm(sequence: counter(), mark: mark(), settled: flip())

@@ -60,7 +60,7 @@ final class Bench {
 
     init(
         _ node: NodeID, superblock: Superblock, log: [UInt32] = [], bootID: (UInt64, UInt64) = (1, 1),
-        fencing: ReplicaConfiguration.Fencing = .none
+        fencing: ReplicaConfiguration.Fencing = .none, configured: (inout ReplicaConfiguration) -> Void = { _ in }
     ) {
         me = node
         peer = node == alpha ? beta : alpha
@@ -76,6 +76,7 @@ final class Bench {
             volume: "vol", node: node, members: [.init(id: alpha, name: "alpha"), .init(id: beta, name: "beta")],
             limits: limits, timing: Timing(), resyncRate: nil)
         configuration.fencing = fencing
+        configured(&configuration)
         core = Replica(
             configuration: configuration, run: RunID(rawValue: 0x800), seed: 7, wallClock: 1_700_000_000,
             metadata: foundMetadata(superblock, log: log, bootID: bootID), at: now,
@@ -257,11 +258,14 @@ final class Bench {
         return id
     }
 
-    func promote(force: Bool = false, fenced: NodeID? = nil, dryRun: Bool = false, within milliseconds: UInt64 = 5000)
-        -> CommandID
-    {
+    func promote(
+        force: Bool = false, fenced: NodeID? = nil, dryRun: Bool = false, within milliseconds: UInt64 = 5000,
+        acceptsLoss: Bool = false
+    ) -> CommandID {
         command(
-            .promote(force: force, peerFenced: fenced, deadline: now + milliseconds * 1_000_000, dryRun: dryRun))
+            .promote(
+                force: force, peerFenced: fenced, deadline: now + milliseconds * 1_000_000, dryRun: dryRun,
+                acceptsLoss: acceptsLoss))
     }
 
     func demote(force: Bool = false) -> CommandID {

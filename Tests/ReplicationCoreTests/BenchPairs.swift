@@ -5,12 +5,15 @@ import Testing
 /// Pairs in the states from which the tests begin.
 extension Bench {
     /// A copy as `create` left it.
-    static func created(_ node: NodeID, zeroes: Bool = true, fencing: ReplicaConfiguration.Fencing = .none) -> Bench {
+    static func created(
+        _ node: NodeID, zeroes: Bool = true, fencing: ReplicaConfiguration.Fencing = .none,
+        configured: (inout ReplicaConfiguration) -> Void = { _ in }
+    ) -> Bench {
         Bench(
             node,
             superblock: Superblock(
                 node: node, instance: instance(of: node), size: size, logExtents: 4, zeroes: zeroes),
-            fencing: fencing)
+            fencing: fencing, configured: configured)
     }
 
     /// What the peer would say if it had gone through everything with this copy.
@@ -32,8 +35,11 @@ extension Bench {
     }
 
     /// Both were empty; the record that names both is chosen. `alpha` makes it, `beta` accepts it.
-    static func established(_ node: NodeID, fencing: ReplicaConfiguration.Fencing = .none) -> Bench {
-        let bench = created(node, fencing: fencing)
+    static func established(
+        _ node: NodeID, fencing: ReplicaConfiguration.Fencing = .none,
+        configured: (inout ReplicaConfiguration) -> Void = { _ in }
+    ) -> Bench {
+        let bench = created(node, fencing: fencing, configured: configured)
         var theirs = bench.peerState { $0.mark = StartMark(startNumber: 1, sequence: 1) }
         theirs.volume = .none
         #expect(bench.meet(theirs) == .inSync)
@@ -70,8 +76,10 @@ extension Bench {
     }
 
     /// `alpha`, primary, with `beta` in step.
-    static func primary(fencing: ReplicaConfiguration.Fencing = .none) -> Bench {
-        let bench = established(alpha, fencing: fencing)
+    static func primary(
+        fencing: ReplicaConfiguration.Fencing = .none, configured: (inout ReplicaConfiguration) -> Void = { _ in }
+    ) -> Bench {
+        let bench = established(alpha, fencing: fencing, configured: configured)
         let command = bench.promote()
         if let number = bench.proposal?.record.number { bench.accept(number) }
         #expect(bench.end(of: command) == "done")
@@ -80,8 +88,8 @@ extension Bench {
     }
 
     /// `beta`, following a primary `alpha`.
-    static func secondary() -> Bench {
-        let bench = established(beta)
+    static func secondary(configured: (inout ReplicaConfiguration) -> Void = { _ in }) -> Bench {
+        let bench = established(beta, configured: configured)
         var record = bench.core.durableState.record
         record.number = RecordNumber(term: record.number.term, index: record.number.index + 1)
         record.primary = alpha

@@ -123,16 +123,21 @@ extension Cluster {
     func ask(_ node: SimulatedNode, _ command: Command) -> UInt32? {
         guard node.isUp, !node.isPaused, mayBeAsked(node, command) else { return nil }
         var command = command
-        if case .promote(let force, .some, let deadline, let dryRun) = command, options.fencing != .none {
+        if case .promote(let force, .some, let deadline, let dryRun, _) = command, options.fencing != .none {
             // Whoever has a fence command lets it see to that.
             command = .promote(force: force, peerFenced: nil, deadline: deadline, dryRun: dryRun)
         }
-        if case .promote(force: true, _, _, _) = command { hasForced = true }
+        if case .promote(force: true, _, _, _, _) = command { hasForced = true }
+        if case .promote(let force, let fenced, let deadline, let dryRun, _) = command, options.mode == .asynchronous {
+            let acceptsLoss = administratorRandom.chance(1, in: fenced == nil ? 4 : 2)
+            command = .promote(
+                force: force, peerFenced: fenced, deadline: deadline, dryRun: dryRun, acceptsLoss: acceptsLoss)
+        }
         let id = node.nextCommand
         node.nextCommand += 1
         var mustEnd = now + 60_000_000_000
         switch command {
-        case .promote(_, _, let deadline, _), .demote(_, let deadline), .connect(_, _, _, let deadline),
+        case .promote(_, _, let deadline, _, _), .demote(_, let deadline), .connect(_, _, _, let deadline),
             .invalidate(_, _, let deadline):
             mustEnd = node.globalTime(deadline) + 30_000_000_000
         default: break
@@ -204,7 +209,9 @@ extension Cluster {
             oracle.keeps(copy)
         }
         if let command = pending.command { throwAway(by: command, at: node) }
-        if case .promote(let force, let fenced, _, _) = pending.command { node.lastPromotion.append((force, fenced)) }
+        if case .promote(let force, let fenced, _, _, let acceptsLoss) = pending.command {
+            node.lastPromotion.append((force, fenced, acceptsLoss))
+        }
     }
 
     /// `attach`: the same reading as at a start.

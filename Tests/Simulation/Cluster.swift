@@ -106,7 +106,8 @@ package final class Cluster {
         }
         oracle = Oracle(
             sectors: options.sectors, disks: self, copies: options.copies, nodes: options.nodes,
-            isByMajority: options.isByMajority)
+            isByMajority: options.isByMajority, mode: options.mode,
+            mostLost: options.limits.sendBuffer + Geometry.extentSize)
     }
 
     deinit { scratch.deallocate() }
@@ -278,7 +279,9 @@ package final class Cluster {
         case .closeClients: clientsClosed(node)
         case .commandDone(let id, let outcome): commandDone(id, outcome, node)
         case .note(let note): noted(note, node)
-        case .releaseDisk: node.usesDisk = false
+        case .releaseDisk:
+            node.usesDisk = false
+            if options.mode == .memory { losesMemory(node) }
         case .fence(let peer, let request): fence(peer, request, by: node)
         case .stopped: stopped(node)
         }
@@ -287,9 +290,9 @@ package final class Cluster {
     private func promoted(_ node: SimulatedNode, _ live: LiveReplica, _ before: Glimpse) {
         if trace.isOn { trace.add(now, node.side, "oracle", "is primary now") }
         let promotions =
-            node.commands.compactMap { pending -> (force: Bool, fenced: NodeID?)? in
-                guard case .promote(let force, let fenced, _, _) = pending.command else { return nil }
-                return (force, fenced)
+            node.commands.compactMap { pending -> (force: Bool, fenced: NodeID?, acceptsLoss: Bool)? in
+                guard case .promote(let force, let fenced, _, _, let acceptsLoss) = pending.command else { return nil }
+                return (force, fenced, acceptsLoss)
             } + node.lastPromotion
         let isOutlived = oracle.terms.hasOutlived(node.glimpse.number.term)
         if options.isByMajority { oracle.terms.serves(under: node.glimpse.number.term) }
@@ -300,7 +303,7 @@ package final class Cluster {
             node.side,
             Oracle.Promotion(
                 forced: promotions.contains { $0.force }, peerFenced: promotions.contains { $0.fenced != nil },
-                inStep: before.isInStep,
+                inStep: before.isInStep, acceptsLoss: promotions.contains { $0.acceptsLoss },
                 unsettled: { block in live.core.pointee.isInFlight(block: UInt64(block)) }), at: step)
     }
 }

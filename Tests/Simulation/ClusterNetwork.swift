@@ -139,7 +139,7 @@ extension Cluster {
         case .success(let (stamp, message)):
             // Late bytes of a session that is over ask for nothing.
             let peer = peer(of: index, at: node.side)
-            if case .flush(let round) = message, !network[index].ended[node.side] {
+            if case .flush(let round) = message, round > 0, !network[index].ended[node.side] {
                 oracle.assertions.isAsked(node.side, in: stamp.session, round: round, mark: node.disk.writeMark)
             }
             deliver(.message(peer.id, stamp, message), to: node)

@@ -7,7 +7,9 @@ import ReplicationCore
 extension Cluster {
     var members: [ReplicaConfiguration.Member] {
         zip(nodes, ["alpha", "bravo", "charlie", "delta", "echo"]).map { node, name in
-            ReplicaConfiguration.Member(id: node.id, name: name, isWitness: node.isWitness)
+            ReplicaConfiguration.Member(
+                id: node.id, name: name, isWitness: node.isWitness,
+                replication: options.isByMajority ? .sync : options.replication[node.side])
         }
     }
 
@@ -46,6 +48,8 @@ extension Cluster {
         configuration.failsWithoutQuorum = options.failsWithoutQuorum
         configuration.confirmsReads = options.confirmsReads
         configuration.fencing = options.fencing
+        configuration.maximumLag = options.maximumLag
+        configuration.fallsBehind = options.fallsBehind
         configuration.afterSplitBrain = options.afterSplitBrain
         let start = RecordedStart(
             configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
@@ -72,9 +76,16 @@ extension Cluster {
         } else {
             node.disk.losesProcess(&diskRandoms[node.side])
         }
+        if options.mode == .memory, !losesPower { losesMemory(node) }
         dropSessions(of: node.side, silently: losesPower)
         node.forgetProcess()
         checkCoverage(whole: true)
+    }
+
+    /// `memory`: what was received, and answered, and had not come to the disk.
+    func losesMemory(_ node: SimulatedNode) {
+        node.lastPowerLoss = step
+        oracle.lostPower(node.side)
     }
 
     private func loseCache(_ node: SimulatedNode, _ kept: [UnstableSector]?) {

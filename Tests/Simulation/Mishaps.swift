@@ -117,7 +117,7 @@ extension Cluster {
     private func withdraw(_ node: SimulatedNode) {
         let index = node.commands.firstIndex { pending in
             switch pending.command {
-            case .promote(let force, let fenced, _, let dryRun): !force && fenced == nil && !dryRun
+            case .promote(let force, let fenced, _, let dryRun, _): !force && fenced == nil && !dryRun
             case .connect(_, let discards, _, _): !discards
             default: false
             }

@@ -1,4 +1,4 @@
-import Model
+package import Model
 
 /// What the simulation found.
 package struct Violation: Error, Equatable, Sendable {
@@ -50,7 +50,7 @@ package protocol DiskView: AnyObject {
 /// | I9, C5 | each copy taken in | `OracleDurability` |
 /// | I11, C4, C9, C10 | after every event; every 64 to 1,024 events as if both crashed; each look at the status | `OracleEquality` |
 ///
-/// With quorum (`OracleMajority`): I1, I2, I4, I5, I6, at rest I3, and I11 between members and any copy. Not yet: async (I10, C8). C7, metadata torn at every point, has a place of its own with the crash points.
+/// With quorum (`OracleMajority`): I1, I2, I4, I5, I6, at rest I3, and I11 between members and any copy. With `async` I10 and C8 are looked at by `OracleLoss`. C7, metadata torn at every point, has a place of its own with the crash points.
 package final class Oracle {
     package private(set) var violation: Violation?
     package internal(set) var shadows: [Shadow]
@@ -77,10 +77,16 @@ package final class Oracle {
     /// With quorum there is one line, and all copies owe the same: `shadows` has one.
     let isByMajority: Bool
     let copies: Int
+    /// Between two nodes.
+    let mode: ReplicationMode
+    var loss: OracleLoss
 
     package init(
-        sectors: Int, disks: any DiskView, copies: Int = 2, nodes: Int = 2, isByMajority: Bool = false
+        sectors: Int, disks: any DiskView, copies: Int = 2, nodes: Int = 2, isByMajority: Bool = false,
+        mode: ReplicationMode = .sync, mostLost: UInt64 = 0
     ) {
+        self.mode = mode
+        loss = OracleLoss(most: mostLost)
         self.isByMajority = isByMajority
         self.copies = copies
         shadows = Array(repeating: Shadow(sectors: sectors), count: isByMajority ? 1 : 2)

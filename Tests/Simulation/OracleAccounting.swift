@@ -140,7 +140,10 @@ extension Cluster {
                     settling: options.isByMajority ? 8 : 0)
                 ?? node.disk.queue.excess(options.limits)
             if let excess { oracle.fail("I7", "node \(node.side) \(excess)") }
-            let most = options.limits.clientOperations * 3 + options.limits.peerOperations
+            // What is held for a peer, and what came and waits.
+            let held =
+                options.mode == .sync ? 0 : (options.limits.unconfirmedEntries + options.limits.clientOperations) * 3
+            let most = options.limits.clientOperations * 3 + options.limits.peerOperations + held
             if node.buffers.outstanding > most {
                 oracle.fail("I7", "node \(node.side) holds \(node.buffers.outstanding) buffers, more than \(most)")
             }

@@ -124,14 +124,14 @@ package struct OracleAssertions: Sendable {
 extension Cluster {
     /// A round begins, although its session may have ended a moment ago.
     func noteRound(_ message: PeerMessage, from node: SimulatedNode) {
-        guard case .flush(let round) = message else { return }
+        guard case .flush(let round) = message, round > 0 else { return }
         oracle.assertions.asks(node.side, round: round, marks: nodes.map(\.disk.writeMark))
     }
 
     /// Before a message leaves.
     func checkAssertion(_ message: PeerMessage, in session: SessionID, from node: SimulatedNode, to: Int) {
         switch message {
-        case .ping, .pong, .written, .pull, .bitmapRuns, .bitmapEnd, .read, .flush: return
+        case .ping, .pong, .written, .received, .pull, .bitmapRuns, .bitmapEnd, .read, .flush: return
         default: break
         }
         guard node.usesDisk, oracle.violation == nil else { return }

@@ -11,9 +11,13 @@ extension Oracle {
         if members.isEmpty {
             fail("I2", "\(operation.description) was acknowledged though no copy is required to have it")
         }
-        for member in members { checkPresence(operation, at: member, primary) }
+        let owing = mode == .asynchronous && members.contains(primary) ? [primary] : members
+        if owing != members { loss.acknowledged(operation, by: primary, at: step) }
+        for member in owing where mode != .memory || member == primary || operation.forced || owing.count == 1 {
+            checkPresence(operation, at: member, primary)
+        }
         if isByMajority { return acknowledgedByMajority(operation, required, at: step) }
-        for member in members {
+        for member in owing {
             // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
             let isLost = members.count == 1 && disks.lastPowerLoss(member) > operation.began
             for sector in operation.sectors where !isLost {
@@ -59,7 +63,11 @@ extension Oracle {
     }
 
     package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {
-        let members = sides(required)
+        var members = sides(required)
+        if mode == .asynchronous, members.contains(primary) {
+            members = [primary]
+            loss.flushed(operation)
+        }
         for (write, acknowledged, _) in unflushed where acknowledged < operation.began {
             for member in members {
                 for sector in write.sectors
@@ -89,6 +97,11 @@ extension Oracle {
     package func lostPower(_ copy: Int) {
         if isByMajority { return lostPowerByMajority() }
         shadows[copy].revive()
+        // Nobody else needs to have what was not flushed.
+        if mode == .asynchronous {
+            loss.lostPower(copy)
+            return shadows[copy].unacknowledge()
+        }
         let other = 1 - copy
         if shadows[other].exposed {
             shadows[0].unacknowledge()
@@ -164,6 +177,7 @@ extension Oracle {
 
     private func adopt(_ copy: Int, from source: Int) {
         terms.met()
+        if mode == .asynchronous { checkDropped(copy, for: source) }
         if shadows[source].exposed, givenAway[copy] { shadows[source].unacknowledge() }
         shadows[copy] = shadows[source]
         shadows[copy].aloneAcknowledgements = 0
@@ -181,13 +195,17 @@ extension Oracle {
         package var peerFenced: Bool
         /// What the copy's own metadata said: it is in step and not inconsistent.
         package var inStep: Bool
+        /// What an asynchronous primary had not sent is given up.
+        package var acceptsLoss: Bool
         /// Blocks to which a write is still on its way: what they hold is settled when it has landed.
         package var unsettled: (Int) -> Bool
 
         package init(
-            forced: Bool, peerFenced: Bool, inStep: Bool, unsettled: @escaping (Int) -> Bool = { _ in false }
+            forced: Bool, peerFenced: Bool, inStep: Bool, acceptsLoss: Bool = false,
+            unsettled: @escaping (Int) -> Bool = { _ in false }
         ) {
             self.unsettled = unsettled
+            self.acceptsLoss = acceptsLoss
             self.forced = forced
             self.peerFenced = peerFenced
             self.inStep = inStep
@@ -198,6 +216,7 @@ extension Oracle {
     package func promoted(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
         promotions += 1
         if isByMajority { return promotedByMajority(copy, promotion) }
+        if mode == .asynchronous { owe(copy, promotion) }
         guard !promotion.forced else { return rebase(copy, at: step, unless: promotion.unsettled) }
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
@@ -219,6 +238,8 @@ extension Oracle {
     /// An administrator put another disk, or an older state of it, in the place of that copy.
     package func exchanged(_ copy: Int, at step: UInt64) {
         gaveAway(copy)
+        // What it had acknowledged and the other lacks is gone by an administrator's hand.
+        loss.pending.removeAll { $0.primary == copy }
         rebase(copy, at: step) { _ in false }
     }
 

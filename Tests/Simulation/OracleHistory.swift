@@ -4,6 +4,7 @@ package import Model
 extension Oracle {
     package func began(_ operation: ClientOperation) {
         guard operation.changesData else { return }
+        if mode == .asynchronous { loss.began(operation) }
         for sector in operation.sectors {
             let value = operation.value(of: sector)
             for shadow in shadows.indices {
@@ -31,7 +32,9 @@ extension Oracle {
             }
             // A copy that went on alone owes nothing to what is read here.
             for member in members
-            where member != judge && self.required[member].contains(NodeID(unchecked: UInt8(judge))) {
+            where mode != .asynchronous && member != judge
+                && self.required[member].contains(NodeID(unchecked: UInt8(judge)))
+            {
                 _ = shadows[member].read(sector, value, began: operation.began, ended: step)
             }
         }

@@ -70,7 +70,9 @@ package struct Shadow: Sendable {
         doubted = nil
         let place = place(of: sector)
         for index in histories[place].indices.reversed() where histories[place][index].write == write {
-            histories[place][index].effective = min(histories[place][index].effective, step)
+            // A read may have seen it before it is known that this copy had to have it.
+            let moment = max(step, histories[place][index].began)
+            histories[place][index].effective = min(histories[place][index].effective, moment)
             histories[place][index].acknowledged = step
             if durable { histories[place][index].durable = true } else { unflushed.append(Int32(place)) }
             break

@@ -103,7 +103,7 @@ final class SimulatedNode {
     /// What it was after its last event.
     var glimpse = Glimpse()
     /// A promotion that was answered in the same turn in which the role changed.
-    var lastPromotion: [(force: Bool, fenced: NodeID?)] = []
+    var lastPromotion: [(force: Bool, fenced: NodeID?, acceptsLoss: Bool)] = []
 
     struct PendingCommand {
         var id: CommandID

@@ -10,6 +10,11 @@ package struct SimulationOptions: Sendable {
     package var witnesses = 0
     package var fencing = ReplicaConfiguration.Fencing.none
     package var afterSplitBrain = SplitBrainPolicies()
+    /// Of each of the two copies.
+    package var replication = [ReplicationMode.sync, .sync]
+    /// `max-lag`, nanoseconds; 0: none.
+    package var maximumLag: UInt64 = 0
+    package var fallsBehind = false
     /// `on-quorum-lost: error`.
     package var failsWithoutQuorum = false
     /// `reads: confirm`.
@@ -96,6 +101,22 @@ package struct SimulationOptions: Sendable {
         // is fenced is started again and again.
         faults.subtract([.reckless, .rolledBack])
     }
+
+    /// Two nodes of which one or both need not have a write on disk before it is answered: what `seed` draws for two, and how.
+    package init(modes seed: UInt64) {
+        self.init(seed: seed)
+        var random = SplitMix(seed: seed, subject: "mode options")
+        let lax: ReplicationMode = random.pick([.memory, .asynchronous, .asynchronous])
+        replication = random.pick([[lax, lax], [.sync, lax], [lax, .sync]])
+        limits.sendBuffer = random.pick([16 << 10, 64 << 10, 256 << 10, 4 << 20])
+        if random.chance(1, in: 4) { maximumLag = random.within(timing.pingInterval / 10...timing.cutOff) }
+        fallsBehind = lax == .asynchronous && random.chance(1, in: 3)
+        if random.chance(1, in: 3) { networkDelay = min(networkDelay * 10, timing.pingTimeout / 10) }
+        faults.subtract([.reckless, .rolledBack])
+    }
+
+    /// What holds between the two: the laxer.
+    package var mode: ReplicationMode { replication.max() ?? .sync }
 
     /// Two nodes that heal their split brains by a policy: what `seed` draws for two nodes, and how.
     package init(splitBrain seed: UInt64) {
@@ -208,7 +229,11 @@ package struct SimulationOptions: Sendable {
 
     private var cluster: String {
         guard isByMajority else {
-            return (fencing == .none ? "" : "\n  fencing: \(fencing)")
+            let lag = maximumLag > 0 ? ", lag at most \(micro(maximumLag))" : ""
+            let modes =
+                "\n  modes: \(replication.map(\.rawValue)), send buffer \(limits.sendBuffer) B\(lag)"
+                + (fallsBehind ? ", falls behind" : "")
+            return (fencing == .none ? "" : "\n  fencing: \(fencing)") + (mode == .sync ? "" : modes)
                 + (afterSplitBrain == SplitBrainPolicies()
                     ? "" : "\n  after split brain: \(afterSplitBrain.describe { $0.description })")
         }

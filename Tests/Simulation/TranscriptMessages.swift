@@ -14,6 +14,7 @@ extension Transcript {
         case .write(let sequence, let range, let buffer):
             "write #\(sequence): \(values(range, buffer, sender))"
         case .zero(let sequence, let range, let trim): "\(trim ? "trim" : "zero") #\(sequence): \(Self.text(of: range))"
+        case .received(let sequence): "received #\(sequence)"
         case .written(let sequence, let succeeded): "written #\(sequence)\(succeeded ? "" : ": FAILED")"
         case .flush: "flush"
         case .flushed(_, let succeeded, _): "flushed\(succeeded ? "" : ": FAILED")"

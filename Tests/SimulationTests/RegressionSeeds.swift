@@ -279,4 +279,15 @@ enum RegressionSeeds {
             found: "a target forgot toward its next source what it had taken and nobody confirmed",
             kinds: .withQuorum),
     ]
+
+    /// Of `memory` and `async`.
+    static let modes: [Seed] = [
+        Seed(
+            seed: 427, found: "what a peer that went away lacked was let go, and a full log waited for a round for ever"
+        ),
+        Seed(seed: 726, found: "a flush was answered under a record that named nobody"),
+        Seed(seed: 1933, found: "a target told of frames as stable that waited behind a flush"),
+        Seed(seed: 3736, found: "a read for a primary without a disk overtook the writes before it"),
+        Seed(seed: 4276, found: "an offer that nobody took made its maker the source of what another acknowledged"),
+    ]
 }

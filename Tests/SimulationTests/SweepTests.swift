@@ -19,6 +19,21 @@ struct SweepTests {
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
+    @Test(arguments: [0, 1, 2, 3]) func `every promise holds in memory and async under twenty-five seeds`(piece: UInt64)
+    {
+        for seed in 1_000_000 + piece * 25..<1_000_000 + piece * 25 + 25 {
+            let result = runSimulation(SimulationOptions(modes: seed))
+            #expect(result.violation == nil, "simulate --modes --seed \(seed) --trace\n\(result.options.description)")
+        }
+    }
+
+    @Test(arguments: RegressionSeeds.modes) func `a seed of memory or async that failed once holds`(
+        regression: RegressionSeeds.Seed
+    ) {
+        let result = runSimulation(SimulationOptions(modes: regression.seed))
+        #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
+    }
+
     @Test(arguments: RegressionSeeds.quorum) func `a seed with quorum that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {

@@ -16,6 +16,7 @@ import Simulation
     @Option(help: "Processes of a sweep.") var jobs = 2
     @Flag(help: "Two nodes without quorum that fence each other.") var fencing = false
     @Flag(help: "Two nodes without quorum that heal their split brains by after-sb policies.") var splitBrain = false
+    @Flag(help: "Two nodes that replicate in `memory` or `async`, one of them or both.") var modes = false
     @Flag(help: "Clusters with quorum: two to four copies and perhaps a witness.") var quorum = false
     @Flag(help: "Print every event and effect of the replayed seed.") var trace = false
     @Option(help: "Print only so many of the newest lines.") var last: Int?
@@ -82,7 +83,9 @@ import Simulation
             ? SimulationOptions(quorum: seed)
             : fencing
                 ? SimulationOptions(fencing: seed)
-                : splitBrain ? SimulationOptions(splitBrain: seed) : SimulationOptions(seed: seed)
+                : splitBrain
+                    ? SimulationOptions(splitBrain: seed)
+                    : modes ? SimulationOptions(modes: seed) : SimulationOptions(seed: seed)
         if let only { options.faults = try kinds(only) }
         if let without { options.faults.subtract(try kinds(without)) }
         if let planted = try planted() { options.planted = planted }
@@ -120,6 +123,7 @@ import Simulation
         if quorum { words += ["--quorum"] }
         if fencing { words += ["--fencing"] }
         if splitBrain { words += ["--split-brain"] }
+        if modes { words += ["--modes"] }
         if let mutant { words += ["--mutant", mutant] }
         if let operations { words += ["--operations", "\(operations)"] }
         if let until { words += ["--until", "\(until)"] }

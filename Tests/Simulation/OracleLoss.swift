@@ -1,0 +1,118 @@
+import Model
+
+/// I10, C8: what a failover of an asynchronous volume may lose. A copy that is not half-filled equals all writes up to a flush
+/// that a client was told of, and some of those up to the next; it lacks no more than the promotion says; and what it lacks
+/// comes back when the primary that had it does, unless somebody was promoted without it.
+struct OracleLoss: Sendable {
+    struct Pending: Sendable {
+        var operation: ClientOperation
+        var primary: Int
+        var acknowledged: UInt64
+    }
+
+    /// Acknowledged while the other copy was in step, since the two last held the same.
+    var pending: [Pending] = []
+    /// When flushes and forced writes that were acknowledged since had come, and when they were.
+    var flushes: [(began: UInt64, ended: UInt64)] = []
+    /// When each write began, by its number.
+    var begun: [UInt64: UInt64] = [:]
+    /// Who was promoted without what the other may have, since the two last held the same.
+    var promoted: Set<Int> = []
+    /// Bytes that a promotion says it may lose.
+    let most: UInt64
+    var now: UInt64 = 0
+
+    init(most: UInt64) { self.most = most }
+
+    mutating func began(_ operation: ClientOperation) { begun[operation.write] = operation.began }
+
+    mutating func acknowledged(_ operation: ClientOperation, by primary: Int, at step: UInt64) {
+        now = step
+        pending.append(Pending(operation: operation, primary: primary, acknowledged: step))
+    }
+
+    mutating func flushed(_ operation: ClientOperation) { flushes.append((operation.began, now + 1)) }
+
+    /// What nobody flushed may be gone where it was acknowledged.
+    mutating func lostPower(_ copy: Int) {
+        pending.removeAll { entry in
+            entry.primary == copy && !entry.operation.forced
+                && !flushes.contains { entry.acknowledged < $0.began }
+        }
+    }
+
+    mutating func met() {
+        pending.removeAll()
+        flushes.removeAll()
+        promoted = []
+    }
+}
+
+extension Oracle {
+    /// Before `copy` serves: what of the other's acknowledged writes it must have.
+    func owe(_ copy: Int, _ promotion: Promotion) {
+        let mine = loss.pending.filter { $0.primary != copy }
+        defer { if promotion.forced || promotion.acceptsLoss && !mine.isEmpty { loss.promoted.insert(copy) } }
+        guard !promotion.forced, !mine.isEmpty, !loss.promoted.contains(copy) else { return }
+        guard promotion.acceptsLoss else {
+            // Handed over, or filled since: nothing may be missing.
+            for entry in mine { acknowledge(entry, at: copy) }
+            loss.met()
+            return
+        }
+        let newest = newestBegun(at: copy, mine, promotion)
+        let horizon = loss.flushes.filter { $0.ended < newest }.map(\.began).max() ?? 0
+        for entry in mine where entry.acknowledged < horizon { acknowledge(entry, at: copy) }
+        checkSaid(copy, mine)
+    }
+
+    private func acknowledge(_ entry: OracleLoss.Pending, at copy: Int) {
+        for sector in entry.operation.sectors {
+            shadows[copy].acknowledge(
+                sector, write: entry.operation.write, at: entry.acknowledged, durable: false)
+        }
+    }
+
+    /// When the newest of those writes that `copy` has began.
+    private func newestBegun(at copy: Int, _ pending: [OracleLoss.Pending], _ promotion: Promotion) -> UInt64 {
+        var newest: UInt64 = 0
+        for block in shadows[copy].blocks where !promotion.unsettled(Int(block)) {
+            for sector in Int(block) * 8..<Int(block) * 8 + 8 {
+                newest = max(newest, loss.begun[disks.value(copy, sector) >> 20] ?? 0)
+            }
+        }
+        return newest
+    }
+
+    private func checkSaid(_ copy: Int, _ pending: [OracleLoss.Pending]) {
+        var bytes: UInt64 = 0
+        for entry in pending where disks.lastPowerLoss(copy) < entry.operation.began {
+            let isMissing = entry.operation.sectors.contains { sector in
+                let value = disks.value(copy, sector)
+                return newest[sector] == entry.operation.write && value != entry.operation.value(of: sector)
+            }
+            if isMissing { bytes += entry.operation.range.widenedToBlocks.length }
+        }
+        guard bytes > loss.most else { return }
+        fail("I10", "node \(copy) was promoted without \(bytes) bytes, and said that \(loss.most) at most are missing")
+    }
+
+    /// `copy` is made equal to `source`. What it acknowledged and the other lacked must have come there first, unless somebody
+    /// gave it up.
+    func checkDropped(_ copy: Int, for source: Int) {
+        defer { loss.met() }
+        guard loss.promoted.isEmpty, !givenAway[copy], !wentOnAlone[source] else { return }
+        var owed = shadows[copy]
+        for entry in loss.pending where entry.primary == copy {
+            for sector in entry.operation.sectors where newest[sector] == entry.operation.write {
+                guard owed.settle(sector, disks.value(source, sector)) else {
+                    return fail(
+                        "I9",
+                        "node \(copy) is filled by node \(source), which holds "
+                            + "\(WriteValue.describe(disks.value(source, sector))) in sector \(sector); it acknowledged: "
+                            + owed.describe(sector))
+                }
+            }
+        }
+    }
+}
