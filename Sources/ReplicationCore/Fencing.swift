@@ -35,42 +35,49 @@ extension Replica {
     /// The record without `node` is chosen. It says itself, durably, that it is out of step, or it could be promoted after a crash,
     /// years later, by a node that fences this one. A target's word is that it is ready to be filled.
     mutating func leaveUnwarned(_ node: NodeID) {
-        guard configuration.fencing == .stonith, role == .primary, !isByMajority, !isOutOfStep(node),
-            self[peer: node].fencing?.phase != .succeeded, !isLeftOut(.heardBeforeLeft)
+        guard configuration.fencing == .stonith, role == .primary, !isByMajority, !isWarned(node),
+            !isLeftOut(.heardBeforeLeft)
         else { return }
         unwarned.insert(node)
-    }
-
-    /// It left before that. Away for as long as any member may be, it is fenced, if something waits.
-    mutating func awaitUnwarned(_ node: NodeID) {
+        // Away for as long as any member may be, it is fenced, if something waits.
+        guard self[peer: node].isConnected || self[peer: node].lostAt == nil else { return }
         self[peer: node].isCutOff = false
-        self[peer: node].lostAt = self[peer: node].lastHeard
+        self[peer: node].lostAt = self[peer: node].isConnected ? nil : self[peer: node].lastHeard
     }
 
     mutating func warned(_ node: NodeID) {
         guard unwarned.contains(node) else { return }
         unwarned.remove(node)
+        self[peer: node].lostAt = nil
         if unwarned.isEmpty { recheckHeld() }
     }
 
     mutating func advanceFencing() {
         guard !unwarned.isEmpty else { return }
         for node in unwarned {
-            let isKnown = role != .primary || self[peer: node].fencing?.phase == .succeeded
-            if isKnown || self[peer: node].isConnected && isOutOfStep(node) {
+            if superblock.record.inStep.contains(node) || isWarned(node) {
                 warned(node)
-            } else if !self[peer: node].isConnected, self[peer: node].isCutOff,
-                self[peer: node].handshake != .exchanging, table.clientWrites > 0 || !flushQueue.isEmpty
+            } else if role == .primary, !self[peer: node].hasSession, self[peer: node].isCutOff,
+                table.clientWrites > 0 || !flushQueue.isEmpty
             {
                 fence(node)
             }
         }
     }
 
+    func isWarned(_ node: NodeID) -> Bool { self[peer: node].fencing?.phase == .succeeded || isOutOfStep(node) }
+
+    /// By its own word of this session, which is durable. One whose disk is gone says nothing of what its next run finds there.
     private func isOutOfStep(_ node: NodeID) -> Bool {
-        switch self[peer: node].presence?.disk {
-        case .outdated, .inconsistent, .diskless, .failed: true
-        default: false
+        let peer = self[peer: node]
+        guard peer.isConnected else { return false }
+        if peer.relation == .source { return true }
+        if let theirs = peer.theirs {
+            if !theirs.hasDisk || !theirs.flags.isDisjoint(with: [.inconsistent, .outdated]) { return true }
+        }
+        switch peer.presence?.disk {
+        case .outdated, .inconsistent, .diskless, .failed: return true
+        default: return false
         }
     }
 
@@ -148,7 +155,9 @@ extension Replica {
         }
         let isFirst = superblock.record.isEmpty
         for node in others
-        where (isFirst || required.contains(node)) && !members.contains(node) && node != promotion.peerFenced {
+        where (isFirst || required.contains(node) || unwarned.contains(node)) && !members.contains(node)
+            && node != promotion.peerFenced
+        {
             guard !self[peer: node].isConnected else { continue }
             if promotion.dryRun { return nil }
             fence(node)
@@ -173,9 +182,10 @@ extension Replica {
         return nil
     }
 
-    /// Requests are held because a peer is not fenced yet.
+    /// Requests are held because a peer is not fenced yet, or not ready to be left behind.
     var isHeldForFencing: Bool {
         guard configuration.fencing == .stonith, role == .primary, !isByMajority else { return false }
-        return lostMembers.union(unwarned).contains { self[peer: $0].fencing.map { $0.phase != .succeeded } ?? false }
+        if !unwarned.isEmpty, table.clientWrites > 0 || !flushQueue.isEmpty { return true }
+        return lostMembers.contains { self[peer: $0].fencing.map { $0.phase != .succeeded } ?? false }
     }
 }

@@ -18,7 +18,10 @@ extension Replica {
             forgetUnsettled()
             isUnsettled = false
         }
-        for node in done.loses where node != me { leftOut(node) }
+        for node in done.loses where node != me {
+            if !done.warned.contains(node) { leaveUnwarned(node) }
+            leftOut(node)
+        }
         for node in done.record.inStep where node != me { send(.chosen(done.record.number), to: node) }
         switch done.purpose {
         case .establish(let node): becomeEstablished(node)
@@ -37,8 +40,7 @@ extension Replica {
 
     private mutating func leftOut(_ node: NodeID) {
         doubts.remove(node)
-        leaveUnwarned(node)
-        self[peer: node].lostAt = nil
+        if !unwarned.contains(node) { self[peer: node].lostAt = nil }
         self[peer: node].resumableRun = .none
         if relaxed.contains(node), self[peer: node].behindSince == nil {
             self[peer: node].behindSince = held.first?.began ?? now

@@ -190,7 +190,9 @@ extension Replica {
             // From when it was last heard: writers stall for the configured time, not for the ping time-out on top.
             if self[peer: node].lostAt == nil { self[peer: node].lostAt = self[peer: node].lastHeard }
         } else {
-            if unwarned.contains(node) { awaitUnwarned(node) }
+            if unwarned.contains(node), self[peer: node].lostAt == nil {
+                self[peer: node].lostAt = self[peer: node].lastHeard
+            }
             dropLegs(to: node)
             dropFromRound(node)
         }
@@ -291,6 +293,7 @@ extension Replica {
             isStuck = true
         }
         if self[peer: node].handshake == .exchanging, now.since(self[peer: node].toldAt) > limit { isStuck = true }
+        if unwarned.contains(node), now.since(max(self[peer: node].toldAt, opened)) > limit { isStuck = true }
         guard isStuck else { return }
         dropSession(node, "what it was asked stayed unanswered for \(limit / 1_000_000) ms")
         self[peer: node].isCutOff = true

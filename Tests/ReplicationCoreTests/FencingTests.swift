@@ -73,6 +73,42 @@ import Testing
         #expect(bench.reply(to: 0) == .done)
     }
 
+    @Test func `who leaves while the record without it is on its way to disk is fenced, too`() throws {
+        let bench = waiting()
+        bench.peerRun = RunID(rawValue: 0x901)
+        bench.held = [.superblock]
+        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        bench.breakLink()
+        bench.letGo(.superblock)
+        #expect(bench.stable.record.inStep == NodeSet(alpha))
+        bench.pass(milliseconds: 15_000)
+        #expect(bench.reply(to: 0) == nil)
+        let second = try #require(bench.fenceRequests.dropFirst().first)
+        bench.handle(.fenceAnswered(beta, request: second, .peerFenced))
+        #expect(bench.reply(to: 0) == .done)
+    }
+
+    @Test func `and who stays, and is never ready to be filled`() throws {
+        let bench = waiting()
+        bench.peerRun = RunID(rawValue: 0x901)
+        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        bench.pass(milliseconds: 20_000)
+        #expect(bench.session.isNone)
+        let second = try #require(bench.fenceRequests.dropFirst().first)
+        bench.handle(.fenceAnswered(beta, request: second, .peerFenced))
+        #expect(bench.reply(to: 0) == .done)
+    }
+
+    @Test func `half a copy that comes back and goes is not fenced: it knows`() {
+        let bench = waiting()
+        bench.peerRun = RunID(rawValue: 0x901)
+        #expect(bench.meet(bench.peerState { $0.flags.insert(.inconsistent) }) == .sourceOfMarked)
+        bench.breakLink()
+        bench.pass(milliseconds: 15_000)
+        #expect(bench.fenceRequests.count == 1)
+        #expect(bench.reply(to: 0) == .done)
+    }
+
     @Test func `who is to be filled by a primary says that it is outdated once that is durable`() throws {
         let bench = Bench.established(beta, fencing: .stonith)
         bench.breakLink()
