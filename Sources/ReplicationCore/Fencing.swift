@@ -131,6 +131,9 @@ extension Replica {
         guard let node = promotion.peerFenced, !promotion.dryRun, configuration.fencing != .none else {
             return "already primary"
         }
+        guard !self[peer: node].isConnected else {
+            return "already primary; \(name(node)) is connected: it is not taken for fenced"
+        }
         takeAsFenced(node)
         attention = true
         return "already primary; \(name(node)) is taken for fenced"

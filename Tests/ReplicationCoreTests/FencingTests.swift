@@ -99,6 +99,15 @@ import Testing
         #expect(bench.reply(to: 0) == .done)
     }
 
+    @Test func `a peer that is connected is not taken for fenced, and the answer says so`() {
+        let bench = waiting()
+        bench.peerRun = RunID(rawValue: 0x901)
+        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        let command = bench.promote(fenced: beta)
+        #expect(bench.outcomes[command] == .done("already primary; beta is connected: it is not taken for fenced"))
+        #expect(bench.reply(to: 0) == nil)
+    }
+
     @Test func `half a copy that comes back and goes is not fenced: it knows`() {
         let bench = waiting()
         bench.peerRun = RunID(rawValue: 0x901)

@@ -307,6 +307,19 @@ final class VoterBench {
         return bench
     }
 
+    /// `alpha`, whose record that follows `beta`, primary until then and silent, is chosen with `gamma`, and whose lease is not over.
+    static func successor() -> VoterBench {
+        let bench = VoterBench(alpha) { $0.record.primary = beta }
+        bench.meet(gamma)
+        _ = bench.promote()
+        bench.answerInquiry(from: gamma)
+        bench.vote(from: gamma)
+        bench.accept(from: gamma)
+        #expect(bench.stable.record.primary == alpha)
+        #expect(!bench.core.isPrimary)
+        return bench
+    }
+
     /// By the votes of both others; `beta` tells of what it has not heard confirmed.
     func becomePrimary(unconfirmed runs: [BlockRun] = []) {
         _ = promote()

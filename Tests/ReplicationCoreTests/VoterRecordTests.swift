@@ -169,13 +169,7 @@ import Testing
     }
 
     @Test func `who was met while the old lease ran out is met anew by the primary`() {
-        let bench = VoterBench(alpha) { $0.record.primary = beta }
-        bench.meet(gamma)
-        _ = bench.promote()
-        bench.answerInquiry(from: gamma)
-        bench.vote(from: gamma)
-        bench.accept(from: gamma)
-        #expect(!bench.core.isPrimary)
+        let bench = VoterBench.successor()
         let before = VoterBench.superblock(beta)
         bench.meet(beta) { $0.record = before.record }
         #expect(bench.hasSession(beta))

@@ -221,14 +221,7 @@ import Testing
     }
 
     @Test func `a successor that was started waits as if it had given a lease just before`() {
-        let bench = VoterBench(alpha) { $0.record.primary = beta }
-        bench.meet(gamma)
-        _ = bench.promote()
-        bench.answerInquiry(from: gamma)
-        bench.vote(from: gamma)
-        bench.accept(from: gamma)
-        #expect(bench.stable.record.primary == alpha)
-        #expect(!bench.core.isPrimary)
+        let bench = VoterBench.successor()
         bench.pass(milliseconds: 1900)
         #expect(!bench.core.isPrimary)
         bench.pass(milliseconds: 200)
