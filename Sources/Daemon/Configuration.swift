@@ -19,6 +19,8 @@ package struct Configuration: Equatable, Sendable {
         package var nbdListen: NetworkAddress?
         /// Votes, and holds no data.
         package var isWitness = false
+        /// When a write counts as done at this copy; nil: as the file says for all.
+        package var replication: ReplicationMode?
 
         package init(
             id: NodeID, name: String, address: NetworkAddress, disk: String, metadata: String? = nil,
@@ -37,14 +39,17 @@ package struct Configuration: Equatable, Sendable {
     }
 
     package static let maximumFileBytes = 1 << 20
+    /// Bytes that a send buffer may have.
+    package static let sendBuffers: ClosedRange<UInt64> = 1 << 20...256 << 20
 
     /// The file it came from, for messages.
     package var file: String
     package var volume: String
     /// Bytes, a multiple of the block size; nil: the smallest disk decides.
     package var size: UInt64?
-    // Words of the file; some have one value in this release.
-    package var replication = "sync"
+    /// When a write counts as done at a copy whose node says nothing else.
+    package var replication = ReplicationMode.sync
+    // Words of the file.
     /// `majority` or `off`.
     package var quorum = "off"
     /// `suspend` or `error`.
@@ -57,7 +62,12 @@ package struct Configuration: Equatable, Sendable {
     package var fenceCommand: String?
     /// `after-sb-0pri`, `after-sb-1pri`, `after-sb-2pri`.
     package var afterSplitBrain = SplitBrainPolicies()
+    /// Bytes that clients were told are written and that some peer has not on its disk (`memory`, `async`).
+    package var sendBuffer: UInt64 = Limits().sendBuffer
+    /// `block` or `fall-behind`: what happens to a write that finds no room there.
     package var onCongestion = "block"
+    /// Nanoseconds: writes wait while the oldest of those is older; 0: no limit.
+    package var maximumLag: UInt64 = 0
     package var timing = Timing()
     package var epochBytes: UInt64 = Limits().epochBytes
     /// Slots of the activity log, of 4 MiB each.
@@ -85,6 +95,12 @@ package struct Configuration: Equatable, Sendable {
 
     /// Nodes with a copy.
     package var dataNodes: [Node] { nodes.filter { !$0.isWitness } }
+
+    /// When a write counts as done at that copy.
+    package func mode(of node: Node) -> ReplicationMode { node.replication ?? replication }
+
+    /// Clients are answered before every copy has a write on its disk.
+    package var isRelaxed: Bool { dataNodes.contains { mode(of: $0) != .sync } }
 
     package func node(named name: String) -> Node? { nodes.first { $0.name == name } }
     package func name(of id: NodeID) -> String { node(id)?.name ?? id.description }
@@ -114,16 +130,34 @@ package struct Configuration: Equatable, Sendable {
     package func replicaConfiguration(node: NodeID) -> ReplicaConfiguration {
         var limits = Limits()
         limits.epochBytes = epochBytes
+        limits.sendBuffer = sendBuffer
+        if isRelaxed {
+            limits.unconfirmedEntries = max(limits.unconfirmedEntries, Int(sendBuffer / Geometry.blockSize) * 2)
+        }
         var core = ReplicaConfiguration(
             volume: volume, node: node,
-            members: nodes.map { .init(id: $0.id, name: $0.name, isWitness: $0.isWitness) }, limits: limits,
-            timing: timing, resyncRate: resyncRate)
+            members: nodes.map {
+                .init(id: $0.id, name: $0.name, isWitness: $0.isWitness, replication: mode(of: $0))
+            },
+            limits: limits, timing: timing, resyncRate: resyncRate)
         core.quorum = quorum == "majority" ? .majority : .off
         core.failsWithoutQuorum = onQuorumLost == "error"
         core.confirmsReads = reads == "confirm"
         core.fencing = fencing == "stonith" ? .stonith : fencing == "resource" ? .resource : .none
         core.afterSplitBrain = afterSplitBrain
+        core.maximumLag = maximumLag
+        core.fallsBehind = onCongestion == "fall-behind"
         return core
+    }
+
+    /// `replication` as the peers compare it: one word, or the nodes' own where they differ (names of any length would not
+    /// fit, and are compared beside it).
+    package var replicationWords: String {
+        let modes = dataNodes.map { mode(of: $0) }
+        guard let first = modes.first, modes.contains(where: { $0 != first }) else {
+            return (modes.first ?? replication).rawValue
+        }
+        return dataNodes.map { "\($0.id) \(mode(of: $0).rawValue)" }.joined(separator: ", ")
     }
 
     /// The nodes as the peers compare them.
@@ -136,7 +170,8 @@ package struct Configuration: Equatable, Sendable {
         from node: NodeID, to peer: NodeID?, run: RunID, session: SessionID, discardMyData: Bool, nonce: [UInt8]
     ) -> Hello {
         Hello(
-            volume: volume, node: node, peer: peer, run: run, session: session, size: size, replication: replication,
+            volume: volume, node: node, peer: peer, run: run, session: session, size: size,
+            replication: replicationWords,
             quorum: quorum, onQuorumLost: onQuorumLost, afterSplitBrain: afterSplitBrain.describe { name(of: $0) },
             nodes: helloNodes,
             discardMyData: discardMyData, authenticates: secretFile != nil, nonce: nonce)

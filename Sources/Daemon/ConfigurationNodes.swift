@@ -55,6 +55,7 @@ extension ConfigurationReader {
         var nbdListen: NetworkAddress?
         var isWitness = false
         var state: String?
+        var replication: ReplicationMode?
         for (key, value) in mapping {
             let word = try scalar(key, of: "a key")
             switch word {
@@ -65,6 +66,7 @@ extension ConfigurationReader {
             case "listen": listen = try self.address(value, of: word)
             case "nbd": nbdListen = try readNBD(value)
             case "witness": isWitness = try flag(value, of: word)
+            case "replication": replication = try replicationMode(value)
             case "state": state = try path(value, of: word)
             default: throw unknown(key.mark, word, among: Self.nodeKeys)
             }
@@ -75,7 +77,7 @@ extension ConfigurationReader {
         guard let id else { throw missing("id", "0") }
         guard let address else { throw missing("address", "\"HOST:PORT\"") }
         if isWitness {
-            for key in ["disk", "metadata", "nbd"] where mapping[key] != nil {
+            for key in ["disk", "metadata", "nbd", "replication"] where mapping[key] != nil {
                 throw failure(
                     place(of: key, in: value), "wrong-value",
                     "`\(name)` is a witness: it holds no data, and has no `\(key)`",
@@ -101,8 +103,10 @@ extension ConfigurationReader {
                 place(of: "nbd", in: value), "doubled-address", "NBD and the peers cannot share \(nbdListen)",
                 remedy: "give NBD a port of its own, as 10809")
         }
-        return Configuration.Node(
+        var node = Configuration.Node(
             id: id, name: name, address: address, disk: disk, metadata: metadata, listen: listen, nbdListen: nbdListen)
+        node.replication = replication
+        return node
     }
 
     private func nodeID(_ value: Node) throws(CommandFailure) -> NodeID {

@@ -19,10 +19,10 @@ package struct ConfigurationReader {
     static let keys = [
         "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "fence-command",
         "after-sb-0pri", "after-sb-1pri", "after-sb-2pri", "timeout", "ko-count",
-        "ping-interval", "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "on-congestion",
-        "resync-rate", "secret-file", "nodes",
+        "ping-interval", "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "send-buffer",
+        "on-congestion", "max-lag", "resync-rate", "secret-file", "nodes",
     ]
-    static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd", "witness", "state"]
+    static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd", "witness", "state", "replication"]
 
     /// What has been read so far.
     private struct Draft {
@@ -32,6 +32,8 @@ package struct ConfigurationReader {
         /// What the file says of `quorum`, and where.
         var quorum: (word: String, mark: Mark?)?
         var fencingMark: Mark?
+        var replicationMark: Mark?
+        var congestionMark: Mark?
         var policies = SplitBrainDraft()
         var timeout: UInt64 = 6_000_000_000
         var koCount: UInt64 = 1
@@ -101,6 +103,7 @@ package struct ConfigurationReader {
         configuration.file = file
         configuration.volume = volume
         configuration.nodes = draft.nodes.sorted { $0.id < $1.id }
+        try checkModes(configuration, draft.replicationMark ?? nodesMark, draft.congestionMark)
         configuration.timing.cutOff = draft.timeout * draft.koCount
         return configuration
     }
@@ -167,12 +170,12 @@ package struct ConfigurationReader {
         return true
     }
 
-    /// Keys whose value is a word. Those of later releases are known here, so that the reader of the message is not
-    /// sent looking for a typing error.
+    /// Keys whose value is a word.
     private func readWord(_ name: String, _ value: Node, into draft: inout Draft) throws(CommandFailure) -> Bool {
         switch name {
         case "replication":
-            try word(value, name, is: ["sync"], later: ["memory", "async"], remedy: "use `replication: sync`")
+            draft.values.replication = try replicationMode(value)
+            draft.replicationMark = value.mark
         case "quorum":
             let text = try scalar(value, of: name)
             guard text == "majority" || ConfigurationScalar.isOff(text) else {
@@ -181,25 +184,24 @@ package struct ConfigurationReader {
             draft.quorum = (text == "majority" ? text : "off", value.mark)
         case "on-quorum-lost":
             draft.values.onQuorumLost = try scalar(value, of: name)
-            try word(value, name, is: ["suspend", "error"], later: [], remedy: "write `suspend` or `error`")
+            try word(value, name, is: ["suspend", "error"], remedy: "write `suspend` or `error`")
         case "reads":
             draft.values.reads = try scalar(value, of: name)
-            try word(value, name, is: ["lease", "confirm"], later: [], remedy: "write `lease` or `confirm`")
+            try word(value, name, is: ["lease", "confirm"], remedy: "write `lease` or `confirm`")
         case "on-congestion":
-            try word(value, name, is: ["block"], later: ["fall-behind"], remedy: "use `on-congestion: block`")
+            draft.values.onCongestion = try scalar(value, of: name)
+            draft.congestionMark = value.mark
+            try word(value, name, is: ["block", "fall-behind"], remedy: "write `block` or `fall-behind`")
         case "fencing":
             let text = try scalar(value, of: name)
             draft.values.fencing = ConfigurationScalar.isOff(text) ? "none" : text
             draft.fencingMark = value.mark
             if !ConfigurationScalar.isOff(text) {
                 try word(
-                    value, name, is: ["none", "resource", "stonith"], later: [],
+                    value, name, is: ["none", "resource", "stonith"],
                     remedy: "write `none`, `resource` or `stonith`")
             }
         case "fence-command": draft.values.fenceCommand = try path(value, of: name)
-        case "send-buffer":
-            throw failure(
-                value.mark, "not-in-this-release", "`\(name)` has not landed in this release", remedy: "leave it out")
         default: return false
         }
         return true
@@ -229,6 +231,15 @@ package struct ConfigurationReader {
                 throw wrong(value, name, text, remedy: "write a size from 64KiB to 1GiB, as `8MiB`")
             }
             draft.values.epochBytes = bytes
+        case "send-buffer":
+            let text = try scalar(value, of: name)
+            guard let bytes = ConfigurationScalar.size(text), Configuration.sendBuffers.contains(bytes) else {
+                throw wrong(value, name, text, remedy: "write a size from 1MiB to 256MiB, as `16MiB`")
+            }
+            draft.values.sendBuffer = bytes
+        case "max-lag":
+            let isOff = ConfigurationScalar.isOff(try scalar(value, of: name))
+            draft.values.maximumLag = isOff ? 0 : try duration(value, name, in: 10...3_600_000)
         case "activity-log":
             draft.values.activityLogExtents = UInt32(try number(value, name, in: 8...32_768))
         case "resync-rate":
@@ -353,13 +364,8 @@ extension ConfigurationReader {
         return number
     }
 
-    func word(
-        _ node: Node, _ key: String, is words: [String], later: [String], remedy: String
-    ) throws(CommandFailure) {
+    func word(_ node: Node, _ key: String, is words: [String], remedy: String) throws(CommandFailure) {
         let text = try scalar(node, of: key)
-        if words.contains(text) { return }
-        guard later.contains(text) else { throw wrong(node, key, text, remedy: remedy) }
-        throw failure(
-            node.mark, "not-in-this-release", "`\(key): \(text)` has not landed in this release", remedy: remedy)
+        guard words.contains(text) else { throw wrong(node, key, text, remedy: remedy) }
     }
 }

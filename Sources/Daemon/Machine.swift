@@ -6,6 +6,8 @@ package final class Machine {
     package let pool: BufferPool
     /// Whose ring this one shares, so that it lives as long.
     private let base: Machine?
+    /// Of each class of buffers, smallest first, so many are for writes that were answered: no client's and no peer's.
+    package private(set) var reserved: [Int]
 
     /// 46 MiB of address space, of which only what was used is resident.
     package static let buffers = [
@@ -13,11 +15,35 @@ package final class Machine {
         BufferPool.SizeClass(bytes: 1 << 20, count: 32),
     ]
 
+    /// Beside these a volume whose writes are answered early (`memory`, `async`) holds them until its peers have them:
+    /// `sendBuffer` bytes in whole blocks, whatever their sizes. A buffer is less than twice as large as what lies in it,
+    /// so that of each class twice the bytes are enough. Address space too: what was never used is not resident.
+    package static func buffers(holding sendBuffer: UInt64) -> [BufferPool.SizeClass] {
+        var classes: [BufferPool.SizeClass] = []
+        var bytes = 8 << 10
+        while bytes <= 1 << 20 {
+            let count = Self.buffers.first { $0.bytes == bytes }?.count ?? max(16, (4 << 20) / bytes)
+            classes.append(BufferPool.SizeClass(bytes: bytes, count: count + held(sendBuffer, bytes)))
+            bytes *= 2
+        }
+        return classes
+    }
+
+    private static func held(_ sendBuffer: UInt64, _ bytes: Int) -> Int { Int(sendBuffer) * 2 / bytes + 1 }
+
+    /// - Parameter sendBuffer: bytes; 0: every write is on all disks before it is answered.
+    /// - Throws: when there is no io_uring.
+    package convenience init(sendBuffer: UInt64) throws(SystemError) {
+        try self.init(classes: sendBuffer == 0 ? Self.buffers : Self.buffers(holding: sendBuffer))
+        if sendBuffer > 0 { reserved = pool.statistics.map { Self.held(sendBuffer, $0.bytes) } }
+    }
+
     /// - Throws: when there is no io_uring.
     package init(entries: Int = 1024, classes: [BufferPool.SizeClass] = Machine.buffers) throws(SystemError) {
         ring = try Ring(entries: entries)
         pool = BufferPool(classes: classes)
         base = nil
+        reserved = classes.map { _ in 0 }
     }
 
     /// For one of many volumes that need no speed: the same ring, and one buffer for what a peer may send.
@@ -27,6 +53,7 @@ package final class Machine {
         ring = Ring(sharing: machine.ring, owner: owner)
         pool = BufferPool(classes: [BufferPool.SizeClass(bytes: 1 << 20, count: 1)])
         base = machine
+        reserved = [0]
     }
 }
 

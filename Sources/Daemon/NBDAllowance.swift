@@ -25,13 +25,16 @@ struct NBDAllowance {
     private let classes: Int
 
     /// - Parameters:
+    ///   - reserved: of each class, buffers that are nobody's before their write was answered.
     ///   - sessions: connections that are sure of something.
-    ///   - share: of each class, in percent, that clients may hold together.
-    init(tickets: Int, classes statistics: [BufferPool.Statistics], sessions: Int, share: Int = 70) {
+    ///   - share: of the rest of each class, in percent, that clients may hold together.
+    init(
+        tickets: Int, classes statistics: [BufferPool.Statistics], reserved: [Int], sessions: Int, share: Int = 70
+    ) {
         classes = statistics.count
         for (number, size) in statistics.enumerated() {
             classBytes[number] = size.bytes
-            left[number + 1] = Int32(max(1, size.count * share / 100))
+            left[number + 1] = Int32(max(1, (size.count - reserved[number]) * share / 100))
         }
         left[0] = Int32(tickets)
         sure[0] = Self.sureTickets

@@ -81,7 +81,8 @@ package final class NBDServer {
         waiting.reserveCapacity(limits.sessions)
         tickets = NBDTickets(count: operations)
         allowance = NBDAllowance(
-            tickets: operations, classes: machine.pool.statistics, sessions: limits.sessions)
+            tickets: operations, classes: machine.pool.statistics, reserved: machine.reserved,
+            sessions: limits.sessions)
         borrowers = Array(repeating: Borrower(), count: machine.pool.count)
         scratch = .allocate(byteCount: 2 * NBDHandshake.maximumReplyLength, alignment: 16)
     }
@@ -346,7 +347,8 @@ package final class NBDServer {
         machine.pool.release(buffer)
     }
 
-    private func uncount(_ buffer: Int32) {
+    /// Its last holder was no client, or its client has been answered: what the core keeps of it is its own affair.
+    func uncount(_ buffer: Int32) {
         let borrower = borrowers[Int(buffer)]
         somethingCameFree = true
         guard borrower.kind > 0 else { return }

@@ -7,6 +7,8 @@ extension NBDServer {
     /// The core's answer to a piece.
     package func reply(_ number: UInt32, _ result: ClientResult, into events: inout EventQueue) {
         let (ticket, session) = giveBackTicket(number)
+        // A write's buffer is given back after its reply, perhaps when a peer has it: the client may go on.
+        if ticket.piece.kind == .write { uncount(ticket.buffer) }
         guard let session else {
             // Nobody waits for it; a read's buffer is ours with the reply, a write's comes by itself.
             if ticket.piece.kind == .read { release(ticket.buffer) }

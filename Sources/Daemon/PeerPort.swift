@@ -25,6 +25,13 @@ package struct PeerPortLimits: Sendable {
     package var socketBuffers: Int?
 
     package init() {}
+
+    /// Beside what was queued at once, `sendBuffer` bytes that were answered may wait for one peer.
+    package init(sendBuffer: UInt64) {
+        queuedBytes += Int(sendBuffer)
+        stream.queuedBytes = queuedBytes
+        stream.segments += 2 * Int(sendBuffer >> 12)
+    }
 }
 
 /// All connections to peers: dials, accepts, greets, and then carries frames. Decides nothing about replication.

@@ -20,7 +20,7 @@ package enum VolumeDaemon {
             // Before anything that may start a thread: threads inherit which signals are blocked.
             signals = try Signals()
             prepareProcess(log)
-            machine = try Machine()
+            machine = try Machine(sendBuffer: configuration.isRelaxed ? configuration.sendBuffer : 0)
         } catch {
             throw .failed("kernel", error.description, remedy: "run it on Linux 5.19 or later, with io_uring allowed")
         }

@@ -69,9 +69,10 @@ final class VolumeLoop {
             volume: configuration.volume, notePath: paths.device(configuration.volume), machine: machine, nbd: nbd,
             log: log)
         fencing = FenceCommand(configuration: configuration, node: node, machine: machine, log: log)
-        peers = try PeerPort(configuration: configuration, node: node, run: run, machine: machine) { [log] in
-            log.note($0)
-        }
+        peers = try PeerPort(
+            configuration: configuration, node: node, run: run, machine: machine,
+            limits: PeerPortLimits(sendBuffer: configuration.isRelaxed ? configuration.sendBuffer : 0)
+        ) { [log] in log.note($0) }
         now = monotonicNow()
         let start = RecordedStart(
             configuration: core, run: run, seed: ProcessControls.randomWord(),

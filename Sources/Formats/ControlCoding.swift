@@ -127,10 +127,10 @@ extension ControlCommand {
 
     fileprivate var options: [JSONValue.Member] {
         switch self {
-        case .promote(let force, let fenced, let dryRun):
+        case .promote(let force, let fenced, let dryRun, let acceptsLoss):
             [
                 .init("force", .bool(force)), .init("peer-fenced", .optional(fenced)),
-                .init("dry-run", .bool(dryRun)),
+                .init("dry-run", .bool(dryRun)), .init("accept-data-loss", .bool(acceptsLoss)),
             ]
         case .demote(let force), .detach(let force), .outdate(let force): [.init("force", .bool(force))]
         case .connect(let peer, let discard, let dryRun):
@@ -155,7 +155,9 @@ extension ControlCommand {
         case "promote":
             self = .promote(
                 force: try json.flag("force"), peerFenced: try json.optionalString("peer-fenced"),
-                dryRun: try json.flag("dry-run"))
+                dryRun: try json.flag("dry-run"),
+                // Not in the words of an earlier release's command line.
+                acceptsLoss: try json.optionalFlag("accept-data-loss") ?? false)
         case "demote": self = .demote(force: try json.flag("force"))
         case "connect":
             self = .connect(

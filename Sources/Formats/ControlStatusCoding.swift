@@ -71,7 +71,7 @@ extension VolumeStatus.Peer {
             .init("out-of-sync-bytes", .unsigned(outOfSyncBytes)), .init("lag-bytes", .unsigned(lagBytes)),
             .init("lag-seconds", .number(lagSeconds)), .init("resync", resync?.json ?? .null),
             .init("last-resync", lastResync?.json ?? .null), .init("reason", .optional(reason)),
-            .init("message", .optional(message)),
+            .init("message", .optional(message)), .init("mode", .string(mode.rawValue)),
         ])
     }
 
@@ -88,6 +88,8 @@ extension VolumeStatus.Peer {
             outOfSyncBytes: try json.unsigned("out-of-sync-bytes"), lagBytes: try json.unsigned("lag-bytes"),
             lagSeconds: try json.number("lag-seconds"), resync: resync, lastResync: lastResync,
             reason: try json.optionalString("reason"), message: try json.optionalString("message"))
+        // A daemon of an earlier release does not say it.
+        if try json.present("mode") != nil { mode = try json.word("mode") }
     }
 }
 

@@ -11,7 +11,7 @@ package enum ControlRequest: Equatable, Sendable {
 
 /// A `Command` as it is spoken: nodes by name, no deadline yet.
 package enum ControlCommand: Equatable, Sendable {
-    case promote(force: Bool, peerFenced: String?, dryRun: Bool)
+    case promote(force: Bool, peerFenced: String?, dryRun: Bool, acceptsLoss: Bool = false)
     case demote(force: Bool)
     case connect(peer: String?, discardMyData: Bool, dryRun: Bool)
     case disconnect(peer: String?, force: Bool)
@@ -42,8 +42,9 @@ package enum ControlCommand: Equatable, Sendable {
                 remedy: "name one of them")
         }
         switch self {
-        case .promote(let force, let fenced, let dryRun):
-            return .promote(force: force, peerFenced: try id(fenced), deadline: deadline, dryRun: dryRun)
+        case .promote(let force, let fenced, let dryRun, let acceptsLoss):
+            return .promote(
+                force: force, peerFenced: try id(fenced), deadline: deadline, dryRun: dryRun, acceptsLoss: acceptsLoss)
         case .demote(let force): return .demote(force: force, deadline: deadline)
         case .connect(let peer, let discard, let dryRun):
             return .connect(peer: try id(peer), discardMyData: discard, dryRun: dryRun, deadline: deadline)
@@ -172,8 +173,8 @@ package struct ControlEvent: Equatable, Sendable {
         self.status = status
     }
 
-    /// What to tell an asker who knows `previous` (nil: nothing yet). Counters that run (bytes of a resync, lag) are not
-    /// told, but whether they are zero is.
+    /// What to tell an asker who knows `previous` (nil: nothing yet). Counters that run (bytes of a resync) are not told, but
+    /// whether they are zero is; a lag at each doubling of its seconds.
     package static func between(
         _ previous: VolumeStatus?, _ status: VolumeStatus, at time: Double
     ) -> [ControlEvent] {
@@ -216,11 +217,13 @@ extension VolumeStatus {
 
 extension VolumeStatus.Peer {
     fileprivate var told: [ControlEvent.Change] {
+        let step = Self.lagStep(nanoseconds: UInt64(max(0, lagSeconds) * 1e9))
         let last = lastResync.map { "\($0.bytes) bytes because \($0.because)" }
         return [
             .init("connection", connection.rawValue), .init("role", role.rawValue), .init("disk", disk.rawValue),
             .init("replication", replication?.rawValue),
             .init("out-of-sync", outOfSyncBytes == 0 ? "no" : "yes"),
+            .init("lag", step == 0 ? nil : "over \(1 << (step - 1)) s"),
             .init("resync", resync.map { $0.paused.isEmpty ? "running" : "paused" }), .init("last-resync", last),
             .init("reason", reason), .init("message", message),
         ]

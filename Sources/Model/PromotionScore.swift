@@ -27,8 +27,9 @@ package struct PromotionScore: Equatable, Sendable {
     /// In words.
     package var because: String
 
-    package init(of status: VolumeStatus) {
-        (value, because) = Self.judge(status)
+    /// - Parameter acceptsLoss: a copy that may lack what an asynchronous primary answered is promotable.
+    package init(of status: VolumeStatus, acceptsLoss: Bool = false) {
+        (value, because) = Self.judge(status, acceptsLoss)
         peers = Self.standing(status)
     }
 
@@ -47,7 +48,7 @@ package struct PromotionScore: Equatable, Sendable {
         return isWhole && status.disk == .upToDate ? .together : .between
     }
 
-    private static func judge(_ status: VolumeStatus) -> (UInt32?, String) {
+    private static func judge(_ status: VolumeStatus, _ acceptsLoss: Bool) -> (UInt32?, String) {
         if status.role == .primary {
             // Somebody who has what it lacks should serve; if nobody has, nothing changes.
             if status.suspended.contains(.noData) { return (lastResort, "primary, with no data in reach") }
@@ -56,7 +57,7 @@ package struct PromotionScore: Equatable, Sendable {
         }
         if status.role == .witness { return (0, "a witness has no data") }
         if status.quorum == false { return (0, "no quorum") }
-        if let reason = status.reason { return (0, reason) }
+        if let reason = status.reason, !(acceptsLoss && reason == VolumeStatus.dataLoss) { return (0, reason) }
         switch status.disk {
         case .upToDate, .consistent: return judgeWhole(status)
         case .attaching: return (nil, "the disk is being attached")

@@ -39,6 +39,12 @@ package struct VolumeStatus: Equatable, Sendable {
         package var outOfSyncBytes: UInt64
         package var lagBytes: UInt64
         package var lagSeconds: Double
+        /// When a write counts as done there.
+        package var mode = ReplicationMode.sync
+        /// Of the lag, in powers of two, for events: 0 below a second, 1 from one, 2 from two, 3 from four seconds on.
+        package static func lagStep(nanoseconds: UInt64) -> UInt8 {
+            UInt8(64 - (nanoseconds / 1_000_000_000).leadingZeroBitCount)
+        }
         package var resync: Resync?
         package var lastResync: LastResync?
         package var reason: String?
@@ -87,6 +93,9 @@ package struct VolumeStatus: Equatable, Sendable {
             self.isDecided = isDecided
         }
     }
+
+    /// The reason of a copy that may lack what its asynchronous primary answered.
+    package static let dataLoss = "data-loss"
 
     package var volume: String
     package var node: String

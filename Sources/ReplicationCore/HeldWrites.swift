@@ -20,7 +20,7 @@ struct HeldWrites {
     private var ring: [Entry]
     private var head = 0
     private(set) var count = 0
-    /// Of those that some peer lacks.
+    /// Of those that some peer lacks, in whole blocks: each keeps a buffer.
     private(set) var bytes: UInt64 = 0
 
     /// - Parameter capacity: 0 where every copy is synchronous.
@@ -45,7 +45,7 @@ struct HeldWrites {
         precondition(!isFull, "writes wait while the send buffer is full")
         ring[(head + count) % ring.count] = entry
         count += 1
-        bytes += entry.range.length
+        bytes += entry.range.widenedToBlocks.length
     }
 
     func index(of sequence: UInt64) -> Int? {
@@ -77,7 +77,7 @@ struct HeldWrites {
         guard self[index].legs.contains(node) else { return nil }
         self[index].legs.remove(node)
         guard self[index].legs.isEmpty else { return nil }
-        bytes -= self[index].range.length
+        bytes -= self[index].range.widenedToBlocks.length
         return self[index].ownsBuffer ? self[index].buffer : nil
     }
 
@@ -312,6 +312,15 @@ extension Replica {
         var bytes: UInt64 = 0
         for index in 0..<held.count where held[index].legs.contains(node) { bytes += held[index].range.length }
         return bytes
+    }
+
+    /// Whoever follows the state hears of a lag that grows or goes.
+    mutating func noteLag(of node: NodeID) {
+        guard relaxed.contains(node) else { return }
+        let step = VolumeStatus.Peer.lagStep(nanoseconds: lagAge(of: node, at: now))
+        guard step != self[peer: node].toldLag else { return }
+        self[peer: node].toldLag = step
+        noteStatus()
     }
 
     /// How old the oldest of them is, in nanoseconds.

@@ -94,6 +94,8 @@ struct Peer {
     var lastWritten = MonotonicTime(nanoseconds: 0)
     /// It lacks writes since then, and is not being sent them.
     var behindSince: MonotonicTime?
+    /// Of its lag, as it was told last (`VolumeStatus.Peer.lagStep`).
+    var toldLag: UInt8 = 0
     /// It fell behind, and is not filled before that.
     var behindUntil: MonotonicTime?
     var behindPause: UInt64 = 0

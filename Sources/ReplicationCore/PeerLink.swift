@@ -260,6 +260,7 @@ extension Replica {
             peers[index].isCutOff = true
             note(.warning, "connection", "away for longer than it may: cut off", peer: node)
         }
+        noteLag(of: node)
         guard peers[index].hasSession else { return }
         if now >= peers[index].lastHeard + timing.pingInterval + timing.pingTimeout {
             dropSession(node, "no answer to pings")

@@ -153,15 +153,25 @@ extension Replica {
 
     /// The primary that the record names did not hand over, and may have answered writes that never came here.
     private var lossObstacle: PromotionObstacle? {
-        guard promotion?.acceptsLoss != true, !isLeftOut(.lossIsAccepted), let former = lagging else { return nil }
-        return .lasting(
-            Refusal(
-                reason: "data-loss",
-                message:
-                    "\(name(former)) was primary and is asynchronous: up to \(mostLost) bytes that it acknowledged may "
-                    + "not be here",
-                remedy: "connect \(name(former)), or go on without them: hablk promote \(configuration.volume) "
-                    + "--accept-data-loss"))
+        guard promotion?.acceptsLoss != true, !isLeftOut(.lossIsAccepted) else { return nil }
+        return possibleLoss.map { .lasting($0) }
+    }
+
+    /// What a promotion without that primary would drop, in words.
+    var possibleLoss: Refusal? {
+        guard let former = lagging else { return nil }
+        return Refusal(
+            reason: VolumeStatus.dataLoss,
+            message:
+                "\(name(former)) was primary and is asynchronous: up to \(mostLost) bytes that it acknowledged may "
+                + "not be here\(beyondThat(former))",
+            remedy: "connect \(name(former)), or go on without them: hablk promote \(configuration.volume) "
+                + "--accept-data-loss")
+    }
+
+    /// Out of sight for longer than its time it goes on without this copy, and nobody here knows how far.
+    private func beyondThat(_ former: NodeID) -> String {
+        self[peer: former].isCutOff ? ", nor what it wrote if it has gone on alone since" : ""
     }
 
     /// One without a copy of its own answered nothing that was not here.
@@ -181,7 +191,8 @@ extension Replica {
         guard promotion?.acceptsLoss == true, let former = lagging else { return }
         note(
             .warning, "role",
-            "promoted without \(name(former)): up to \(mostLost) bytes that it acknowledged may be dropped",
+            "promoted without \(name(former)): up to \(mostLost) bytes that it acknowledged may be dropped"
+                + beyondThat(former),
             peer: former)
     }
 }

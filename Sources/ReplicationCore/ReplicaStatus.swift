@@ -36,6 +36,10 @@ extension Replica {
             clients: writableClients, pid: 0, reason: split.flatMap { self[peer: $0].reason },
             message: split.flatMap { self[peer: $0].message }, peers: everyone.map { self.status(of: $0, at: now) })
         if isByMajority { status.votes = votes(at: now) }
+        if status.reason == nil, role != .primary, hasDisk, let loss = possibleLoss {
+            status.reason = loss.reason
+            status.message = loss.message
+        }
         return status
     }
 
@@ -65,7 +69,7 @@ extension Replica {
         let connection: ConnectionState = peer.isStandalone ? .standalone : peer.isConnected ? .connected : .connecting
         let isOut =
             !superblock.record.isEmpty && !superblock.record.inStep.contains(node) && !witnesses.contains(node)
-        return VolumeStatus.Peer(
+        var status = VolumeStatus.Peer(
             node: name(node), id: node.rawValue, connection: connection,
             role: connection == .connected ? peer.presence?.role ?? .unknown : .unknown,
             disk: connection == .connected ? peer.presence?.disk ?? .unknown : isOut ? .outdated : .unknown,
@@ -74,6 +78,8 @@ extension Replica {
             lagBytes: lagBytes(of: node), lagSeconds: Double(lagAge(of: node, at: now)) / 1e9,
             resync: resync(of: peer, at: now), lastResync: peer.lastResync,
             reason: peer.reason, message: peer.message)
+        status.mode = asynchronous.contains(node) ? .asynchronous : relaxed.contains(node) ? .memory : .sync
+        return status
     }
 
     private func replication(of peer: Peer) -> ReplicationState? {

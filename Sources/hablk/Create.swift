@@ -136,7 +136,7 @@ struct Create: ParsableCommand {
                 remedy: "leave that option out, or remove the file when the volume is nowhere in use")
         }
         if let size, ConfigurationScalar.size(size) != configuration.size { throw contradiction("size") }
-        if let replication, replication != configuration.replication { throw contradiction("replication") }
+        if let replication, replication != configuration.replication.rawValue { throw contradiction("replication") }
         if let quorum {
             let word = ConfigurationScalar.isOff(quorum) ? "off" : quorum
             if word != configuration.quorum { throw contradiction("quorum") }

@@ -35,10 +35,14 @@ struct Promote: DaemonCommand {
     var force = false
     @Option(name: .long, help: ArgumentHelp("That node is known to be off.", valueName: "node"))
     var peerFenced: String?
+    @Flag(name: .long, help: "Go on without what an asynchronous primary answered and did not get here.")
+    var acceptDataLoss = false
     @Flag(name: .long, help: "Only say whether it could be.") var dryRun = false
     @OptionGroup var limit: TimeoutOption
 
-    var command: ControlCommand { .promote(force: force, peerFenced: peerFenced, dryRun: dryRun) }
+    var command: ControlCommand {
+        .promote(force: force, peerFenced: peerFenced, dryRun: dryRun, acceptsLoss: acceptDataLoss)
+    }
 }
 
 struct Demote: DaemonCommand {

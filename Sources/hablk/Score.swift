@@ -14,6 +14,7 @@ struct Score: ParsableCommand {
             Example: hablk score r0
             """)
     @OptionGroup var options: VolumeOptions
+    @Flag(name: .long, help: "As if promoted with that word.") var acceptDataLoss = false
     @Flag(name: .long, help: "Go on printing, a line for each change.") var follow = false
 
     func run() throws {
@@ -39,7 +40,7 @@ struct Score: ParsableCommand {
 
     /// `secondary 1000 apart in step; unknown: bravo`
     private func line(of status: VolumeStatus) -> String {
-        let score = PromotionScore(of: status)
+        let score = PromotionScore(of: status, acceptsLoss: acceptDataLoss)
         guard options.json else {
             let value = score.value.map { String($0) } ?? "-"
             return "\(status.role.rawValue) \(value) \(score.peers.rawValue) \(score.because)"

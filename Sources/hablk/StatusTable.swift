@@ -63,6 +63,7 @@ struct StatusTable {
             remarks.append("\(status.volume): \(Self.words(status.reason, status.message))")
         }
         for peer in status.peers {
+            if let lag = Self.lag(of: peer) { remarks.append("\(status.volume): \(lag)") }
             if let resync = peer.resync {
                 remarks.append("\(status.volume): \(ResyncProgress.line(resync, peer))")
             }
@@ -85,6 +86,14 @@ struct StatusTable {
         }
         if votes.isDecided == false { words += ", not known to be decided" }
         return words
+    }
+
+    /// `bravo (async) lags: 3.1 MiB, 0.8 s`
+    private static func lag(of peer: VolumeStatus.Peer) -> String? {
+        guard peer.lagBytes > 0 || peer.lagSeconds > 0 else { return nil }
+        let tenths = Int(peer.lagSeconds * 10)
+        return "\(peer.node) (\(peer.mode.rawValue)) lags: \(ConfigurationScalar.describe(bytes: peer.lagBytes)), "
+            + "\(tenths / 10).\(tenths % 10) s"
     }
 
     private static func words(_ reason: String?, _ message: String?) -> String {

@@ -1,6 +1,7 @@
 import Daemon
 import Glibc
 import Model
+import ReplicationCore
 import Testing
 
 /// A configuration folder of its own, gone afterwards.
@@ -64,12 +65,13 @@ private let badLines = [
     BadLine("size: 99999999999999999999GiB", 7, "`size` cannot be"),
     BadLine("size: -1", 7, "`size` cannot be"),
     BadLine("size: [1GiB]", 7, "`size` is one value"),
-    BadLine("replication: memory", 14, "`replication: memory` has not landed in this release"),
-    BadLine("replication: async", 14, "`replication: async` has not landed"),
     BadLine("replication: C", 14, "`replication` cannot be `C`"),
     BadLine("on-quorum-lost: wait", 17, "`on-quorum-lost` cannot be `wait`"),
     BadLine("reads: fast", 8, "`reads` cannot be `fast`"),
-    BadLine("on-congestion: fall-behind", 16, "`on-congestion: fall-behind` has not landed"),
+    BadLine("on-congestion: fall-behind", 16, "only an asynchronous copy may fall behind"),
+    BadLine("on-congestion: wait", 16, "`on-congestion` cannot be `wait`"),
+    BadLine("max-lag: 5", 10, "`max-lag` cannot be `5`"),
+    BadLine("max-lag: 1ms", 10, "`max-lag` cannot be `1ms`"),
     BadLine("fencing: stonith", 10, "`fencing: stonith` and no `fence-command`"),
     BadLine("fencing: shoot", 10, "`fencing` cannot be `shoot`"),
     BadLine("fence-command: fence", 16, "`fence-command` cannot be `fence`"),
@@ -78,7 +80,8 @@ private let badLines = [
     BadLine("after-sb-1pri: violently-as0p", 16, "`after-sb-1pri` cannot be `violently-as0p`"),
     BadLine("after-sb-2pri: consensus", 16, "`after-sb-2pri` cannot be `consensus`"),
     BadLine("lease: 10ms", 8, "`lease` cannot be `10ms`"),
-    BadLine("send-buffer: 16MiB", 14, "`send-buffer` has not landed"),
+    BadLine("send-buffer: 64KiB", 14, "`send-buffer` cannot be `64KiB`"),
+    BadLine("send-buffer: 1GiB", 14, "`send-buffer` cannot be `1GiB`"),
     BadLine("timeout: 6", 10, "`timeout` cannot be `6`"),
     BadLine("timeout: 1ms", 10, "`timeout` cannot be `1ms`"),
     BadLine("timeout: 11min", 10, "`timeout` cannot be `11min`"),
@@ -117,6 +120,8 @@ private let badNodes = [
     BadLine("  bravo: {id: 1, address: \"b:1\", witness: maybe}", 43, "`witness` cannot be `maybe`"),
     BadLine("  bravo: {id: 1, address: \"b:1\", witness: true, disk: /d}", 55, "is a witness: it holds no data"),
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, state: /s}", 51, "`bravo` is no witness"),
+    BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, replication: A}", 57, "`replication` cannot be `A`"),
+    BadLine("  bravo: {id: 1, address: \"b:1\", witness: true, replication: async}", 62, "is a witness"),
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, nbd: {port: 1}}", 50, "no key `port`"),
     BadLine("  bravo: {id: 1, address: \"b:1\", disk: /d, nbd: {listen: \"b:1\"}}", 49, "cannot share b:1"),
     BadLine("  bravo: {id: 1, id: 2, address: \"b:1\", disk: /d}", 18, "`id` stands here again"),
@@ -175,7 +180,7 @@ private let badNodes = [
             """
         let configuration = try withFile(text) { try Configuration.load("r0", paths: $0) }
         #expect(configuration.volume == "r0" && configuration.size == 10 << 30)
-        #expect(configuration.replication == "sync" && configuration.quorum == "off")
+        #expect(configuration.replication == .sync && configuration.quorum == "off")
         #expect(configuration.timing.cutOff == 6_000_000_000)
         #expect(configuration.timing.pingInterval == 250_000_000 && configuration.timing.pingTimeout == 1_000_000_000)
         #expect(configuration.timing.reconnectMinimum == 200_000_000)
@@ -188,6 +193,46 @@ private let badNodes = [
         #expect(bravo.bindAddress.description == "0.0.0.0:7789" && bravo.metadata == "/var/lib/hablk/r0.meta")
         #expect(bravo.nbdListen?.description == "127.0.0.1:10809")
         #expect(configuration.node(named: "alpha")?.bindAddress.description == "alpha.example:7789")
+    }
+
+    @Test func memoryAndAsyncAreReadForAllOrForEachNode() throws {
+        let text = """
+            volume: r0
+            quorum: off
+            replication: async
+            send-buffer: 64MiB
+            on-congestion: fall-behind
+            max-lag: 5s
+            nodes:
+              alpha: {id: 0, address: "a:1", disk: /d, replication: sync}
+              bravo: {id: 1, address: "b:1", disk: /d}
+            """
+        let configuration = try withFile(text) { try Configuration.load("r0", paths: $0) }
+        #expect(configuration.isRelaxed && configuration.maximumLag == 5_000_000_000)
+        #expect(configuration.replicationWords == "node 0 sync, node 1 async")
+        let core = configuration.replicaConfiguration(node: NodeID(unchecked: 0))
+        #expect(core.members.map(\.replication) == [.sync, .asynchronous])
+        #expect(core.limits.sendBuffer == 64 << 20 && core.limits.unconfirmedEntries == 32_768)
+        #expect(core.fallsBehind && core.maximumLag == 5_000_000_000)
+        let plain = try withFile("volume: r0\nquorum: off\nmax-lag: off\n\(nodes)") {
+            try Configuration.load("r0", paths: $0)
+        }
+        #expect(!plain.isRelaxed && plain.maximumLag == 0 && plain.replicationWords == "sync")
+    }
+
+    @Test(arguments: [
+        (
+            "quorum: majority\nreplication: async\n\(nodes)  carol: {id: 2, address: \"c:1\", disk: /d}\n",
+            "beside a majority"
+        ),
+        (
+            "quorum: off\nreplication: async\non-congestion: fall-behind\nfencing: resource\nfence-command: /f\n\(nodes)",
+            "would be fenced for it"
+        ), ("quorum: off\nreplication: memory\non-congestion: fall-behind\n\(nodes)", "only an asynchronous copy"),
+    ])
+    func modesThatCannotBeTogetherAreRefused(_ text: String, _ words: String) throws {
+        let failure = try #require(try failure(of: "volume: r0\n" + text))
+        #expect(failure.exitCode == 78 && failure.refusal.message.contains(words), "\(failure.refusal.message)")
     }
 
     @Test(arguments: [

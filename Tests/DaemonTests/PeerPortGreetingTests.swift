@@ -39,7 +39,7 @@ import Testing
         Difference(field: "volume") { $0.volume = "r1" },
         Difference(field: "size") { $0.size = 2 << 30 },
         Difference(field: "size") { $0.size = nil },
-        Difference(field: "replication") { $0.replication = "async" },
+        Difference(field: "replication") { $0.replication = .asynchronous },
         Difference(field: "quorum") { $0.quorum = "majority" },
         Difference(field: "on-quorum-lost") { $0.onQuorumLost = "error" },
         Difference(field: "nodes") { $0.nodes[1].name = "bravissimo" },

@@ -35,7 +35,7 @@ extension EndToEnd {
             BadConfiguration("an id out of range", "id: 1", "id: 8", line: 6),
             BadConfiguration("an address without port", "127.0.0.1:7790", "127.0.0.1", line: 6),
             BadConfiguration("a witness", "disk: /tmp/b.img", "witness: true", line: 0),
-            BadConfiguration("a mode to come", "quorum: off", "quorum: off\nreplication: async", line: 4),
+            BadConfiguration("a mode of DRBD's", "quorum: off", "quorum: off\nreplication: C", line: 4),
             BadConfiguration("an unknown key of a node", "disk: /tmp/b.img", "disk: /tmp/b.img, disc: /tmp/c", line: 6),
             BadConfiguration("no disk", ", disk: /tmp/b.img", "", line: 6),
             BadConfiguration("broken YAML", "nodes:", "nodes: [", line: 0),

@@ -6,7 +6,13 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
 /// The example of the interface page.
-private let example = VolumeStatus(
+private let example = { () -> VolumeStatus in
+    var status = bare
+    status.peers[0].mode = .asynchronous
+    return status
+}()
+
+private let bare = VolumeStatus(
     volume: "r0", node: "alpha", role: .primary, disk: .upToDate, size: 10_737_418_240, generation: "3f0c9a0000000001",
     term: 7, inStep: ["alpha", "bravo"], quorum: true, suspended: [], suspect: false, nbd: "/run/hablk/r0.nbd",
     device: "/dev/nbd0", clients: 1, pid: 4711, reason: nil, message: nil,
@@ -41,7 +47,8 @@ private let busy = VolumeStatus(
                 "message": null, "peers": [{"node": "bravo", "id": 1, "connection": "connected", \
                 "role": "secondary", "disk": "up-to-date", "replication": "established", "out-of-sync-bytes": 0, \
                 "lag-bytes": 0, "lag-seconds": 0, "resync": null, "last-resync": {"bytes": 1048576, \
-                "seconds": 0.4, "because": "peer-was-away"}, "reason": null, "message": null}], "votes": null}
+                "seconds": 0.4, "because": "peer-was-away"}, "reason": null, "message": null, \
+                "mode": "async"}], "votes": null}
                 """)
     }
 
@@ -69,7 +76,7 @@ private let busy = VolumeStatus(
     @Test func everyRequestComesBackAsItWas() throws {
         let commands: [ControlCommand] = [
             .promote(force: true, peerFenced: "bravo", dryRun: true),
-            .promote(force: false, peerFenced: nil, dryRun: false),
+            .promote(force: false, peerFenced: nil, dryRun: false, acceptsLoss: true),
             .demote(force: true), .connect(peer: "b", discardMyData: true, dryRun: true),
             .disconnect(peer: nil, force: true), .attach, .detach(force: true), .outdate(force: false),
             .invalidate(peer: "bravo", force: true), .pauseResync, .resumeResync, .resyncRate(nil),

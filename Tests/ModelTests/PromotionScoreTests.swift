@@ -11,15 +11,28 @@ import Testing
             lagSeconds: 0, resync: nil, lastResync: nil, reason: nil, message: nil)
     }
 
-    private static func judged(
-        _ role: Role, _ disk: DiskState, _ peer: VolumeStatus.Peer, _ change: (inout VolumeStatus) -> Void = { _ in }
-    ) -> PromotionScore {
-        var status = VolumeStatus(
+    private static func status(_ role: Role, _ disk: DiskState, _ peer: VolumeStatus.Peer) -> VolumeStatus {
+        VolumeStatus(
             volume: "r0", node: "alpha", role: role, disk: disk, size: 4096, generation: nil, term: 1,
             inStep: ["alpha", "bravo"], quorum: nil, suspended: [], suspect: false, nbd: "", device: nil, clients: 0,
             pid: 1, reason: nil, message: nil, peers: [peer])
+    }
+
+    private static func judged(
+        _ role: Role, _ disk: DiskState, _ peer: VolumeStatus.Peer, _ change: (inout VolumeStatus) -> Void = { _ in }
+    ) -> PromotionScore {
+        var status = status(role, disk, peer)
         change(&status)
         return PromotionScore(of: status)
+    }
+
+    @Test func `A copy that may lack what its asynchronous primary answered is promotable by a word only`() {
+        var status = Self.status(.secondary, .consistent, away)
+        status.reason = VolumeStatus.dataLoss
+        #expect(PromotionScore(of: status).value == 0)
+        #expect(PromotionScore(of: status, acceptsLoss: true).value == 1000)
+        status.reason = "split-brain"
+        #expect(PromotionScore(of: status, acceptsLoss: true).value == 0)
     }
 
     private static func score(

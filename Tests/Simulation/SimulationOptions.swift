@@ -113,6 +113,16 @@ package struct SimulationOptions: Sendable {
         fallsBehind = lax == .asynchronous && random.chance(1, in: 3)
         if random.chance(1, in: 3) { networkDelay = min(networkDelay * 10, timing.pingTimeout / 10) }
         faults.subtract([.reckless, .rolledBack])
+        // With what else they may be combined.
+        if random.chance(1, in: 3), !fallsBehind { fencing = random.pick([.stonith, .resource]) }
+        if random.chance(1, in: 3) { drawPolicies(&random) }
+    }
+
+    private mutating func drawPolicies(_ random: inout SplitMix) {
+        let choices = SplitBrainPolicies.choices.map(\.choice) + NodeID.all.prefix(2).map { .discardNode($0) }
+        afterSplitBrain.withoutPrimary = random.pick(choices)
+        afterSplitBrain.withOnePrimary = random.pick(SplitBrainPolicies.WithOnePrimary.allCases)
+        afterSplitBrain.withTwoPrimaries = random.pick(SplitBrainPolicies.WithTwoPrimaries.allCases)
     }
 
     /// What holds between the two: the laxer.
@@ -122,10 +132,7 @@ package struct SimulationOptions: Sendable {
     package init(splitBrain seed: UInt64) {
         self.init(seed: seed)
         var random = SplitMix(seed: seed, subject: "split-brain options")
-        let choices = SplitBrainPolicies.choices.map(\.choice) + NodeID.all.prefix(2).map { .discardNode($0) }
-        afterSplitBrain.withoutPrimary = random.pick(choices)
-        afterSplitBrain.withOnePrimary = random.pick(SplitBrainPolicies.WithOnePrimary.allCases)
-        afterSplitBrain.withTwoPrimaries = random.pick(SplitBrainPolicies.WithTwoPrimaries.allCases)
+        drawPolicies(&random)
         faults.formUnion([.failover, .cut])
     }
 

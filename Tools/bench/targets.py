@@ -107,13 +107,16 @@ class Hablk(Target):
             self.about += f", activity log of {log_extents} extents"
 
     def hablk(self, node, *words):
-        surroundings = dict(os.environ, HABLK_NODE=node, HABLK_CONFIG_DIR=self.path("etc"))
+        surroundings = dict(os.environ, HABLK_NODE=node, HABLK_CONFIG_DIR=self.configuration_folder(node))
         surroundings["HABLK_RUNTIME_DIR"] = self.path(f"run-{node}")
         done = subprocess.run(
             (self.program,) + words, env=surroundings, stdin=subprocess.DEVNULL, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"hablk {' '.join(words)} on {node}: {done.stderr.strip()}")
         return done.stdout
+
+    def configuration_folder(self, _):
+        return self.path("etc")
 
     def start(self):
         nodes = []
@@ -176,6 +179,69 @@ class Hablk(Target):
             except RuntimeError:
                 os.kill(process, signal.SIGKILL)
         super().stop()
+
+
+class Distant(Hablk):
+    """Two nodes each of whose connections leads through a link."""
+
+    def __init__(self, name, folder, size, programs, mode, delay, rate, settings=()):
+        super().__init__(name, folder, size, programs[0])
+        self.link, self.mode, self.delay, self.rate, self.settings = programs[1], mode, delay, rate, settings
+        self.ports = {node: (free_port(), free_port()) for node in ("alpha", "bravo")}
+        self.about = f"{mode}, {delay:g} ms each way"
+
+    def configuration_folder(self, node):
+        return self.path(f"etc-{node}")
+
+    def configuration(self, node):
+        lines = ["volume: v", f"size: {self.size}", f"replication: {self.mode}", "quorum: off", *self.settings, "nodes:"]
+        for number, (name, (port, through)) in enumerate(self.ports.items()):
+            there = port if name == node else through
+            listen = f', listen: "127.0.0.1:{port}"' if name == node else ""
+            lines.append(f'  {name}: {{id: {number}, address: "127.0.0.1:{there}", disk: {self.path(name)}{listen}}}')
+        return "\n".join(lines) + "\n"
+
+    def lay_links(self):
+        for port, through in self.ports.values():
+            self.run(self.link, str(through), str(port), str(self.delay), str(self.rate))
+
+    def start(self):
+        self.lay_links()
+        for node in self.ports:
+            os.makedirs(self.path(f"run-{node}"))
+            os.makedirs(self.configuration_folder(node))
+            with open(os.path.join(self.configuration_folder(node), "v.yaml"), "w", encoding="utf-8") as file:
+                file.write(self.configuration(node))
+            filled(self.path(node), self.size + (4 << 20))
+            self.hablk(node, "create", "v", "--assume-identical")
+            self.hablk(node, "up", "v")
+        self.hablk("alpha", "wait", "v", "--for", "connected", "--timeout", "20s")
+        self.hablk("alpha", "promote", "v", "--timeout", "20s")
+        self.uri = f"nbd+unix:///v?socket={self.socket('alpha')}"
+
+    def socket(self, node):
+        return os.path.join(self.path(f"run-{node}"), "v.nbd")
+
+    def catch_up(self):
+        """What was measured last is on both disks."""
+        wait_for(lambda: self.status()["peers"][0]["lag-bytes"] == 0, "the copy", 120)
+
+    def kill(self, node):
+        """The node and what is on the wire, at once; says when."""
+        process = self.status(node)["pid"]
+        for child in self.children:
+            child.kill()
+        os.kill(process, signal.SIGKILL)
+        died = time.monotonic()
+        for child in self.children:
+            child.wait()
+        self.children = []
+        self.lay_links()
+        return died
+
+    def revive(self, node):
+        self.hablk(node, "up", "v")
+        self.hablk(node, "wait", "v", "--for", "in-sync", "--timeout", "120s")
 
 
 class QemuMirror(Target):

@@ -24,12 +24,17 @@ struct NodeStatus: Decodable {
         let disk: String
         let replication: String?
         let outOfSyncBytes: UInt64
+        let lagBytes: UInt64
+        let lagSeconds: Double
+        let mode: String
         let resync: Resync?
         let lastResync: LastResync?
         let reason: String?
         let message: String?
         enum CodingKeys: String, CodingKey {
-            case node, connection, role, disk, replication, resync, reason, message
+            case node, connection, role, disk, replication, resync, reason, message, mode
+            case lagBytes = "lag-bytes"
+            case lagSeconds = "lag-seconds"
             case outOfSyncBytes = "out-of-sync-bytes"
             case lastResync = "last-resync"
         }

@@ -1,0 +1,36 @@
+import Model
+import Yams
+
+/// When a write counts as done at a copy: `replication`, and what goes with `memory` and `async`.
+extension ConfigurationReader {
+    func replicationMode(_ value: Node) throws(CommandFailure) -> ReplicationMode {
+        let text = try scalar(value, of: "replication")
+        guard let mode = ReplicationMode(rawValue: text) else {
+            throw wrong(value, "replication", text, remedy: "write `sync`, `memory` or `async`")
+        }
+        return mode
+    }
+
+    /// What cannot be together.
+    func checkModes(_ configuration: Configuration, _ mark: Mark?, _ congestionMark: Mark?) throws(CommandFailure) {
+        let isAsynchronous = configuration.dataNodes.contains { configuration.mode(of: $0) == .asynchronous }
+        if configuration.isRelaxed, configuration.quorum == "majority" {
+            throw failure(
+                mark, "not-in-this-release",
+                "`\(configuration.replicationWords)` beside a majority has not landed in this release",
+                remedy: "use `replication: sync`, or two nodes and `quorum: off`")
+        }
+        guard configuration.onCongestion == "fall-behind" else { return }
+        guard isAsynchronous else {
+            throw failure(
+                congestionMark, "wrong-value", "only an asynchronous copy may fall behind",
+                remedy: "use `replication: async`, or `on-congestion: block`")
+        }
+        guard configuration.fencing == "none" else {
+            throw failure(
+                congestionMark, "wrong-value",
+                "a copy that falls behind would be fenced for it: `fencing: \(configuration.fencing)`",
+                remedy: "use `on-congestion: block`, or leave `fencing` out")
+        }
+    }
+}
