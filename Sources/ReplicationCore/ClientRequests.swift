@@ -354,7 +354,14 @@ extension Replica {
         let slot = Int(id)
         guard slot < table.clientSlots, table[slot].legs.contains(node) else { return }
         table[slot].legs = NodeSet()
-        if table[slot].kind == .clientRead || table[slot].phase == .waitingEdges { complete(slot, .failed) }
+        guard table[slot].kind == .clientRead || table[slot].phase == .waitingEdges else { return }
+        // Asked before this copy was filled: it is read here now.
+        guard !hasDisk || !required.contains(me) else {
+            table[slot].edges = 0
+            waitAtGate(slot)
+            return
+        }
+        complete(slot, .failed)
     }
 
     private mutating func finishRead(_ slot: Int) {

@@ -254,6 +254,12 @@ package struct HandshakeVerdict: Equatable, Sendable {
         return .init(.parted, because: .rolledBack)
     }
 
+    /// Of two copies of which one was put back, the other is whole: it can fill that one.
+    static func hasNewerCopy(_ one: HandshakeState, _ other: HandshakeState) -> Bool {
+        !isBroken(one) && !isRolledBack(one, rememberedBy: other)
+            || !isBroken(other) && !isRolledBack(other, rememberedBy: one)
+    }
+
     private static func judgeEmpty(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
         // What a half-filled copy holds may be all there is: an empty disk is no reason to overwrite it.
         if (!mine.isEmpty && isBroken(mine)) || (!theirs.isEmpty && isBroken(theirs)) {
@@ -365,7 +371,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if theirs.isPrimary, !isLeftOut(.primaryIsNotOverwritten) {
             return .init(.refused, because: .wouldOverwritePrimary)
         }
-        if !isSourceInStep(mine, because: rule) { return .init(.nothing, because: .bothInconsistent) }
+        if !isSourceInStep(mine, because: rule), !isOutdatedByMistake(mine, theirs) {
+            return .init(.nothing, because: .bothInconsistent)
+        }
         return .init(coversDifference(mine, theirs) ? .sourceOfMarked : .sourceOfEverything, because: rule)
     }
 
@@ -375,7 +383,9 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if mine.isPrimary, !isLeftOut(.primaryIsNotOverwritten) {
             return .init(.refused, because: .wouldOverwritePrimary)
         }
-        if !isSourceInStep(theirs, because: rule) { return .init(.nothing, because: .bothInconsistent) }
+        if !isSourceInStep(theirs, because: rule), !isOutdatedByMistake(theirs, mine) {
+            return .init(.nothing, because: .bothInconsistent)
+        }
         return .init(coversDifference(theirs, mine) ? .targetOfMarked : .targetOfEverything, because: rule)
     }
 
@@ -391,6 +401,18 @@ package struct HandshakeVerdict: Equatable, Sendable {
         return side.record.isEmpty
             || (side.record.inStep.contains(side.node)
                 && side.record.instances[side.node] == side.instance)
+    }
+
+    /// Nobody went on without this copy, though it says so: the other one, which was thrown away, has no record that leaves it
+    /// out. So it did not take the offer that a run made when this disk had failed, and nothing was acknowledged elsewhere.
+    private static func isOutdatedByMistake(_ side: HandshakeState, _ other: HandshakeState) -> Bool {
+        func areNamed(by record: Record) -> Bool {
+            [side, other].allSatisfy {
+                record.inStep.contains($0.node) && record.instances[$0.node] == $0.instance
+            }
+        }
+        return other.current.id.isNone && side.record.lineage == other.record.lineage && areNamed(by: side.record)
+            && areNamed(by: other.record) && !isLeftOut(.outdatedByMistakeIsSource)
     }
 
     private static func trustsMarks(_ one: HandshakeState, _ other: HandshakeState) -> Bool {

@@ -47,6 +47,8 @@ enum Mutant {
     case excludedBeforeResync
     /// An outdated copy is a source where the data of the other was given away.
     case givenAwayMakesSource
+    /// An outdated copy is a source for one that was thrown away, where both records name both.
+    case outdatedByMistakeIsSource
     /// A copy that is half-filled, outdated or out of its record is no source.
     case sourceIsWholeInStep
     /// A copy that is half-filled, outdated or out of its record is not promoted.
@@ -247,6 +249,8 @@ enum Mutant {
     case attachEndsResume
     /// What is unanswered goes to the carrier anew at each handshake.
     case carrierGetsAllAgain
+    /// What was to be read at a peer that is left behind is read elsewhere.
+    case lostReadsAreAskedAgain
     /// Writes that were given up are made equal by a handshake.
     case givenUpMeansHandshake
     /// Overlapping writes run one after the other.

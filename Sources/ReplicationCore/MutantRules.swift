@@ -38,7 +38,7 @@
             case .suspectIsTarget, .suspectIsFilledByOutdated: "F4, F10"
             case .flushBeforeRecord, .flushBeforeAccepting, .lostRecordIsTakenBack: "F5"
             case .inconsistentBeforeResync, .excludedBeforeResync: "F6"
-            case .sourceIsWholeInStep, .promotedIsWholeInStep, .givenAwayMakesSource: "F6"
+            case .sourceIsWholeInStep, .promotedIsWholeInStep, .givenAwayMakesSource, .outdatedByMistakeIsSource: "F6"
             case .fullCopyKnowsInstance, .marksKnowInstance, .instanceBeforeMarksGo: "F7"
             case .goesOnOnlyForReplies, .lineKeepsGenerations, .zeroEndsWithRecord, .idleSourceKeepsTarget: "F8"
             case .splitBrainStops: "F8, F16"
@@ -93,7 +93,7 @@
             case .joinIsHeardFirst: "promotion between two records"
             case .recordFitsDisk: "hostile peer"
             case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord: "diskless primary"
-            case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded: "diskless primary"
+            case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded, .lostReadsAreAskedAgain: "diskless primary"
             case .whoServesIsNamed: "suspect copy promoted"
             default: voterRule
             }

@@ -424,6 +424,11 @@ extension Replica {
                 persistSuperblock()
             }
         }
+        if verdict.rule == .rolledBack, let mine = self[peer: node].mine, !isByMajority,
+            !HandshakeVerdict.hasNewerCopy(mine, theirs)
+        {
+            words += "; the newer one is not whole: first promote the copy that counts, with --force"
+        }
         setReason(node, verdict.rule.reason, words)
         note(.error, "handshake", "\(verdict.rule.reason): \(words)", peer: node)
         becomeStandalone(node)

@@ -219,8 +219,9 @@ extension Replica {
         }
     }
 
-    /// Writes no longer wait for that peer.
+    /// Nothing waits for that peer any more: neither writes, nor reads that were asked there.
     mutating func dropLegs(to node: NodeID) {
+        if !isLeftOut(.lostReadsAreAskedAgain) { dropReads(from: node) }
         for slot in table.slots(where: { $0.isReplicated && $0.legs.contains(node) }) {
             table[slot].legs.remove(node)
             finishReplication(slot)

@@ -114,7 +114,11 @@ import Testing
             let isNamed =
                 source.record.isEmpty
                 || source.record.inStep.contains(source.node) && source.record.instances[source.node] == source.instance
-            let mayBeOutdated = verdict.rule == .discardedData || verdict.rule == .oneSuspect
+            let target = source.node == one.node ? other : one
+            let isMistake =
+                target.current.id.isNone && NodeSet(one.node, other.node).isSubset(of: target.record.inStep)
+                && target.record.lineage == source.record.lineage
+            let mayBeOutdated = verdict.rule == .discardedData || verdict.rule == .oneSuspect || isMistake
             return source.hasDisk && isWhole(source) && isNamed
                 && (mayBeOutdated || !source.flags.contains(.outdated))
         }

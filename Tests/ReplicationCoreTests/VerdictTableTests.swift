@@ -250,6 +250,26 @@ import Testing
         #expect(judge(outdated, other) == .init(.sourceOfMarked, because: .discardedData))
     }
 
+    @Test func `an outdated copy that nobody went on without is the source of one thrown away`() {
+        // Its run offered a record without this disk, and the peer took none.
+        let outdated = copyState(of: alpha) { $0.flags.insert(.outdated) }
+        let blank = copyState(of: beta) {
+            $0.flags.insert(.inconsistent)
+            $0.current = generation(0)
+            $0.history = []
+        }
+        #expect(judge(outdated, blank) == .init(.sourceOfEverything, because: .blankCopy))
+        var other = blank
+        other.record.inStep = NodeSet(beta)
+        #expect(judge(outdated, other) == .init(.nothing, because: .bothInconsistent), "it took the offer")
+        other = blank
+        other.record.lineage = LineageID(rawValue: 78)
+        #expect(judge(outdated, other) == .init(.nothing, because: .bothInconsistent), "it was promoted by force")
+        other = blank
+        other.instance = InstanceID(rawValue: 0x999)
+        #expect(judge(outdated, other) == .init(.nothing, because: .bothInconsistent), "it is another disk")
+    }
+
     @Test func `zeroes that replace a copy that was in step are filled whole`() {
         // Both wrote together from generation 8 on; then beta's disk was replaced by one of zeroes.
         let zero = emptyState(of: beta, zeroes: true)

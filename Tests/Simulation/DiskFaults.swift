@@ -108,6 +108,8 @@ extension Cluster {
         let old = MetadataBytes.load(node, layout: layout, repairing: false)
         node.disk.landMetadata(offset: 0, bytes: current)
         guard case .success(let found) = old, isNoticedByAll(found, of: node) else { return takeImage(node) }
+        let newest = durableSuperblock(node).record
+        node.wasSource = !newest.isEmpty && !newest.inStep.contains(other(node).id)
         node.disk.replace(with: image)
         replaced(node, "the copy is put back as it was")
         node.isRestored = true

@@ -29,6 +29,8 @@ package protocol DiskView: AnyObject {
     func isServing(_ copy: Int) -> Bool
     /// The copy is whole, and a generation that the other does not know goes on from the other's.
     func wentOn(_ copy: Int, from other: Int) -> Bool
+    /// The records of the two are of different lineages: one was promoted by force.
+    var areOfTwoLineages: Bool { get }
 }
 
 /// The ground truth: for each copy a `Shadow` of what it owes to clients. Acknowledgements bind the copies that the
@@ -64,6 +66,8 @@ package final class Oracle {
     var givenAway = [false, false]
     /// For each copy: it left the other behind, since the two were last in step.
     package internal(set) var wentOnAlone = [false, false]
+    /// For each copy: it owes what the other does since its own record left it out.
+    var isTakenIn = [true, true]
     /// Some record named both copies while clients were served.
     package internal(set) var haveBeenInStep = false
     var required: [NodeSet]

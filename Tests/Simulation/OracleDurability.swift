@@ -136,13 +136,19 @@ extension Oracle {
         guard before != now || namedBefore != inStep else { return }
         required[node] = now
         named[node] = inStep
-        guard !started, !isByMajority else { return }
+        guard !isByMajority else { return }
+        if !inStep.contains(NodeID(unchecked: UInt8(node))) { isTakenIn[node] = false }
+        guard !started else { return }
         if sides(before).count == 2, sides(now) == [node] {
             wentOnAlone[node] = true
             checkStable(node)
         }
-        takesIn(node, before, now)
+        // It stood still before it offered a join, and an administrator had the other copy promoted by force meanwhile: the
+        // session that the offer would go through is over, and the next meeting says split brain (seed 12085183). Nothing of
+        // that copy goes before a record names both, which it must take first, and their lineage with it.
+        if !disks.areOfTwoLineages { takesIn(node, before, now) }
         takesIn(node, namedBefore, inStep)
+        takesJoin(node, namedBefore, inStep)
     }
 
     /// Who goes on alone may be the last copy: it has flushed what was acknowledged while the other had it, too.
@@ -175,7 +181,20 @@ extension Oracle {
         adopt(other, from: node)
     }
 
+    /// A copy that was filled takes the join: it owes what its source does. Most sources began to require it when they offered
+    /// that. One without clients required it all along, and may die before it hears that the join was taken: what it lost with
+    /// its power before the resync, and an administrator had given away at the other, nobody owes any more (seed 13002903).
+    private func takesJoin(_ node: Int, _ before: NodeSet, _ now: NodeSet) {
+        let other = 1 - node
+        guard !isTakenIn[node], sides(before) == [other], sides(now).count == 2 else { return }
+        // What it lost since is at this copy only.
+        let isExposed = shadows[other].exposed
+        adopt(node, from: other)
+        shadows[other].exposed = isExposed
+    }
+
     private func adopt(_ copy: Int, from source: Int) {
+        isTakenIn[copy] = true
         terms.met()
         if mode == .asynchronous { checkDropped(copy, for: source) }
         if shadows[source].exposed, givenAway[copy] { shadows[source].unacknowledge() }

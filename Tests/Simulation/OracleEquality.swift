@@ -66,6 +66,11 @@ extension Cluster {
             && one.lineContains(two.current.id)
     }
 
+    package var areOfTwoLineages: Bool {
+        let (one, two) = (state(nodes[0]).record, state(nodes[1]).record)
+        return !one.isEmpty && !two.isEmpty && one.lineage != two.lineage
+    }
+
     private func state(_ node: SimulatedNode) -> Superblock {
         guard let live = node.live, node.usesDisk else { return durable(node).superblock }
         return live.core.pointee.durableState

@@ -71,6 +71,8 @@ final class SimulatedNode {
     var isStopped = false
     /// The disk was put back as it was some time ago, and the other node has not found that out yet.
     var isRestored = false
+    /// It was put back when its record left the other copy out, which it filled or was about to fill.
+    var wasSource = false
     /// The copy was made anew and nobody has taken it in yet.
     var isMadeAnew = false
     /// Commands that whoever asked no longer waits for.

@@ -15,6 +15,7 @@ private final class PaperDisks: DiskView {
     func hasForgotten(_ copy: Int, _ sector: Int) -> Bool { false }
     func lastPowerLoss(_ copy: Int) -> UInt64 { powerLosses[copy] }
     func wentOn(_ copy: Int, from other: Int) -> Bool { false }
+    var areOfTwoLineages = false
     func isServing(_ copy: Int) -> Bool { copy == serving }
 
     func land(_ operation: ClientOperation, on copies: [Int], stable isStable: Bool = false) {
@@ -31,6 +32,7 @@ private final class PaperDisks: DiskView {
 struct OracleTests {
     private static let both = NodeSet(NodeID(unchecked: 0), NodeID(unchecked: 1))
     private static let first = NodeSet(NodeID(unchecked: 0))
+    private static let second = NodeSet(NodeID(unchecked: 1))
     private let disks = PaperDisks()
 
     private func write(
@@ -285,10 +287,26 @@ struct OracleTests {
         oracle.began(write)
         disks.land(write, on: [0])
         oracle.acknowledged(write, by: 0, required: Self.first, at: 2)
-        oracle.requires(1, NodeSet(NodeID(unchecked: 1)), inStep: NodeSet(NodeID(unchecked: 1)))
+        oracle.requires(1, Self.second, inStep: Self.second)
         if given { oracle.gaveAway(0) }
         oracle.requires(1, Self.both, inStep: Self.both)
         #expect((oracle.violation?.invariant == "I9") == !given)
+    }
+
+    @Test(arguments: [true, false]) func `a copy promoted by force is taken in by a record alone, not by an offer`(
+        named: Bool
+    ) {
+        let oracle = oracle()
+        oracle.requires(0, Self.first, inStep: Self.first, started: true)
+        oracle.promoted(1, promotion(forced: true, inStep: false), at: 1)
+        oracle.requires(1, Self.second, inStep: Self.second, started: true)
+        let write = write(1, at: 2)
+        oracle.began(write)
+        disks.land(write, on: [1])
+        oracle.acknowledged(write, by: 1, required: Self.second, at: 3)
+        disks.areOfTwoLineages = true
+        oracle.requires(0, Self.both, inStep: named ? Self.both : Self.first)
+        #expect((oracle.violation?.invariant == "I9") == named)
     }
 
     @Test func `a zeroed sector that shows its old value again is found`() {

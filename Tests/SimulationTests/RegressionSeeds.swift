@@ -155,6 +155,24 @@ enum RegressionSeeds {
         Seed(
             seed: 6_051_104, found: "nobody in the simulation said that a rolled-back copy is all there is",
             kinds: .all),
+        Seed(
+            seed: 12_018_277,
+            found: "a disk back in its node was outdated for an offer that nobody took, and its blank peer not filled",
+            kinds: .all),
+        Seed(
+            seed: 12_080_903,
+            found: "half a block was asked for at a peer that was left behind, and the write waited for ever",
+            kinds: .all),
+        Seed(
+            seed: 12_085_183, found: "the oracle took an offer to join for the join of a copy promoted by force",
+            kinds: .all),
+        Seed(
+            seed: 12_097_630, found: "nobody in the simulation said which half counts when the whole copy was put back",
+            kinds: .all.union(.givingWay)),
+        Seed(
+            seed: 13_002_903,
+            found: "the oracle held a copy that took a join to what its source had lost, since that died at once",
+            kinds: .all.union(.givingWay)),
     ]
 
     /// Of `SimulationOptions(quorum:)`.
