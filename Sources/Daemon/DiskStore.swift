@@ -11,6 +11,9 @@ package import ReplicationCore
 package final class DiskStore {
     /// Where everything lies; nil: there is no disk.
     private(set) var copy: (files: CopyFiles, layout: DiskLayout)?
+    /// Of its data; negative: there is no disk.
+    private var dataFile: Int32 = -1
+    private var metadataFile: Int32 = -1
     /// False once this disk refused to zero a range by itself: zeroes are written then.
     private(set) var zeroesFast = true
 
@@ -19,6 +22,8 @@ package final class DiskStore {
     let memory: DiskMemory
     private var punches = true
     private var zeroes = true
+    /// Writes that leave at the end of the turn.
+    private var writesWaiting: [Int32] = []
     /// Edge jobs that wait for scratch memory.
     private var edgesWaiting = DiskJobList()
 
@@ -26,6 +31,7 @@ package final class DiskStore {
         self.machine = machine
         // Metadata and flushes beside the operations of the core.
         jobs = DiskJobTable(capacity: limits.clientOperations + limits.peerOperations + 64)
+        writesWaiting.reserveCapacity(limits.clientOperations + limits.peerOperations)
         memory = DiskMemory()
     }
 
@@ -34,6 +40,8 @@ package final class DiskStore {
     package func attach(_ files: CopyFiles, _ layout: DiskLayout) {
         precondition(copy == nil, "the disk that was here is released first")
         copy = (files, layout)
+        dataFile = files.data.descriptor
+        metadataFile = files.metadata.descriptor
         punches = true
         zeroes = true
         zeroesFast = true
@@ -43,6 +51,8 @@ package final class DiskStore {
     package func release() {
         copy?.files.close()
         copy = nil
+        dataFile = -1
+        metadataFile = -1
     }
 
     // MARK: Data
@@ -51,16 +61,33 @@ package final class DiskStore {
         _ operation: OperationID, _ range: ByteRange, into buffer: BufferID, detectZeroes: Bool,
         _ events: inout EventQueue
     ) {
+        guard dataFile >= 0 else { return events.append(.dataDone(operation, .failed)) }
         var job = DiskJob(.read, operation)
         job.detectsZeroes = detectZeroes
-        beginTransfer(&job, range, machine.pool.pointer(buffer.index), &events)
+        job.offset = range.offset
+        job.count = Int(range.length)
+        job.target = machine.pool.pointer(buffer.index)
+        submitTransfer(jobs.insert(job))
     }
 
+    /// `submitWrites` hands it to the kernel.
     package func write(
         _ operation: OperationID, _ range: ByteRange, from buffer: BufferID, _ events: inout EventQueue
     ) {
+        guard dataFile >= 0 else { return events.append(.dataDone(operation, .failed)) }
         var job = DiskJob(.write, operation)
-        beginTransfer(&job, range, machine.pool.pointer(buffer.index), &events)
+        job.offset = range.offset
+        job.count = Int(range.length)
+        job.target = machine.pool.pointer(buffer.index)
+        writesWaiting.append(Int32(jobs.insert(job)))
+    }
+
+    /// Once at the end of each turn, after the frames of these writes: the peers' disks are at work while this one's is told
+    /// what to do.
+    package func submitWrites() {
+        guard !writesWaiting.isEmpty else { return }
+        for slot in writesWaiting { submitTransfer(Int(slot)) }
+        writesWaiting.removeAll(keepingCapacity: true)
     }
 
     /// Reads the blocks that `exact` covers in part, beside the buffer, and copies what lies outside `exact` into it.
@@ -90,16 +117,6 @@ package final class DiskStore {
         guard let copy else { return events.append(.dataDone(operation, .failed)) }
         let slot = jobs.insert(DiskJob(.flush, operation))
         machine.ring.fdatasync(copy.files.data.descriptor, token: Token(.disk, slot: slot))
-    }
-
-    private func beginTransfer(
-        _ job: inout DiskJob, _ range: ByteRange, _ target: UnsafeMutableRawPointer, _ events: inout EventQueue
-    ) {
-        guard copy != nil else { return events.append(.dataDone(job.operation, .failed)) }
-        job.offset = range.offset
-        job.count = Int(range.length)
-        job.target = target
-        submitTransfer(jobs.insert(job))
     }
 
     // MARK: Metadata
@@ -147,22 +164,21 @@ package final class DiskStore {
     // MARK: Submissions
 
     private func submitTransfer(_ slot: Int) {
-        guard let copy, let target = jobs[slot].target else { preconditionFailure("a transfer has a disk and memory") }
+        guard dataFile >= 0, let target = jobs[slot].target else {
+            preconditionFailure("a transfer has a disk and memory")
+        }
         let job = jobs[slot]
         let token = Token(.disk, slot: slot)
         let count = job.count - job.done
         let offset = job.offset + UInt64(job.done)
         switch job.kind {
         case .read:
-            machine.ring.read(
-                copy.files.data.descriptor, into: target + job.done, count: count, offset: offset, token: token)
+            machine.ring.read(dataFile, into: target + job.done, count: count, offset: offset, token: token)
         case .write:
-            machine.ring.write(
-                copy.files.data.descriptor, from: target + job.done, count: count, offset: offset, token: token)
+            machine.ring.write(dataFile, from: target + job.done, count: count, offset: offset, token: token)
         default:
             machine.ring.write(
-                copy.files.metadata.descriptor, from: target + job.done, count: count, offset: offset, durable: true,
-                token: token)
+                metadataFile, from: target + job.done, count: count, offset: offset, durable: true, token: token)
         }
     }
 

@@ -222,6 +222,9 @@ package final class NBDServer {
         }
     }
 
+    /// A connection waits for tickets or buffers.
+    package var isAnyoneWaiting: Bool { !waiting.isEmpty }
+
     /// `resourcesAvailable` would let somebody try again.
     package var hasWork: Bool { somethingCameFree && !waiting.isEmpty }
 
@@ -239,8 +242,20 @@ package final class NBDServer {
     }
 
     /// One send for each connection with something to say.
-    package func flushSends() {
-        for session in live { session.stream.flush(machine.ring) }
+    /// - Parameter quietly: as `ByteStream.flush` has it.
+    package func flushSends(quietly: Bool = false) {
+        for session in live {
+            let isAtWork = session.phase == .transmission && session.device?.isQuiescing != true
+            session.stream.flush(machine.ring, quietly: quietly && isAtWork && !session.waitsForSends)
+        }
+    }
+
+    /// What left quietly since the last turn; once in each, after its completions.
+    package func finishQuietSends(into events: inout EventQueue) {
+        for session in live where session.stream.finishQuietSend(machine.ring) {
+            sent(session, .sent(0), &events)
+            reapIfFinished(session)
+        }
     }
 
     package var nextDeadline: UInt64? {

@@ -165,7 +165,9 @@ package final class PeerPort {
         guard let session = slots[place], session.serial == completion.token.serial else { return }
         switch PeerSession.Operation(rawValue: completion.token.slot % PeerSession.Operation.count) {
         case .connect: connected(session, completion, into: &events)
-        case .send: sent(session, completion, into: &events)
+        case .send:
+            guard let stream = session.stream else { break }
+            sent(session, stream, stream.finishSend(completion, machine.ring), into: &events)
         case .receive: received(session, completion, into: &events)
         case nil: break
         }

@@ -74,21 +74,38 @@ extension PeerPort {
     }
 
     /// One send a session with all that is queued. Once at the end of each turn.
-    package func flushSends() {
+    /// - Parameter quietly: as `ByteStream.flush` has it.
+    package func flushSends(quietly: Bool = false) {
         for session in live {
-            guard let stream = session.stream, session.phase == .open || session.phase == .parting else { continue }
-            stream.flush(machine.ring)
+            guard let stream = session.stream else { continue }
+            let nobodyWaits = session.phase == .open && session.waiting.isEmpty
+            stream.flush(machine.ring, quietly: quietly && nobodyWaits)
         }
     }
 
-    func sent(_ session: PeerSession, _ completion: Completion, into events: inout EventQueue) {
-        guard let stream = session.stream else { return }
-        let outcome = stream.finishSend(completion, machine.ring)
+    /// Whether a session waits for a buffer of the pool.
+    package var isAnyoneStalled: Bool {
+        for session in live where session.isStalled { return true }
+        return false
+    }
+
+    /// What left quietly since the last turn; once in each, after its completions.
+    package func finishQuietSends(into events: inout EventQueue) {
+        for session in live {
+            guard let stream = session.stream, stream.finishQuietSend(machine.ring) else { continue }
+            sent(session, stream, .sent(0), into: &events)
+            if session.phase == .ended { reap(session) }
+        }
+    }
+
+    func sent(
+        _ session: PeerSession, _ stream: ByteStream, _ outcome: ByteStream.SendOutcome,
+        into events: inout EventQueue
+    ) {
         while let tag = stream.nextReleased() { machine.pool.release(tag) }
         switch outcome {
         case .sent:
             if session.firstWaiting < session.waiting.count { queueWaiting(session, stream) }
-            stream.flush(machine.ring)
             halfClose(session, stream)
         case .failed(let code): fail(session, errorText(code), into: &events)
         case .closed, .stale: break

@@ -37,6 +37,8 @@ final class VolumeLoop {
     let blackBox: BlackBox?
     private let signals: Signals
     private(set) var now: UInt64
+    /// When the turn that is ended at last had something to do by itself.
+    private var due: UInt64 = 0
     private var toldRevision: UInt64 = 0
     private var lastInUse = 0
     private var toldDevice: UInt64 = 0
@@ -165,8 +167,8 @@ final class VolumeLoop {
         log.flush()
     }
 
-    private func deadline(_ latest: UInt64) -> UInt64? {
-        var earliest = min(latest, replica.nextDeadline?.nanoseconds ?? .max)
+    private func deadline() -> UInt64 {
+        var earliest = replica.nextDeadline?.nanoseconds ?? .max
         earliest = min(earliest, nbd.nextDeadline ?? .max)
         earliest = min(earliest, peers.nextDeadline ?? .max)
         earliest = min(earliest, control?.nextDeadline ?? .max)
@@ -174,26 +176,34 @@ final class VolumeLoop {
         earliest = min(earliest, watchdog.next)
         earliest = min(earliest, fencing.nextDeadline)
         for pending in attaches { earliest = min(earliest, pending.next) }
-        return earliest == .max ? nil : earliest
+        return earliest
     }
 
     private func turn(latest: UInt64 = .max) {
-        machine.ring.submitAndWait(until: deadline(latest))
+        due = deadline()
+        let end = min(due, latest)
+        machine.ring.submitAndWait(until: end == .max ? nil : end)
         now = monotonicNow()
         while let completion = machine.ring.nextCompletion() {
             translate(completion)
             settle()
         }
-        tick()
+        peers.finishQuietSends(into: &events)
+        nbd.finishQuietSends(into: &events)
+        // What happened may have brought it nearer: then the next turn does not wait.
+        if due <= now { tick() }
         repeat {
             shareBuffers()
             settle()
+            followDevice()
         } while nbd.hasWork
-        followDevice()
         tell()
         watchdog.feed(at: now)
-        peers.flushSends()
-        nbd.flushSends()
+        // What a send holds is given back by its completion: who waits for that must not sleep through it.
+        let nobodyWaits = buffersWanted.isEmpty && !nbd.isAnyoneWaiting && !peers.isAnyoneStalled
+        peers.flushSends(quietly: nobodyWaits)
+        nbd.flushSends(quietly: nobodyWaits)
+        disk.submitWrites()
         control?.flushSends()
         log.flush()
     }

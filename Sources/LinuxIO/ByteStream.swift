@@ -71,6 +71,11 @@ package final class ByteStream {
     private var target: UnsafeMutableRawPointer?
     private var targetLeft = 0
     private var sendInFlight = false
+    // The send in flight is quiet: which submission it is. It has all bytes that were queued then.
+    private var quietSend: UInt64?
+    private var quietBytes = 0
+    // A quiet send did not go whole: the next one waits for room.
+    private var mustWaitForRoom = false
     private var receiveInFlight = false
     private var sendIsBroken = false
     private var closesWhenSent = false
@@ -140,17 +145,56 @@ package final class ByteStream {
         append(UnsafeRawBufferPointer(start: nil, count: 0), payload: payload, count: count, tag: tag)
     }
 
+    /// More than this is not expected to go at once.
+    private static let quietLimit = 64 << 10
+
     /// Submits one send of what waits, unless one is in flight. Once at the end of each turn.
-    package func flush(_ ring: borrowing Ring) {
-        guard !sendInFlight, !isClosing, !sendIsBroken, !queue.isEmpty else { return }
-        ring.send(socket, queue.gather(), token: sendToken)
+    ///
+    /// - Parameter quietly: a send that the kernel takes whole need not end the turn: nobody waits for room in the queue or
+    ///   for a payload's memory. No completion comes then; `finishQuietSend` after each turn's completions says the same.
+    package func flush(_ ring: borrowing Ring, quietly: Bool = false) {
+        guard !isClosing, !sendIsBroken, !queue.isEmpty else { return }
+        guard !sendInFlight else {
+            // Not even the kernel has it: its end will not end the next turn, and what came since would wait for a stranger to.
+            if quietSend != nil, !quietly || queue.queuedBytes > quietBytes { ring.hurry() }
+            return
+        }
+        let (message, bytes) = queue.gather()
         sendInFlight = true
+        if quietly, ring.hasQuietSends, !mustWaitForRoom, bytes == queue.queuedBytes, bytes <= Self.quietLimit {
+            ring.sendQuietly(socket, message, token: sendToken)
+            quietSend = ring.lastSubmission
+            quietBytes = bytes
+        } else {
+            ring.send(socket, message, token: sendToken)
+            mustWaitForRoom = false
+        }
+    }
+
+    /// Takes note of a quiet send of which nothing was heard and nothing will be: it went whole.
+    /// - Returns: whether there was one.
+    package func finishQuietSend(_ ring: borrowing Ring) -> Bool {
+        guard let submission = quietSend, ring.isHeardOf(submission) else { return false }
+        quietSend = nil
+        sendInFlight = false
+        queue.advance(by: quietBytes)
+        totalSent += UInt64(quietBytes)
+        if isClosing {
+            finishClosing()
+        } else if closesWhenSent, queue.isEmpty {
+            close(ring)
+        }
+        return true
     }
 
     /// Takes the completion of a send.
     package func finishSend(_ completion: Completion, _ ring: borrowing Ring) -> SendOutcome {
         guard completion.token == sendToken, sendInFlight else { return .stale }
         sendInFlight = false
+        if quietSend != nil {
+            quietSend = nil
+            mustWaitForRoom = true
+        }
         if completion.result > 0 {
             queue.advance(by: Int(completion.result))
             totalSent += UInt64(completion.result)
@@ -306,7 +350,7 @@ package final class ByteStream {
         guard !isClosing else { return }
         isClosing = true
         shutdown(socket, Int32(SHUT_RDWR))
-        if sendInFlight { ring.cancel(sendToken) }
+        if quietSend != nil { ring.hurry() } else if sendInFlight { ring.cancel(sendToken) }
         if receiveInFlight { ring.cancel(receiveToken) }
         finishClosing()
     }

@@ -38,6 +38,10 @@ package struct Ring: ~Copyable {
     private struct Bookkeeping {
         var statistics = Statistics()
         var addressesUsed = 0
+        /// Of all submissions, in order, so many are the kernel's.
+        var taken: UInt64 = 0
+        /// So many it has taken, and what they had to say at once was read.
+        var heardOf: UInt64 = 0
     }
 
     // All state sits behind pointers: liburing wants a fixed address, and so a ring can be used while borrowed.
@@ -114,6 +118,7 @@ package struct Ring: ~Copyable {
         let code = enter(until: deadlineNanoseconds)
         bookkeeping.pointee.addressesUsed = 0
         bookkeeping.pointee.statistics.turns += 1
+        noteTaken()
         // EBUSY and EAGAIN: the kernel has no room until completions are taken, which the caller does next.
         switch code {
         case 0..., -ETIME, -EINTR, -EBUSY, -EAGAIN: return
@@ -143,7 +148,24 @@ package struct Ring: ~Copyable {
                 return Completion(token: Token(rawValue: token), result: result, flags: flags)
             }
         }
+        if !io_uring_cq_has_overflow(queues) { bookkeeping.pointee.heardOf = bookkeeping.pointee.taken }
         return nil
+    }
+
+    // Quiet submissions: they complete when the kernel takes them, and say something only when they failed.
+
+    /// Where the kernel has them; without, all completions are said.
+    package var hasQuietSends: Bool { mode == .deferred }
+
+    /// Of the submission that was made last, for `isHeardOf`.
+    var lastSubmission: UInt64 { bookkeeping.pointee.statistics.submissions }
+
+    /// The kernel has taken the submission, and all that it said then was read: one that was quiet has succeeded if it did
+    /// not say otherwise.
+    func isHeardOf(_ submission: UInt64) -> Bool { submission <= bookkeeping.pointee.heardOf }
+
+    private func noteTaken() {
+        bookkeeping.pointee.taken = bookkeeping.pointee.statistics.submissions - UInt64(io_uring_sq_ready(queues))
     }
 
     /// An empty submission that bears `token`; submits by itself when the queue is full.
@@ -175,6 +197,7 @@ package struct Ring: ~Copyable {
             let code = attempt == 0 ? io_uring_submit(queues) : io_uring_submit_and_get_events(queues)
             if io_uring_sq_ready(queues) == 0 {
                 bookkeeping.pointee.addressesUsed = 0
+                noteTaken()
                 return
             }
             switch code {

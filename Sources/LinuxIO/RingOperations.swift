@@ -78,6 +78,17 @@ extension Ring {
         io_uring_prep_sendmsg(submission(token), socket, message, UInt32(HABLK_SEND_QUIETLY))
     }
 
+    /// As the above, and done when the kernel takes the submission: when it went whole nothing is said, and the next turn is
+    /// not cut short; else the completion has the bytes that went, or -EAGAIN (`Ring.isHeardOf`).
+    func sendQuietly(_ socket: Int32, _ message: UnsafePointer<msghdr>, token: Token) {
+        let entry = submission(token)
+        io_uring_prep_sendmsg(entry, socket, message, UInt32(HABLK_SEND_AT_ONCE))
+        entry.pointee.flags |= HABLK_SUCCEED_QUIETLY
+    }
+
+    /// The next turn does not wait.
+    func hurry() { io_uring_prep_nop(submission(.unheard)) }
+
     /// One shot: the result is the events that are there.
     /// - Parameter events: POLLIN, POLLOUT, … as poll(2) has them.
     package func poll(_ file: Int32, events: Int16, token: Token) {

@@ -102,16 +102,19 @@ struct SendQueue: ~Copyable {
         segmentCount += 1
     }
 
-    /// The front of the queue as one message; it and what it points to stay as they are until the next `gather`.
-    func gather() -> UnsafePointer<msghdr> {
+    /// The front of the queue as one message of so many bytes; it and what it points to stay as they are until the next
+    /// `gather`.
+    func gather() -> (message: UnsafePointer<msghdr>, bytes: Int) {
         let count = min(segmentCount, Self.vectorLimit)
+        var bytes = 0
         for number in 0..<count {
             let segment = segments + (firstSegment + number) % segmentLimit
             vectors[number].iov_base = UnsafeMutableRawPointer(mutating: segment.pointee.base)
             vectors[number].iov_len = segment.pointee.count
+            bytes += segment.pointee.count
         }
         message.pointee.msg_iovlen = count
-        return UnsafePointer(message)
+        return (UnsafePointer(message), bytes)
     }
 
     /// Takes `bytes` off the front.

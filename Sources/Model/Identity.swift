@@ -11,6 +11,9 @@ package struct NodeID: Equatable, Hashable, Comparable, Sendable, CustomStringCo
     package static let all: [NodeID] = (0..<UInt8(NodeSet.capacity)).map { NodeID(unchecked: $0) }
 
     package init(unchecked rawValue: UInt8) { self.rawValue = rawValue }
+    // Said here, as for the others that each frame is compared by: in another module the compiler's own is called through a
+    // table of witnesses that is looked up each time.
+    package static func == (left: NodeID, right: NodeID) -> Bool { left.rawValue == right.rawValue }
     package static func < (left: NodeID, right: NodeID) -> Bool { left.rawValue < right.rawValue }
     package var description: String { "node \(rawValue)" }
 }
@@ -21,11 +24,14 @@ package struct NodeSet: Equatable, Hashable, Sendable, Sequence, CustomStringCon
     package var rawValue: UInt8
 
     package init(rawValue: UInt8 = 0) { self.rawValue = rawValue }
+    /// Of one, which asks for no memory.
+    package init(_ node: NodeID) { rawValue = 1 << node.rawValue }
     package init(_ nodes: NodeID...) {
         rawValue = 0
         for node in nodes { insert(node) }
     }
 
+    package static func == (left: NodeSet, right: NodeSet) -> Bool { left.rawValue == right.rawValue }
     package var isEmpty: Bool { rawValue == 0 }
     package var count: Int { rawValue.nonzeroBitCount }
     package func contains(_ node: NodeID) -> Bool { rawValue & (1 << node.rawValue) != 0 }
@@ -104,6 +110,7 @@ package struct InstanceID: RandomIdentity {
 package struct LineageID: RandomIdentity {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }
+    package static func == (left: LineageID, right: LineageID) -> Bool { left.rawValue == right.rawValue }
 }
 
 extension LineageID {
@@ -121,6 +128,9 @@ package struct RunID: RandomIdentity {
 package struct SessionID: RandomIdentity {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }
+    package static var none: SessionID { SessionID(rawValue: 0) }
+    package var isNone: Bool { rawValue == 0 }
+    package static func == (left: SessionID, right: SessionID) -> Bool { left.rawValue == right.rawValue }
 }
 
 /// The identity of a line of writes.

@@ -9,7 +9,11 @@ extension Replica {
         @inline(never) mutating get {
             guard !isStopped else { return nil }
             var earliest = UInt64.max
-            for place in everyone.indices { considerPeer(Int(everyone[place].rawValue), &earliest) }
+            for place in everyone.indices {
+                let due = peers[Int(everyone[place].rawValue)].nextDeadline(
+                    configuration.timing, isStopping: stopping != nil, isPromoting: promotion != nil, at: now)
+                earliest = min(earliest, due)
+            }
             if isByMajority { considerElection(&earliest) }
             if role == .primary, rounds.hasNews, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
                 earliest = min(earliest, (rounds.lastWrite + configuration.limits.epochIdle).nanoseconds)
@@ -44,30 +48,28 @@ extension Replica {
         }
         for pending in connects { earliest = min(earliest, pending.deadline.nanoseconds) }
     }
+}
 
-    private mutating func considerPeer(_ index: Int, _ earliest: inout UInt64) {
-        let pause = configuration.timing.pingInterval
-        if !peers[index].session.isNone {
-            let silence = pause + configuration.timing.pingTimeout
-            earliest = min(earliest, peers[index].lastPing.nanoseconds &+ pause)
-            earliest = min(earliest, peers[index].lastHeard.nanoseconds &+ silence)
-        } else if stopping == nil, !peers[index].isDialing, !peers[index].isStandalone {
-            if let nextDial = peers[index].nextDial { earliest = min(earliest, nextDial.nanoseconds) }
-            if promotion != nil, let back = peers[index].expectedBack { earliest = min(earliest, back.nanoseconds) }
+extension Peer {
+    /// When something is to be done about it; `.max`: never. A mutating method of its own, so that the peer is looked at where
+    /// it lies: field by field of the array's element, or not mutating, copied it each time.
+    @inline(never) fileprivate mutating func nextDeadline(
+        _ timing: Timing, isStopping: Bool, isPromoting: Bool, at now: MonotonicTime
+    ) -> UInt64 {
+        var earliest = UInt64.max
+        if !session.isNone {
+            let silence = timing.pingInterval + timing.pingTimeout
+            earliest = min(lastPing.nanoseconds &+ timing.pingInterval, lastHeard.nanoseconds &+ silence)
+        } else if !isStopping, !isDialing, !isStandalone {
+            if let nextDial { earliest = min(earliest, nextDial.nanoseconds) }
+            if isPromoting, let expectedBack { earliest = min(earliest, expectedBack.nanoseconds) }
         }
-        if let lostAt = peers[index].lostAt, !peers[index].isCutOff {
-            earliest = min(earliest, (lostAt + configuration.timing.cutOff).nanoseconds)
+        if let lostAt, !isCutOff { earliest = min(earliest, (lostAt + timing.cutOff).nanoseconds) }
+        if case .failed(_, let again) = fencing?.phase, now < again { earliest = min(earliest, again.nanoseconds) }
+        if let behindUntil, now < behindUntil, !session.isNone { earliest = min(earliest, behindUntil.nanoseconds) }
+        if target.bytesInFlight == 0, now < target.notBefore, relation == .target {
+            earliest = min(earliest, target.notBefore.nanoseconds)
         }
-        if case .failed(_, let again) = peers[index].fencing?.phase, now < again {
-            earliest = min(earliest, again.nanoseconds)
-        }
-        if let behind = peers[index].behindUntil, now < behind, !peers[index].session.isNone {
-            earliest = min(earliest, behind.nanoseconds)
-        }
-        if peers[index].target.bytesInFlight == 0, now < peers[index].target.notBefore,
-            peers[index].relation == .target
-        {
-            earliest = min(earliest, peers[index].target.notBefore.nanoseconds)
-        }
+        return earliest
     }
 }

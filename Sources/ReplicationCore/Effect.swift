@@ -99,7 +99,7 @@ package struct EffectQueue {
 
     package var isEmpty: Bool { count == 0 }
 
-    package mutating func append(_ effect: Effect) {
+    package mutating func append(_ effect: consuming Effect) {
         if count == slots.count { grow() }
         slots[(head + count) & (slots.count - 1)] = effect
         count += 1

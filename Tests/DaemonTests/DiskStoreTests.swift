@@ -44,6 +44,7 @@ final class LoneDisk {
         let source = try buffer(Int(range.length), value)
         defer { machine.pool.release(source.index) }
         store.write(OperationID(rawValue: 1), range, from: source, &events)
+        store.submitWrites()
         return result()
     }
 

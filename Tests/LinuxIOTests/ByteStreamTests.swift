@@ -208,6 +208,88 @@ private func fill(_ memory: UnsafeMutableRawBufferPointer, seed: UInt64) {
         try pair.end()
     }
 
+    @Test private func `a quiet send that goes whole completes nothing, and the turn after tells`() throws {
+        let pair = try Pair(.unix)
+        let hasQuietSends = pair.ring.hasQuietSends
+        try #require(hasQuietSends, "Linux 6.1 has them")
+        let payload = PageMemory(count: 4096)
+        fill(payload.bytes, seed: 1)
+        #expect(bytes("head") { pair.left.append($0, payload: payload.start, count: 4096, tag: 3) })
+        pair.left.flush(pair.ring, quietly: true)
+        #expect(pair.left.finishQuietSend(pair.ring) == false, "the kernel has not seen it yet")
+        pair.ring.submitAndWait(until: 0)
+        #expect(pair.left.finishQuietSend(pair.ring) == false, "what the kernel said was not read yet")
+        let completion = pair.ring.nextCompletion()
+        #expect(completion == nil)
+        #expect(pair.left.finishQuietSend(pair.ring) == true)
+        #expect(pair.left.finishQuietSend(pair.ring) == false, "once")
+        #expect(pair.left.queuedBytes == 0 && pair.left.totalSent == 4100 && pair.left.nextReleased() == 3)
+        pair.right.receive(pair.ring)
+        _ = try pair.step()
+        #expect(pair.right.received.count == 4100 && pair.right.received.dropFirst(4).elementsEqual(payload.bytes))
+        try pair.end()
+    }
+
+    @Test(arguments: Pair.Kind.allCases)
+    private func `quiet sends that find no room say so, and nothing is lost or sent twice`(kind: Pair.Kind) throws {
+        let pair = try Pair(kind, kernelBuffer: 8192)
+        let payload = PageMemory(count: 1 << 20)
+        fill(payload.bytes, seed: 7)
+        var (queued, quiet, loud, came) = (0, 0, 0, 0)
+        var isPaused = true
+        while came < 1 << 20 {
+            let count = min(1 + queued % 30_011, (1 << 20) - queued)
+            if count > 0, pair.left.queuedBytes < 40_000 {
+                #expect(pair.left.append(payload: payload.start + queued, count: count, tag: 1))
+                queued += count
+            }
+            pair.left.flush(pair.ring, quietly: true)
+            // Nobody reads until there is no room.
+            if !isPaused { pair.right.receive(pair.ring) }
+            pair.ring.submitAndWait(until: monotonicNow() + 1_000_000)
+            while let completion = pair.ring.nextCompletion() {
+                if completion.token == pair.left.sendToken {
+                    loud += 1
+                    isPaused = false
+                    if case .failed(let code) = pair.left.finishSend(completion, pair.ring) {
+                        throw SystemError("send", code: code)
+                    }
+                } else {
+                    _ = pair.right.finishReceive(completion, pair.ring)
+                }
+            }
+            if pair.left.finishQuietSend(pair.ring) { quiet += 1 }
+            while pair.left.nextReleased() != nil {}
+            #expect(pair.right.received.elementsEqual(payload.bytes[came..<came + pair.right.received.count]))
+            came += pair.right.received.count
+            pair.right.consume(pair.right.received.count)
+            if queued == 1 << 20 { isPaused = false }
+        }
+        #expect(quiet > 0 && loud > 0, "\(quiet) quiet, \(loud) loud")
+        #expect(pair.left.queuedBytes == 0 && pair.left.totalSent == 1 << 20)
+        try pair.end()
+    }
+
+    @Test(arguments: [false, true])
+    private func `a stream that ends right after a quiet send ends at once`(ofItself: Bool) throws {
+        let pair = try Pair(.unix)
+        #expect(bytes("the last word") { pair.left.append($0) })
+        pair.left.flush(pair.ring, quietly: true)
+        if ofItself { pair.left.closeWhenSent(pair.ring) } else { pair.left.close(pair.ring) }
+        #expect(!pair.left.isFinished, "the kernel has not seen the send yet")
+        pair.ring.submitAndWait(until: nil)
+        while let completion = pair.ring.nextCompletion() { _ = pair.left.finishSend(completion, pair.ring) }
+        _ = pair.left.finishQuietSend(pair.ring)
+        #expect(pair.left.isFinished)
+        pair.right.receive(pair.ring)
+        while !pair.rightEnded {
+            _ = try pair.step()
+            if !pair.right.isReceiving, !pair.rightEnded { pair.right.receive(pair.ring) }
+        }
+        if ofItself { #expect(pair.right.received.elementsEqual("the last word".utf8)) }
+        try pair.end()
+    }
+
     @Test private func `a completion of the slot's former stream is stale`() throws {
         let pair = try Pair(.unix)
         let old = Completion(token: Token(kind: 2, slot: 1, serial: 1), result: 10)
