@@ -30,6 +30,8 @@ package final class ControlPort {
     private let own: (CommandID, ControlCommand, Command?) -> Bool
     private var publisher: StatusPublisher
     private var slots: [ControlSession?]
+    /// Nearly always none: then a turn asks nothing of the slots.
+    private var occupied = 0
     private var serial: UInt32 = 0
     private var nextCommand: UInt32 = 1
     private var listener: Int32 = -1
@@ -141,10 +143,12 @@ package final class ControlPort {
 
     /// One send a connection. Once at the end of each turn.
     package func flushSends() {
+        guard occupied > 0 else { return }
         for case .some(let session) in slots { session.stream.flush(machine.ring) }
     }
 
     package var nextDeadline: UInt64? {
+        guard occupied > 0 else { return acceptAgain }
         var earliest = acceptAgain ?? .max
         for case .some(let session) in slots {
             earliest = min(earliest, session.deadline ?? .max)
@@ -215,6 +219,7 @@ package final class ControlPort {
             slot: slot, serial: serial, socket: socket, limits: limits.stream,
             deadline: monotonicNow() + limits.patience)
         slots[slot] = session
+        occupied += 1
         guard let peer = Sockets.peerCredentials(of: socket), isPermitted(peer.user) else {
             let why = CommandFailure(
                 .notPermitted, "not-permitted", "this daemon obeys root and its own user only",
@@ -330,5 +335,6 @@ package final class ControlPort {
     private func reap(_ session: ControlSession) {
         guard session.stream.isFinished, slots[session.slot] === session else { return }
         slots[session.slot] = nil
+        occupied -= 1
     }
 }

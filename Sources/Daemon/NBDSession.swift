@@ -108,6 +108,10 @@ final class NBDSession {
 }
 
 extension NBDServer {
+    /// A payload of at most so many bytes is gathered by the kernel, which says so once. It looks 128 times what has come, then
+    /// leaves that to a thread of its own: so many pieces a longer one could have, over TCP without any help of the hardware.
+    private static let awaitedWhole = 128 << 10
+
     // MARK: Handshake
 
     func advanceHandshake(_ session: NBDSession, _ events: inout EventQueue) {
@@ -262,7 +266,9 @@ extension NBDServer {
             if session.requests[place].request.command == .write {
                 session.input = .filling(ticket: ticket, buffer: buffer)
                 let start = machine.pool.pointer(buffer) + piece.bufferOffset
-                guard session.stream.receive(into: start, count: Int(piece.range.length), machine.ring) else {
+                let count = Int(piece.range.length)
+                let whole = count <= Self.awaitedWhole
+                guard session.stream.receive(into: start, count: count, whole: whole, machine.ring) else {
                     return false
                 }
                 payloadArrived(session, &events)

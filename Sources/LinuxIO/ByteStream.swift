@@ -70,6 +70,7 @@ package final class ByteStream {
     // The rest of the caller's memory that a receive fills; nil: the inbox.
     private var target: UnsafeMutableRawPointer?
     private var targetLeft = 0
+    private var targetIsAwaitedWhole = false
     private var sendInFlight = false
     // The send in flight is quiet: which submission it is. It has all bytes that were queued then.
     private var quietSend: UInt64?
@@ -146,7 +147,7 @@ package final class ByteStream {
     }
 
     /// More than this is not expected to go at once.
-    private static let quietLimit = 64 << 10
+    private static let quietLimit = 256 << 10
 
     /// Submits one send of what waits, unless one is in flight. Once at the end of each turn.
     ///
@@ -248,9 +249,10 @@ package final class ByteStream {
 
     /// Fills the caller's memory with the next `count` bytes: first from `received`, the rest straight from the socket.
     /// No receive may be in flight. The memory is the stream's until `.filled`, `.ended`, `.failed` or `.closed`.
+    /// - Parameter whole: the kernel gathers all of it before it says anything: no `.partial` tells that some came.
     /// - Returns: true when the memory is filled already; otherwise `.filled` says so later.
     package func receive(
-        into memory: UnsafeMutableRawPointer, count: Int, _ ring: borrowing Ring
+        into memory: UnsafeMutableRawPointer, count: Int, whole: Bool = false, _ ring: borrowing Ring
     ) -> Bool {
         precondition(!receiveInFlight, "a receive is in flight already")
         let buffered = min(count, inboxEnd - inboxStart)
@@ -262,6 +264,7 @@ package final class ByteStream {
         guard !isClosing else { return false }
         target = memory + buffered
         targetLeft = count - buffered
+        targetIsAwaitedWhole = whole
         submitReceiveIntoTarget(ring)
         return false
     }
@@ -305,7 +308,7 @@ package final class ByteStream {
     }
 
     private func submitReceiveIntoTarget(_ ring: borrowing Ring) {
-        ring.receive(socket, into: target!, count: targetLeft, token: receiveToken)
+        ring.receive(socket, into: target!, count: targetLeft, whole: targetIsAwaitedWhole, token: receiveToken)
         receiveInFlight = true
     }
 

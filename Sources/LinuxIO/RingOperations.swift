@@ -64,8 +64,11 @@ extension Ring {
     }
 
     /// A result of 0 is the peer's end of the stream.
-    package func receive(_ socket: Int32, into memory: UnsafeMutableRawPointer, count: Int, token: Token) {
-        io_uring_prep_recv(submission(token), socket, memory, count, 0)
+    /// - Parameter whole: less than `count` comes only at an end or a failure (or from an old kernel).
+    package func receive(
+        _ socket: Int32, into memory: UnsafeMutableRawPointer, count: Int, whole: Bool = false, token: Token
+    ) {
+        io_uring_prep_recv(submission(token), socket, memory, count, whole ? HABLK_RECEIVE_WHOLE : 0)
     }
 
     /// Never raises SIGPIPE.

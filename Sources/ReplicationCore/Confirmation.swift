@@ -100,8 +100,10 @@ extension Replica {
     /// The highest sequence such that it and all before it are complete on all legs.
     private func completeThrough() -> UInt64 {
         var lowest = sequence + 1
-        // Peers' operations are numbered elsewhere; only a settlement's copies are writes of this node's own.
-        for slot in 0..<(settlement.running > 0 ? table.count : table.clientSlots)
+        // Peers' operations are numbered elsewhere; only a settlement's copies are writes of this node's own. Nearly always
+        // there are none of either at a client's flush: then no slot is looked at.
+        let clients = table.clientWrites > 0 ? table.clientSlots : 0
+        for slot in 0..<(settlement.running > 0 ? table.count : clients)
         where !isLeftOut(.confirmOnlyComplete) {
             let operation = table[slot]
             if operation.isReplicated, operation.phase == .running, operation.sequence > 0,

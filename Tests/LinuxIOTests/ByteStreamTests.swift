@@ -290,6 +290,55 @@ private func fill(_ memory: UnsafeMutableRawBufferPointer, seed: UInt64) {
         try pair.end()
     }
 
+    @Test private func `what is queued behind a quiet send that the kernel has not seen yet ends the next turn`() throws
+    {
+        let pair = try Pair(.unix)
+        for text in ["one, ", "two, ", "three"] {
+            #expect(bytes(text) { pair.left.append($0) })
+            pair.left.flush(pair.ring, quietly: true)
+        }
+        let before = pair.ring.statistics.completions
+        let latest = monotonicNow() + 5_000_000_000
+        pair.ring.submitAndWait(until: latest)
+        while let completion = pair.ring.nextCompletion() { _ = pair.left.finishSend(completion, pair.ring) }
+        #expect(pair.ring.statistics.completions > before, "it slept until its deadline")
+        _ = pair.left.finishQuietSend(pair.ring)
+        while pair.right.received.count < 15 {
+            pair.right.receive(pair.ring)
+            _ = try pair.step()
+        }
+        #expect(pair.right.received.elementsEqual("one, two, three".utf8))
+        try pair.end()
+    }
+
+    /// The kernel looks so often at such a receive, then a thread of its own waits.
+    @Test(arguments: Pair.Kind.allCases)
+    private func `a payload that is awaited whole may come in hundreds of pieces, and be broken off`(
+        kind: Pair.Kind
+    ) throws {
+        let pair = try Pair(kind)
+        let target = PageMemory(count: 4096)
+        func dribble(_ pieces: Range<Int>) {
+            for number in pieces {
+                var byte = UInt8(truncatingIfNeeded: number)
+                #expect(send(pair.left.socket, &byte, 1, 0) == 1)
+                pair.ring.submitAndWait(until: 0)
+            }
+        }
+        #expect(pair.right.receive(into: target.start, count: 500, whole: true, pair.ring) == false)
+        dribble(0..<500)
+        var outcome = try pair.step()
+        while case .partial = outcome { outcome = try pair.step() }
+        guard case .filled = outcome else {
+            Issue.record("\(String(describing: outcome))")
+            return try pair.end()
+        }
+        #expect((0..<500).allSatisfy { target.bytes[$0] == UInt8(truncatingIfNeeded: $0) })
+        #expect(pair.right.receive(into: target.start, count: 500, whole: true, pair.ring) == false)
+        dribble(0..<300)
+        try pair.end()
+    }
+
     @Test private func `a completion of the slot's former stream is stale`() throws {
         let pair = try Pair(.unix)
         let old = Completion(token: Token(kind: 2, slot: 1, serial: 1), result: 10)

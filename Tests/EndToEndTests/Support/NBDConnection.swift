@@ -77,8 +77,15 @@ final class NBDConnection {
         _ command: Command, flags: UInt16 = 0, cookie: UInt64, offset: UInt64 = 0, length: UInt32 = 0,
         payload: [UInt8] = []
     ) throws {
-        let head = bigEndian(UInt32(0x2560_9513)) + bigEndian(flags) + bigEndian(command.rawValue) + bigEndian(cookie)
-        try sendBytes(head + bigEndian(offset) + bigEndian(length) + payload)
+        try sendBytes(Self.head(command, flags: flags, cookie: cookie, offset: offset, length: length) + payload)
+    }
+
+    /// A request without its payload.
+    static func head(
+        _ command: Command, flags: UInt16 = 0, cookie: UInt64, offset: UInt64, length: UInt32
+    ) -> [UInt8] {
+        bigEndian(UInt32(0x2560_9513)) + bigEndian(flags) + bigEndian(command.rawValue) + bigEndian(cookie)
+            + bigEndian(offset) + bigEndian(length)
     }
 
     /// Head of a simple reply; what a read returns is the caller's to receive.

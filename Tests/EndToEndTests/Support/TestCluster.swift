@@ -16,6 +16,8 @@ final class TestCluster {
         /// Prepares the files under the disks; the rest is for the end of the test.
         var prepareDisks: ((TestCluster) throws -> Void)?
         var createOptions: [String] = []
+        /// The nodes dial each other and no proxy.
+        var isLinkDirect = false
     }
 
     static let volume = "r0"
@@ -51,7 +53,8 @@ final class TestCluster {
         settings.merge(options.extraSettings(self)) { $1 }
         let lines = settings.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
         let entries = nodes.enumerated().map { index, member in
-            let port = member === node ? member.port : link.proxy(to: member.name).port
+            let isDirect = options.isLinkDirect || member === node
+            let port = isDirect ? member.port : link.proxy(to: member.name).port
             var entry = "id: \(index), address: \"127.0.0.1:\(port)\", disk: \(member.diskPath)"
             if member === node { entry += ", listen: \"127.0.0.1:\(member.port)\"" }
             if let metadata = member.metadataPath { entry += ", metadata: \(metadata)" }

@@ -10,6 +10,8 @@ final class TestNode {
     let port: UInt16
     var diskPath: String
     var metadataPath: String?
+    /// Added to its daemon's environment from the next start on.
+    var daemonEnvironment: [String: String] = [:]
     private(set) var daemon: ChildProcess?
     private var starts = 0
     /// Which start of the machine its daemon believes it runs in; 0: the real one.
@@ -65,7 +67,7 @@ final class TestNode {
     func launch() throws {
         starts += 1
         daemon = try ChildProcess(
-            rebooted() + [Program.hablk(), "run", volume], environment: environment,
+            rebooted() + [Program.hablk(), "run", volume], environment: environment.merging(daemonEnvironment) { $1 },
             outputPath: "\(folder)/out-\(starts)", errorsPath: "\(folder)/log-\(starts)")
     }
 
