@@ -284,13 +284,16 @@ extension Replica {
     private mutating func fallBehind(_ node: NodeID) {
         guard self[peer: node].behindUntil.map({ now >= $0 }) ?? true else { return }
         let timing = configuration.timing
-        // Whoever falls behind again soon is given more time each time: no flapping.
-        let isAgain = now.since(self[peer: node].caughtUpAt) < self[peer: node].behindPause * 16
+        // Whoever falls behind again soon, or while it is being filled, is given more time each time: no flapping.
+        let sinceThen = now.since(self[peer: node].caughtUpAt)
+        let isAgain = self[peer: node].behindSince != nil || sinceThen < self[peer: node].behindPause * 16
         let pause = isAgain ? self[peer: node].behindPause * 2 : timing.pingTimeout
         self[peer: node].behindPause = min(max(pause, timing.pingTimeout), timing.pingTimeout * 64)
         self[peer: node].behindUntil = now + self[peer: node].behindPause
-        let lag = lagBytes(of: node)
-        note(.warning, "replication", "behind: its send buffer is full, \(lag) bytes", peer: node)
+        let seconds = self[peer: node].behindPause / 1_000_000_000
+        note(
+            .warning, "replication",
+            "behind: its send buffer is full, \(held.bytes) bytes; it is filled in \(seconds) s or later", peer: node)
         if self[peer: node].behindSince == nil { self[peer: node].behindSince = held.first?.began }
         restartSession(node, "it falls behind")
         self[peer: node].resumableRun = .none

@@ -124,6 +124,25 @@ import Testing
         #expect(!begins())
         bench.pass(milliseconds: 1500)
         #expect(begins())
+        // Once more before it was filled: it is given twice the time.
+        bench.hear(.resyncReady)
+        for ticket in 3..<7 { bench.ask(UInt32(ticket), .write, block: UInt64(ticket)) }
+        #expect(bench.reply(to: 6) == .done)
+        let again = bench.moments.count
+        #expect(bench.meet(theirs) == .sourceOfMarked)
+        let beginsAgain: () -> Bool = {
+            bench.messages(since: again).contains { if case .resyncBegin = $0 { true } else { false } }
+        }
+        let wait: (Int) -> Void = { steps in
+            for _ in 0..<steps {
+                bench.pass(milliseconds: 500)
+                bench.hear(.ping(1))
+            }
+        }
+        wait(3)
+        #expect(!beginsAgain())
+        wait(2)
+        #expect(beginsAgain())
     }
 
     @Test func `what comes after a flush is not written before what came is stable`() {
