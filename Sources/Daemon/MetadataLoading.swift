@@ -124,7 +124,7 @@ package struct LoadedCopy {
             remarks.append("\(log.spoiled) blocks of the activity log do not verify; none of them is needed")
         }
         if let newest = log.mend { try Self.mendLog(newest, layout, files) }
-        var bitmaps: [(node: NodeID, words: [UInt64])] = []
+        var bitmaps: [(node: NodeID, words: BitmapWords)] = []
         // A bitmap given away only now was never written.
         for peer in configuration.dataNodes where found.layout.peers.contains(peer.id) {
             let loaded = try Self.readBitmap(of: peer.id, found.superblock, layout, files)

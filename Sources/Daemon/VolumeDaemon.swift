@@ -27,13 +27,17 @@ package enum VolumeDaemon {
         try paths.createRuntimeFolder()
         let predecessor = Predecessor(
             controlSocket: paths.controlSocket(configuration.volume), signals: signals, log: log)
-        let copy = try predecessor.outwait { () throws(CommandFailure) in
-            try LoadedCopy(configuration: configuration, node: node)
+        let open: (LoadedCopy) throws(CommandFailure) -> VolumeLoop = { copy throws(CommandFailure) in
+            for remark in copy.remarks { log.warning("disk: \(remark)") }
+            return try VolumeLoop(
+                configuration: configuration, node: node, paths: paths, copy: copy, machine: machine, signals: signals,
+                log: log)
         }
-        for remark in copy.remarks { log.warning("disk: \(remark)") }
-        let volume = try VolumeLoop(
-            configuration: configuration, node: node, paths: paths, copy: copy, machine: machine, signals: signals,
-            log: log)
+        // What was read of the disk lives no longer than this: the bitmaps of a large volume are large.
+        let volume = try open(
+            predecessor.outwait { () throws(CommandFailure) in
+                try LoadedCopy(configuration: configuration, node: node)
+            })
         try volume.start(after: predecessor)
         volume.run()
         Successor.inherit(volume.device.handedOver, restarting: volume.isRestarting, log)

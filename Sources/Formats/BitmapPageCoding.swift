@@ -20,7 +20,7 @@ package enum BitmapPage {
     package static let version: UInt16 = 1
     package static let blockLength = 4096
     package static let headerLength = 128
-    package static let words = (blockLength - headerLength) / 8
+    package static let words = BitmapWords.perPage
     package static let blocksPerPage = UInt64(words * 64)
     static let magic = MetadataBlock.magic("HABLKBMP")
     private static let checksumOffset = 124
@@ -79,7 +79,7 @@ package struct BitmapLoader {
     private let node: NodeID
     private let blocks: UInt64
     /// 496 words for each page, also the last. Pages that were not taken are clean.
-    package private(set) var words: [UInt64]
+    package private(set) var words: BitmapWords
     /// Pages that count as dirty whole, because they do not verify.
     package private(set) var damagedPages: [UInt32] = []
 
@@ -89,7 +89,7 @@ package struct BitmapLoader {
         self.node = node
         self.blocks = blocks
         let pages = (blocks + BitmapPage.blocksPerPage - 1) / BitmapPage.blocksPerPage
-        words = Array(repeating: 0, count: Int(pages) * BitmapPage.words)
+        words = BitmapWords(count: Int(pages) * BitmapPage.words)
     }
 
     package var pages: UInt32 { UInt32(words.count / BitmapPage.words) }

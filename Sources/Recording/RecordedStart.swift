@@ -134,7 +134,7 @@ extension FieldWriter {
     }
 
     /// Runs: how many words, four times, and what they are: 0 zeroes, 1 ones, 2 one after the other.
-    private mutating func words(_ words: [UInt64]) -> Bool {
+    private mutating func words(_ words: BitmapWords) -> Bool {
         guard words.count <= BitmapRuns.longest else { return false }
         u64(UInt64(words.count))
         var index = 0
@@ -260,8 +260,8 @@ extension FieldReader {
         let bootID = (try u64(), try u64())
         let count = Int(try u8())
         guard count <= Int(NodeSet.capacity) else { throw .value(.node) }
-        var bitmaps: [(node: NodeID, words: [UInt64])] = []
-        for _ in 0..<count { bitmaps.append((try node(), try words())) }
+        var bitmaps: [(node: NodeID, words: BitmapWords)] = []
+        for _ in 0..<count { bitmaps.append((try node(), BitmapWords(try words()))) }
         guard isAtEnd else { throw .value(.size) }
         return LoadedMetadata(superblock: superblock, log: log, bitmaps: bitmaps, bootID: bootID)
     }

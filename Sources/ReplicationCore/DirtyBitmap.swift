@@ -1,14 +1,13 @@
 import Model
 
-/// Which blocks a peer may lack: a bit per 4 KiB block, all of it in memory, on disk in pages of 31 extents. Knows which
-/// pages differ from what is on disk.
+/// Which blocks a peer may lack: a bit per 4 KiB block, in memory where there are any, on disk in pages of 31 extents. Knows
+/// which pages differ from what is on disk.
 struct DirtyBitmap {
-    static let wordsPerPage = 496
-    static let blocksPerPage = UInt64(wordsPerPage * 64)
+    static let blocksPerPage = UInt64(BitmapWords.perPage * 64)
 
     private enum PageState: UInt8 { case written, changed, writing, writingChanged }
 
-    private var words: [UInt64]
+    private var words: BitmapWords
     private var pageCounts: [UInt32]
     private var pageStates: [PageState]
     /// Blocks marked.
@@ -20,7 +19,7 @@ struct DirtyBitmap {
     init(blocks: UInt64) {
         self.blocks = blocks
         let pages = Int((blocks + Self.blocksPerPage - 1) / Self.blocksPerPage)
-        words = Array(repeating: 0, count: pages * Self.wordsPerPage)
+        words = BitmapWords(count: pages * BitmapWords.perPage)
         pageCounts = Array(repeating: 0, count: pages)
         pageStates = Array(repeating: .written, count: pages)
     }
@@ -28,17 +27,19 @@ struct DirtyBitmap {
     var pages: Int { pageStates.count }
 
     /// Takes what was on disk; bits beyond the volume's end are dropped.
-    mutating func load(_ loaded: [UInt64]) {
-        for index in 0..<min(loaded.count, words.count) { words[index] = loaded[index] }
+    mutating func load(_ loaded: BitmapWords) {
+        if loaded.count == words.count {
+            words = loaded
+        } else {
+            for index in 0..<min(loaded.count, words.count) { words[index] = loaded[index] }
+        }
         let whole = Int(blocks / 64)
         if blocks % 64 != 0 { words[whole] &= (1 << (blocks % 64)) - 1 }
         for index in (whole + (blocks % 64 == 0 ? 0 : 1))..<words.count { words[index] = 0 }
         count = 0
         for page in 0..<pages {
-            var inPage = 0
-            for index in page * Self.wordsPerPage..<(page + 1) * Self.wordsPerPage {
-                inPage += words[index].nonzeroBitCount
-            }
+            let inPage = words.page(page).reduce(0) { $0 + $1.nonzeroBitCount }
+            if inPage == 0 { words.clear(page: page) }
             pageCounts[page] = UInt32(inPage)
             count += UInt64(inPage)
         }
@@ -81,8 +82,8 @@ struct DirtyBitmap {
     func nextRun(from start: UInt64, limit: UInt64) -> Range<UInt64>? {
         var block = start
         while block < blocks {
-            if block % Self.blocksPerPage == 0, pageCounts[Int(block / Self.blocksPerPage)] == 0 {
-                block += Self.blocksPerPage
+            if pageCounts[Int(block / Self.blocksPerPage)] == 0 {
+                block = (block / Self.blocksPerPage + 1) * Self.blocksPerPage
                 continue
             }
             let rest = words[Int(block / 64)] >> (block % 64)
@@ -102,7 +103,8 @@ struct DirtyBitmap {
 
     static func page(of block: UInt64) -> Int { Int(block / blocksPerPage) }
 
-    func page(_ page: Int) -> ArraySlice<UInt64> { words[page * Self.wordsPerPage..<(page + 1) * Self.wordsPerPage] }
+    /// Its words; fewer when it is clean.
+    func page(_ page: Int) -> ArraySlice<UInt64> { words.page(page) }
 
     func isWritten(page: Int) -> Bool { pageStates[page] == .written }
     func isWriting(page: Int) -> Bool { pageStates[page] == .writing || pageStates[page] == .writingChanged }
@@ -152,13 +154,14 @@ struct DirtyBitmap {
             if new != old {
                 words[index] = new
                 let difference = UInt32((new ^ old).nonzeroBitCount)
-                let page = index / Self.wordsPerPage
+                let page = index / BitmapWords.perPage
                 if setting {
                     pageCounts[page] += difference
                     count += UInt64(difference)
                 } else {
                     pageCounts[page] -= difference
                     count -= UInt64(difference)
+                    if pageCounts[page] == 0 { words.clear(page: page) }
                 }
                 noteChange(page)
             }

@@ -50,12 +50,12 @@ package struct LoadedMetadata: Sendable {
     package var log: LogReplay
     /// For each node that has a bitmap: its words, bit per block, least significant first.
     /// A page that did not verify is all ones here.
-    package var bitmaps: [(node: NodeID, words: [UInt64])]
+    package var bitmaps: [(node: NodeID, words: BitmapWords)]
     /// The running kernel's.
     package var bootID: (UInt64, UInt64)
 
     package init(
-        superblock: Superblock, log: LogReplay, bitmaps: [(node: NodeID, words: [UInt64])], bootID: (UInt64, UInt64)
+        superblock: Superblock, log: LogReplay, bitmaps: [(node: NodeID, words: BitmapWords)], bootID: (UInt64, UInt64)
     ) {
         self.superblock = superblock
         self.log = log

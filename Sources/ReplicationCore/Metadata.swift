@@ -61,7 +61,7 @@ extension Replica {
             return image
         }
     }
-    /// The 496 words of page `page` toward `node`.
+    /// The words of page `page` toward `node`: 496, or fewer when it is clean.
     @inline(never) package mutating func withBitmapPage<Result>(
         _ node: NodeID, page: UInt32, _ body: (ArraySlice<UInt64>) -> Result
     ) -> Result {

@@ -55,7 +55,8 @@ enum RecordedSamples {
         words[4] = 5
         for index in 20..<40 { words[index] = .max }
         return LoadedMetadata(
-            superblock: superblock, log: log, bitmaps: [(peer, words), (NodeID(unchecked: 1), [])], bootID: (1, 2))
+            superblock: superblock, log: log, bitmaps: [(peer, BitmapWords(words)), (NodeID(unchecked: 1), [])],
+            bootID: (1, 2))
     }
 
     static var start: RecordedStart {

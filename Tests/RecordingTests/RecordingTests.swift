@@ -120,7 +120,7 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
             dice = dice &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
             return dice
         }
-        start.metadata?.bitmaps = [(RecordedSamples.peer, words)]
+        start.metadata?.bitmaps = [(RecordedSamples.peer, BitmapWords(words))]
         let lines = recorded { $0.record(start) }
         var reader = try RecordingReader(lines)
         guard case .start(_, let isWhole, _) = reader.next() else {

@@ -175,7 +175,7 @@ enum MetadataBytes {
 struct ReadMetadata {
     var found: FoundSuperblock
     var log: LogReplay
-    var bitmaps: [(node: NodeID, words: [UInt64])] = []
+    var bitmaps: [(node: NodeID, words: BitmapWords)] = []
     /// Of all bitmaps: pages that count as dirty whole.
     var damagedPages = 0
 }
@@ -185,14 +185,14 @@ final class DurableView {
     let superblock: Superblock
     private let hot: [UInt32]
     private let damaged: Bool
-    private let words: [UInt64]
-    private let bitmaps: [(node: NodeID, words: [UInt64])]
+    private let words: BitmapWords
+    private let bitmaps: [(node: NodeID, words: BitmapWords)]
 
     convenience init(_ metadata: LoadedMetadata) { self.init(metadata.superblock, metadata.log, metadata.bitmaps) }
 
     convenience init(_ read: ReadMetadata) { self.init(read.found.superblock, read.log, read.bitmaps) }
 
-    private init(_ superblock: Superblock, _ log: LogReplay, _ bitmaps: [(node: NodeID, words: [UInt64])]) {
+    private init(_ superblock: Superblock, _ log: LogReplay, _ bitmaps: [(node: NodeID, words: BitmapWords)]) {
         self.superblock = superblock
         // A copy that says that it was left in order does not look into its log.
         let isClean = superblock.flags.contains(.clean)
@@ -214,7 +214,7 @@ final class DurableView {
         covers(block, bitmaps.first { $0.node == node }?.words ?? [])
     }
 
-    private func covers(_ block: UInt64, _ words: [UInt64]) -> Bool {
+    private func covers(_ block: UInt64, _ words: BitmapWords) -> Bool {
         if damaged || hot.contains(UInt32(block / Geometry.blocksPerExtent)) { return true }
         let index = Int(block / 64)
         return index < words.count && words[index] & (1 << (block % 64)) != 0

@@ -14,7 +14,7 @@ func fuzzMetadata(_ input: inout InputBytes) throws(BrokenProperty) {
     try requireSuperblock(found, image)
     let log = image.replayLog(found)
     try requireLog(log, image.ring(found.layout), found)
-    var bitmaps: [(node: NodeID, words: [UInt64])] = []
+    var bitmaps: [(node: NodeID, words: BitmapWords)] = []
     for node in found.layout.peers { bitmaps.append((node, try loadBitmap(of: node, found, image).words)) }
     begin(LoadedMetadata(superblock: found.superblock, log: log, bitmaps: bitmaps, bootID: (7, 7)))
     // What a start writes anew is whole, and says the same.
