@@ -243,6 +243,7 @@ extension Replica {
             adoptRecord(proposal.record, proposal.current, losing: lost)
             superblock.promised = max(superblock.promised, proposal.record.number.term)
             superblock.required = proposal.record.inStep
+            countAsPong(proposal.record)
             // Alone in step, be it for a primary without a disk: what this copy holds is what counts from now on.
             if proposal.record.inStep == NodeSet(me) { superblock.flags.remove(.suspect) }
             if lost.isEmpty == false, proposal.record.inStep == NodeSet(me), hasDisk { dropAllUnconfirmed() }
@@ -252,6 +253,7 @@ extension Replica {
         case .join(let offer):
             superblock.volume = offer.volume
             superblock.record = offer.record
+            countAsPong(offer.record)
             superblock.required = offer.record.inStep
             superblock.promised = offer.record.number.term
             superblock.current = offer.current
@@ -273,6 +275,11 @@ extension Replica {
         let version = persistSuperblock()
         acceptance?.phase = .persisting(version)
         advanceMetadata()
+    }
+
+    /// Its primary may rest on an answer to a ping from before this copy knew whom the record names.
+    private mutating func countAsPong(_ record: Record) {
+        if isByMajority, record.primary != nil, !isLeftOut(.recordCountsAsPong) { lastPong = now }
     }
 
     /// ACCEPT, left out: the record is kept, line and bases stay; what was not confirmed may differ from anybody's.

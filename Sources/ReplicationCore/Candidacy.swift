@@ -41,6 +41,8 @@ struct Candidacy {
     var volume = VolumeID.none
     /// Stay in step: they answered, and are whole.
     var kept = NodeSet()
+    /// When they were counted: no member answered a ping of the former primary since.
+    var votedAt = MonotonicTime(nanoseconds: 0)
     /// A keeper waits for the lease before it proposes, a primary after.
     var hasWaited = false
 
@@ -339,6 +341,7 @@ extension Replica {
 
     private mutating func judgeVotes() {
         guard var current = candidacy else { return }
+        current.votedAt = now
         let (newest, teller) = newestRecord(told: { current.votes[$0]?.standing })
         if let teller { current.volume = current.votes[teller]?.standing.volume ?? .none }
         var voted = canVote(superblock.record) ? NodeSet(me) : NodeSet()
@@ -406,7 +409,10 @@ extension Replica {
             former == nil || former == me || former == promotion?.peerFenced
             || former.map { current.votes[$0] != nil } ?? true
         let isFree = isGone || current.purpose == .again || isLeftOut(.successorWaits)
-        enter(.waiting(isFree ? now : lastPong + configuration.timing.leaseWaited))
+        // A primary that serves asks members only. One without a disk is none: the lease is that of those that voted.
+        let restsOnMembers = !hasDisk && !isLeftOut(.disklessWaitsForMembers)
+        let last = restsOnMembers ? max(lastPong, current.votedAt) : lastPong
+        enter(.waiting(isFree ? now : last + configuration.timing.leaseWaited))
     }
 
     private mutating func waited(_ current: Candidacy) {

@@ -48,7 +48,8 @@ extension Replica {
         if !lost.isEmpty { words += "; left out: \(lost.map { name($0) }.joined(separator: ", "))" }
         let former = current.newest.primary
         if let former, former != me, former != promotion?.peerFenced, current.answers[former] == nil {
-            let lease = (lastPong + configuration.timing.leaseWaited).since(now) / 1_000_000
+            let last = hasDisk ? lastPong : now
+            let lease = (last + configuration.timing.leaseWaited).since(now) / 1_000_000
             words += "; \(name(former)) was primary and does not answer: its lease ends in \(lease) ms"
         }
         return words

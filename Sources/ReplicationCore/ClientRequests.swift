@@ -255,7 +255,7 @@ extension Replica {
             return
         }
         let isUndone = table[slot].localFailed && required.contains(me) && !isLeftOut(.failedDiskLeavesBeforeReply)
-        if isUndone || !mayAcknowledge {
+        if isUndone || !mayReply() {
             attention = true
             return
         }
@@ -271,6 +271,16 @@ extension Replica {
         if isByMajority, !holdsTerm, !isLeftOut(.repliesNeedTheTerm) { return false }
         let isFree = isLeftOut(.recordBeforeReply) || isLeftOut(.changeHoldsReplies)
         return isFree || change.map { $0.loses.isEmpty } ?? true
+    }
+
+    /// With quorum a reply rests on the lease of each member, as a read does: what the members had long answered, and only this
+    /// disk kept waiting, may be complete after another node began to serve.
+    mutating func mayReply() -> Bool {
+        guard mayAcknowledge else { return false }
+        guard isByMajority, role == .primary, !isLeaseValid, !isLeftOut(.repliesNeedLease) else { return true }
+        lease.holdsReplies = true
+        renewLease()
+        return false
     }
 
     mutating func complete(_ slot: Int, _ result: ClientResult) {

@@ -135,8 +135,8 @@ extension Replica {
     }
 
     private mutating func finishRound() {
-        guard let round = rounds.current, round.pending.isEmpty, mayAcknowledge,
-            isFlushed(round.localFlush) || isLeftOut(.flushHere)
+        guard let round = rounds.current, round.pending.isEmpty,
+            isFlushed(round.localFlush) || isLeftOut(.flushHere), mayReply()
         else { return }
         if !hasDisk, required.contains(me) { return }
         rounds.current = nil

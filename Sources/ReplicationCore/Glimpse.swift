@@ -14,6 +14,8 @@ package struct Glimpse: Sendable {
     package var lineage = LineageID.none
     package var number = RecordNumber(term: .zero, index: 0)
     package var primary: NodeID?
+    /// The highest term that it promised.
+    package var promised = Term.zero
 
     package init() {}
 }
@@ -46,6 +48,7 @@ extension Replica {
         glimpse.hasRecord = !glimpse.lineage.isNone
         glimpse.number = superblock.record.number
         glimpse.primary = superblock.record.primary
+        glimpse.promised = superblock.promised
         let isMember = !glimpse.hasRecord || superblock.record.inStep.contains(me)
         glimpse.isInStep = isMember && !superblock.flags.contains(.inconsistent)
         return glimpse

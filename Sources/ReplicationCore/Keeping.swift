@@ -12,6 +12,8 @@ extension Replica {
         else { return false }
         for node in others {
             if isHeardAsPrimary(node) || self[peer: node].theirs?.isKeeper == true { return false }
+            // This copy's data is given away: whoever takes it fills no leader.
+            if self[peer: node].discardMine, !isLeftOut(.giverKeepsNothing) { return false }
             if node < me, self[peer: node].isConnected, isMemberInOrder(node) { return false }
         }
         return others.contains { self[peer: $0].relation == .nothing && waitsForAdmission($0) }
@@ -37,6 +39,14 @@ extension Replica {
         rounds.isWanted = false
         for node in others where isSource(of: node) { restartSession(node, "no longer re-admits copies") }
         attention = true
+    }
+
+    /// This copy's data is to be thrown away: it re-admits nobody with it, nor means to.
+    mutating func ceaseToKeep() {
+        if isLeftOut(.giverKeepsNothing) { return }
+        if candidacy?.purpose == .keep { endCandidacy() }
+        if change?.purpose == .keep { abortChange() }
+        stopKeeping()
     }
 
     private func isSource(of node: NodeID) -> Bool {

@@ -1,7 +1,8 @@
 import Model
 
 /// Reads stay linearizable by a lease from the *other* required members (`6-protocol`, READ; with quorum): who answers a ping
-/// says "I will not begin to serve for a while", and a successor must be one of them. Writes never rest on it.
+/// says "I will not begin to serve for a while", and a successor must be one of them. That no write is lost never rests on it;
+/// that none is answered after another node's answer does.
 ///
 /// `reads: confirm` asks once more after the read arrived: right also where a machine's clocks stood still.
 struct Lease {
@@ -16,6 +17,8 @@ struct Lease {
     var waiting = SlotQueue()
     /// The round asked for because reads wait; 0: none is on its way.
     var round: UInt64 = 0
+    /// Replies to writes and flushes wait for it.
+    var holdsReplies = false
 }
 
 extension Replica {
@@ -59,10 +62,14 @@ extension Replica {
             settleDoubt(node)
         }
         if !lease.waiting.isEmpty { answerLeasedReads() }
+        if lease.holdsReplies, isLeaseValid {
+            lease.holdsReplies = false
+            recheckHeld()
+        }
     }
 
     /// Every other required member said lately that it will not begin to serve.
-    private var isLeaseValid: Bool {
+    var isLeaseValid: Bool {
         let held = configuration.timing.leaseHeld
         for node in others where required.contains(node) {
             let isValid = now < self[peer: node].leaseFrom + held

@@ -361,8 +361,14 @@ enum Mutant {
     case leaseBeginsWithPing
     /// A read is answered under a lease only.
     case readsNeedLease
+    /// A write or a flush is answered under a lease only: its last part may be what this node's own disk kept waiting.
+    case repliesNeedLease
     /// The lease is from each required member.
     case leaseOfEachMember
+    /// A candidate without a disk, whom nobody asks for a lease, waits for that of the members that voted.
+    case disklessWaitsForMembers
+    /// A record that names a primary counts as an answer to its ping: one may have come before.
+    case recordCountsAsPong
     /// The right to the term is checked just before the data of a read is answered.
     case readsNeedTheTerm
     /// The right to the term is checked just before a write or a flush is answered.
@@ -382,6 +388,8 @@ enum Mutant {
     case askedBeforePromise
     /// A voter that heard a primary within a lease objects.
     case heardPrimaryObjects
+    /// A primary tells the voters that it serves from now on.
+    case servingIsTold
     /// A primary that hears of a higher promise wins its term again.
     case primaryWinsAgain
     /// A newer record that names another primary deposes one.
@@ -421,6 +429,8 @@ enum Mutant {
     case promiseBeforeVote
     /// A record without a primary says that nothing is unflushed.
     case handOverIsStable
+    /// A join confirms nothing that a third member was sent.
+    case joinConfirmsNothing
     /// Who takes a hand-over flushes first.
     case takenHandOverIsFlushed
     /// A keeper waits for the old lease before it makes a record.
@@ -442,6 +452,8 @@ enum Mutant {
     case metAnewByPrimary
     /// Who leads no more has nothing to settle.
     case deposedSettlesNothing
+    /// Who gives its data away keeps nothing with it.
+    case giverKeepsNothing
     // MARK: Fencing
     /// Nobody is left behind under `fencing: stonith` before it was fenced.
     case fencedBeforeLeft

@@ -117,11 +117,11 @@
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
             case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote: "F15"
             case .forceVotesAlone: "F16"
-            case .leaseBeginsWithPing, .readsNeedLease, .leaseOfEachMember, .readsNeedTheTerm,
+            case .leaseBeginsWithPing, .readsNeedLease, .repliesNeedLease, .leaseOfEachMember, .readsNeedTheTerm,
                 .repliesNeedTheTerm, .confirmedReadsAsk, .promiseEndsLease, .candidateGivesNoLease,
-                .successorWaits, .startCountsAsPong:
+                .successorWaits, .startCountsAsPong, .disklessWaitsForMembers, .recordCountsAsPong:
                 "F18"
-            case .askedBeforePromise, .heardPrimaryObjects, .primaryWinsAgain, .newerRecordDeposes,
+            case .askedBeforePromise, .heardPrimaryObjects, .servingIsTold, .primaryWinsAgain, .newerRecordDeposes,
                 .higherTermEndsAttempt, .candidatesGiveWay:
                 "F19"
             case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .carriersRecordIsNotChosen,
@@ -132,10 +132,11 @@
                 "F21"
             case .membersChoose: "2.1"
             case .candidatePromises, .promiseBeforeVote: "rule 0"
-            case .handOverIsStable, .takenHandOverIsFlushed: "2.9, F4"
+            case .handOverIsStable, .takenHandOverIsFlushed, .joinConfirmsNothing: "2.9, F4"
             case .keeperWaitsFirst: "keeper"
             case .failedIsUnsettled, .outdatedVoterHasNoSay, .offeredAgain, .undecidedEstablishesNobody,
-                .acceptanceComesFirst, .stuckCandidacyEnds, .metAnewByPrimary, .deposedSettlesNothing:
+                .acceptanceComesFirst, .stuckCandidacyEnds, .metAnewByPrimary, .deposedSettlesNothing,
+                .giverKeepsNothing:
                 "found by seeds"
             case .fencedBeforeLeft, .heardBeforeLeft, .fencedBeforePromoted, .fencedForOneAbsence: "fencing"
             case .flushIsBetween: "F24"

@@ -148,6 +148,7 @@ extension Replica {
             emit(.commandDone(id, .done(dropped)))
             return
         }
+        if discards { ceaseToKeep() }
         var awaited = NodeSet()
         for peer in targets where !self[peer: peer].isConnected || self[peer: peer].isStandalone {
             awaited.insert(peer)

@@ -170,10 +170,18 @@ extension Replica {
         }
     }
 
+    /// This copy and the joined one have flushed everything. Any other member may have what it was sent in its cache only: a round
+    /// confirms that, as ever.
+    private mutating func joinConfirms(_ node: NodeID) {
+        let rest = required.subtracting(NodeSet(me, node))
+        guard isByMajority, !rest.isEmpty, !isLeftOut(.joinConfirmsNothing) else { return dropAllUnconfirmed() }
+        rounds.hasNews = true
+    }
+
     mutating func joined(_ node: NodeID) {
         // The session ended while the record was on its way to this disk: the copy has joined, and is away like any member.
         guard self[peer: node].relation == .source else {
-            dropAllUnconfirmed()
+            joinConfirms(node)
             if role != .primary { beginLine() }
             return
         }
@@ -189,7 +197,7 @@ extension Replica {
             restartSession(node, "blocks were still marked at the join")
             return
         }
-        dropAllUnconfirmed()
+        joinConfirms(node)
         if role != .primary { beginLine() }
         self[peer: node].relation = .established
         self[peer: node].isCutOff = false

@@ -177,6 +177,10 @@ extension Replica {
             self[peer: node].isCutOff = true
         }
         isKeeper = false
+        // Voters, too, whom no handshake tells: they heard that this node does not serve yet.
+        for node in everyone where isByMajority && self[peer: node].hasSession && !isLeftOut(.servingIsTold) {
+            send(.standing(standing), to: node)
+        }
         // Who was met while the old lease ran out heard that nobody leads.
         for node in others where isByMajority && self[peer: node].relation == .nothing && !isLeftOut(.metAnewByPrimary)
         {

@@ -64,6 +64,76 @@ import Testing
         #expect(bench.replies[0] == nil)
     }
 
+    @Test func `a write that is complete when the lease is over waits for the next answer`() {
+        let bench = VoterBench.primary()
+        bench.held = [.write]
+        bench.ask(0, .write)
+        for node in [beta, gamma] { bench.hear(.written(sequence: 1, succeeded: true), from: node) }
+        bench.ponging = []
+        for _ in 0..<3 {
+            bench.pass(milliseconds: 900)
+            for node in [beta, gamma] { bench.hear(.ping(1), from: node) }
+        }
+        bench.letGo(.write)
+        #expect(bench.replies[0] == nil)
+        for node in [beta, gamma] {
+            for case .ping(let number) in bench.messages(to: node).suffix(1) { bench.hear(.pong(number), from: node) }
+        }
+        #expect(bench.replies[0] == .done)
+    }
+
+    @Test func `a record that names a primary counts as an answer to its ping`() {
+        let bench = VoterBench(beta)
+        bench.meet(alpha)
+        bench.meet(gamma)
+        bench.pass(milliseconds: 5000)
+        var record = bench.stable.record
+        record.number = RecordNumber(term: Term(counter: 9, node: alpha), index: 1)
+        record.primary = alpha
+        let proposal = Proposal(volume: bench.stable.volume, record: record, current: bench.stable.current)
+        bench.hear(.propose(proposal), from: alpha, under: record.number)
+        #expect(bench.stable.record.primary == alpha)
+        bench.leave(alpha)
+        _ = bench.promote()
+        bench.answerInquiry(from: gamma)
+        bench.vote(from: gamma)
+        bench.accept(from: gamma)
+        #expect(bench.stable.record.primary == beta)
+        bench.pass(milliseconds: 1900)
+        #expect(!bench.core.isPrimary)
+        bench.pass(milliseconds: 200)
+        #expect(bench.core.isPrimary)
+    }
+
+    @Test func `a successor without a disk waits for the lease of the members that voted`() {
+        let bench = VoterBench(alpha) {
+            $0.record.primary = NodeID(3)!
+            $0.record.inStep = NodeSet(beta, gamma)
+        }
+        bench.meet(beta)
+        bench.meet(gamma)
+        bench.pass(milliseconds: 5000)
+        bench.command(.detach(force: true))
+        for node in [beta, gamma] { bench.open(node) }
+        _ = bench.promote()
+        for node in [beta, gamma] { bench.answerInquiry(from: node) }
+        for node in [beta, gamma] { bench.vote(from: node) }
+        for node in [beta, gamma] { bench.accept(from: node) }
+        #expect(bench.proposal?.record.primary == alpha)
+        bench.pass(milliseconds: 1900)
+        #expect(!bench.core.isPrimary)
+        bench.pass(milliseconds: 200)
+        #expect(bench.core.isPrimary)
+    }
+
+    @Test func `a primary tells the voters that it is one`() {
+        let bench = VoterBench.primary()
+        let told = bench.messages(to: gamma).contains {
+            if case .standing(let standing) = $0 { standing.isPrimary } else { false }
+        }
+        #expect(told)
+    }
+
     @Test func `writes of the old term have ended when a voter answers`() {
         let bench = follower()
         bench.held = [.write]

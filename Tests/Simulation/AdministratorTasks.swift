@@ -49,6 +49,7 @@ extension Cluster {
         }
         guard isGivenUp || answer(index, node).isThere else { return }
         tasks[index].isOver = true
+        if duels.heldDown.contains(lost) { return }
         dead.isHeldDown = false
         heap.push(
             .restart(node: dead.side, incarnation: dead.incarnation),

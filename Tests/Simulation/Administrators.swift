@@ -176,6 +176,7 @@ extension Cluster {
     private func mayBeAsked(_ node: SimulatedNode, _ command: Command) -> Bool {
         // Alone, a copy cannot tell that it is an old one: its administrator lets it meet the other first.
         if case .promote = command, node.isRestored { return false }
+        if case .promote = command, isOutOfLine(node) { return false }
         if options.isByMajority { return true }
         guard witness == nil, case .promote = command, let live = node.live,
             live.core.pointee.durableState.record.isEmpty

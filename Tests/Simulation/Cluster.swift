@@ -41,7 +41,10 @@ package final class Cluster {
     var endedNodes: Set<Int> = []
     /// Somebody said `promote --force`.
     var hasForced = false
+    /// With quorum: who was told `promote --force`, and serves or served by it.
+    var ruler: (side: Int, hasServed: Bool)?
     var mishaps: Mishaps
+    var duels: DuelState
 
     /// Events on their way to a node.
     var soon: [(event: Event, incarnation: Int)] = []
@@ -85,6 +88,7 @@ package final class Cluster {
         momentRandom = SplitMix(seed: seed, subject: "moments")
         nodeRandoms = (0..<options.nodes).map { SplitMix(seed: seed, subject: "node \($0)") }
         mishaps = Mishaps(seed: seed, nodes: options.nodes)
+        duels = DuelState(seed: seed)
         fencingRandom = SplitMix(seed: seed, subject: "fencing")
         operationsLeft = options.operations
         copies = Copies(sectors: options.sectors, count: options.copies)
@@ -127,6 +131,7 @@ package final class Cluster {
         heap.push(.administrator, at: now + 20_000_000)
         heap.push(.fault, at: now + 400_000_000)
         heap.push(.watch, at: now + 1_000_000_000)
+        if options.duel != nil { after(options.duel == .founding ? 0 : 30_000_000, .begin) }
         if !mishapKinds.isEmpty { heap.push(.mishap, at: now + 300_000_000) }
         while !isDone, oracle.violation == nil, happensNext() {
             if let watched = options.watched { watch(watched) }
@@ -168,6 +173,7 @@ package final class Cluster {
         case .workload: workload()
         case .administrator: administrator()
         case .task(let task): performTask(task)
+        case .duel(let step): duel(step)
         case .fault: fault()
         case .restart(let node, let incarnation):
             if nodes[node].incarnation == incarnation, !nodes[node].isHeldDown { start(nodes[node]) }
@@ -210,6 +216,7 @@ package final class Cluster {
         if case .message = event {
             node.heardAt = now
             if !node.isWaking { node.mustHear = false }
+            if options.isByMajority { notesElection(event, at: node) }
         }
         if eventsHandled % options.deepCheckEvery == 0 { checkDeeply() }
         if eventsHandled % 16 == 0 { checkAccounts() }
@@ -294,6 +301,9 @@ package final class Cluster {
                 guard case .promote(let force, let fenced, _, _, let acceptsLoss) = pending.command else { return nil }
                 return (force, fenced, acceptsLoss)
             } + node.lastPromotion
+        if let ruler, ruler.side == node.side, !ruler.hasServed, !isFormerLine(node.glimpse.lineage) {
+            return beginsLine(node)
+        }
         let isOutlived = oracle.terms.hasOutlived(node.glimpse.number.term)
         if options.isByMajority { oracle.terms.serves(under: node.glimpse.number.term) }
         guard node.usesDisk, node.glimpse.required.contains(node.id), !options.isByMajority || !isOutlived else {

@@ -57,6 +57,11 @@ extension Cluster {
         // A copy that was put back is filled from scratch: whatever it lacked, it was noticed.
         if case .resyncBegin(_, everything: true) = message { nodes[to].isRestored = false }
         if message.isStep { tempt(node) }
+        if options.isByMajority { checkElection(message, from: node, to: to) }
+        if options.duel != nil {
+            if case .inquiry = message { asks(node) }
+            temptDuel(node, message, to: to)
+        }
         var payload: [UInt8] = []
         if let (buffer, range) = message.payload {
             guard node.buffers.owner(of: buffer) != .free else {

@@ -28,6 +28,7 @@ extension Cluster {
         node.durable = nil
         oracle.terms.forget(node.side)
         oracle.assertions.forget(node.side)
+        oracle.elections.ended(node.side)
         oracle.requires(
             node.side, metadata.superblock.required, inStep: metadata.superblock.record.inStep, started: true)
         if trace.isOn {
@@ -134,6 +135,10 @@ extension Cluster {
         guard node.isPaused else { return }
         if trace.isOn { trace.add(now, node.side, "fault", "goes on") }
         node.isPaused = false
+        if node.standsStill {
+            node.standsStill = false
+            node.stoodStill += now - node.pausedAt
+        }
         let timing = options.timing
         let isLong = now > node.pausedAt + 2 * (timing.pingInterval + timing.pingTimeout)
         node.mustHear =

@@ -162,6 +162,7 @@ extension Cluster {
             noteLoaded(found, node)
         }
         node.durable = nil
+        oracle.elections.forget(node.side)
         // What was acknowledged is on the other copy, in its cache perhaps.
         node.lastPowerLoss = step
         oracle.lostPower(node.side)

@@ -28,6 +28,20 @@ extension Cluster {
         }
     }
 
+    /// Of the voters of each record that lies anywhere, as that names them, a majority is left.
+    private func isQuorateWithout(_ node: SimulatedNode) -> Bool {
+        let records = nodes.compactMap { remembered($0)?.record }
+        return !records.isEmpty
+            && records.allSatisfy { record in
+                let left = copyNodes.filter { other in
+                    guard let state = remembered(other), !other.isRestored else { return false }
+                    return other !== node && record.voters.contains(other.id)
+                        && state.instance == record.instances[other.id] && !state.flags.contains(.rolledBack)
+                }
+                return left.count * 2 > record.voters.count
+            }
+    }
+
     /// Every other copy, alive or started anew, remembers more of the node than `found` has: whoever it meets must tell.
     func isNoticedByAll(_ found: LoadedMetadata, of node: SimulatedNode) -> Bool {
         copyNodes.allSatisfy { other in
@@ -45,8 +59,12 @@ extension Cluster {
     }
 
     /// A witness's state file is deleted: its next process is another instance, and votes for nobody until it is named.
-    func forgetWitness() {
-        guard let witness = nodes.first(where: \.isWitness), isVoteSpared(witness) else { return }
+    /// - Parameter isSure: its word need not be spared: a record that it had a part in lies at its proposer, too, and no majority is
+    ///   found without that one.
+    func forgetWitness(isSure: Bool = false, isOfFormerLine: Bool = false) {
+        guard let witness = nodes.first(where: \.isWitness),
+            isOfFormerLine || (isSure ? isQuorateWithout(witness) : isVoteSpared(witness))
+        else { return }
         if witness.isUp {
             crash(witness, losesPower: true)
             heap.push(

@@ -72,6 +72,7 @@ enum Happening {
     case workload
     case administrator
     case task(Int)
+    case duel(Int)
     case fault
     case moment(FaultKinds, node: Int)
     case restart(node: Int, incarnation: Int)

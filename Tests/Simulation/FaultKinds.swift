@@ -81,6 +81,11 @@ package struct FaultKinds: OptionSet, Sendable {
     /// A resync gives way to clients, as it does by default; without, it takes its window always.
     package static let givingWay = FaultKinds(rawValue: 1 << 34)
 
+    /// With quorum: two nodes that want to lead at once (`Duel`).
+    package static let duels = FaultKinds(rawValue: 1 << 35)
+    /// In a duel: somebody goes, or is not heard, when a message of an election goes out.
+    package static let temptation = FaultKinds(rawValue: 1 << 36)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -93,6 +98,9 @@ package struct FaultKinds: OptionSet, Sendable {
     ])
     /// Those that it understands: also metadata damaged, and disks exchanged and put back.
     package static let withQuorum = withQuorumDisks.union(damagingMetadata).union([.rolledBack, .foreignDisk, .newDisk])
+
+    /// And two nodes that want to lead at once.
+    package static let withDuels = withQuorum.union([.givingWay, .duels, .temptation])
 
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [
@@ -117,7 +125,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.hungDisk, "hung-disk"), (.rolledBack, "rolled-back"), (.foreignDisk, "foreign-disk"), (.newDisk, "new-disk"),
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
-        (.givingWay, "giving-way"),
+        (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
     ]
 
     package init?(name: some StringProtocol) {

@@ -84,6 +84,7 @@ extension Cluster {
             for node in nodes { ask(node, .resyncRate(nil)) }
         }
         if options.isByMajority {
+            healLines()
             // Before all that is asked again and again.
             servePrimary()
             reconnectAll()

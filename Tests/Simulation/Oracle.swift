@@ -74,6 +74,7 @@ package final class Oracle {
     var named: [NodeSet]
     var terms: OracleTerms
     var assertions: OracleAssertions
+    var elections: OracleElections
     package internal(set) var acknowledgedWrites = 0
     package internal(set) var checkedReads = 0
     package internal(set) var promotions = 0
@@ -98,6 +99,7 @@ package final class Oracle {
         named = Array(repeating: NodeSet(), count: nodes)
         terms = OracleTerms(nodes: nodes)
         assertions = OracleAssertions(nodes: nodes)
+        elections = OracleElections(nodes: nodes)
         self.disks = disks
         newest = Array(repeating: 0, count: sectors)
     }

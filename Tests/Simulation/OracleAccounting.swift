@@ -101,8 +101,9 @@ package enum OracleAccounting {
 
         /// While nothing breaks, and an administrator does something each half second at most: sessions that end only to
         /// begin anew, each handshake for the reason of the last one.
-        package func excessSessions(seconds: Int, peers: Int = 1) -> String? {
-            let most = 4 * seconds * peers
+        /// - Parameter dials: how often each peer dials one that is told to refuse it.
+        package func excessSessions(seconds: Int, peers: Int = 1, dials: Int = 0) -> String? {
+            let most = (4 * seconds + dials) * peers
             return sessions > most ? "began \(sessions) sessions in \(seconds) s without faults" : nil
         }
     }
@@ -118,7 +119,11 @@ extension Cluster {
         let isQuiet = phase == .liveness && wasQuiet
         wasQuiet = phase == .liveness
         for node in nodes {
-            if isQuiet, let excess = node.bustle.excessSessions(seconds: Self.bustleSeconds, peers: options.nodes - 1) {
+            let dials = Self.bustleSeconds * Int(1_000_000_000 / options.timing.reconnectMaximum)
+            if isQuiet,
+                let excess = node.bustle.excessSessions(
+                    seconds: Self.bustleSeconds, peers: options.nodes - 1, dials: dials)
+            {
                 oracle.fail(.liveness, "I7", "node \(node.side) \(excess)")
             }
             if let excess = node.bustle.excess(

@@ -31,7 +31,7 @@ package struct OracleAssertions: Sendable {
     ///   - isMarkedWhole: whether the sender's bitmap on disk has every block.
     /// - Returns: what is not so.
     package static func objection(
-        to message: PeerMessage, _ superblock: Superblock, isMarkedWhole: () -> Bool
+        to message: PeerMessage, _ superblock: Superblock, isByMajority: Bool = false, isMarkedWhole: () -> Bool
     ) -> String? {
         switch message {
         case .accepted(let number, let mark): acceptance(of: number, mark, superblock)
@@ -44,7 +44,7 @@ package struct OracleAssertions: Sendable {
                 ? nil : "this copy is inconsistent"
         case .joinOffer(let offer):
             offer.record.inStep.isSubset(of: superblock.required) ? nil : "\(offer.record.inStep) are required"
-        case .state(let state): statement(state, superblock)
+        case .state(let state): statement(state, superblock, isByMajority: isByMajority)
         case .flushed(_, _, let mark), .confirm(_, let mark, _): starting(mark, superblock)
         default: nil
         }
@@ -73,12 +73,14 @@ package struct OracleAssertions: Sendable {
         return "the base says that everything is marked"
     }
 
-    private static func statement(_ state: HandshakeState, _ superblock: Superblock) -> String? {
+    private static func statement(
+        _ state: HandshakeState, _ superblock: Superblock, isByMajority: Bool
+    ) -> String? {
         guard state.hasDisk else { return nil }
         if state.record != superblock.record { return "the record is \(state.record.number)" }
         // With quorum a chosen record lets a member go, and only memory has to know.
         let isKnown =
-            state.record.lineage == .founding
+            isByMajority
             ? state.required.isSubset(of: superblock.required) : state.required == superblock.required
         if !isKnown { return "\(state.required) are required" }
         if state.current.id != superblock.current.id { return "the generation is \(state.current.id)" }
@@ -174,7 +176,7 @@ extension Cluster {
         _ message: PeerMessage, by sender: SimulatedNode, _ node: SimulatedNode, _ to: Int
     ) {
         let superblock = durableSuperblock(node)
-        let flaw = OracleAssertions.objection(to: message, superblock) {
+        let flaw = OracleAssertions.objection(to: message, superblock, isByMajority: options.isByMajority) {
             durable(node).marked(toward: nodes[to].id) == options.blocks
         }
         guard let flaw else { return }

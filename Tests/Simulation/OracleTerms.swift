@@ -46,6 +46,12 @@ package struct OracleTerms: Sendable {
     /// Somebody began to serve under it.
     package mutating func serves(under term: Term) { served = max(served, term) }
 
+    /// By force: terms of the former line count no more.
+    package mutating func beginsLine() {
+        answered = .zero
+        served = .zero
+    }
+
     /// Who leads under this term leads nothing any more: it may not know it yet, but answers nothing. (It may have stood still
     /// between its record and the word that this is chosen, while another was promoted: seed 40011025.)
     package func hasOutlived(_ term: Term) -> Bool { term < max(answered, served) }
@@ -113,7 +119,11 @@ extension Cluster {
             return oracle.fail("I4", flaw)
         }
         if options.isByMajority {
-            if let flaw = oracle.terms.answersByMajority(node.side, under: glimpse.number.term) {
+            checkOutlived(node, glimpse)
+            // Its machine stood still, and its clock: what it says now is late, and reads ask first (`reads: confirm`).
+            if node.stoodStill == 0,
+                let flaw = oracle.terms.answersByMajority(node.side, under: glimpse.number.term)
+            {
                 oracle.fail("I4", flaw)
             }
             return

@@ -38,6 +38,12 @@ final class SimulatedNode {
     var isPaused = false
     var inbox: [Event] = []
     var pausedAt: UInt64 = 0
+    /// While it is paused its clock stands still, too.
+    var standsStill = false
+    /// Nanoseconds by which its clock is behind for that.
+    var stoodStill: UInt64 = 0
+    /// The step at which it began to, the last time.
+    var stoodStillFrom: UInt64 = 0
     var wasConnected = false
     /// When the newest message came from the other node.
     var heardAt: UInt64 = 0
@@ -136,13 +142,13 @@ final class SimulatedNode {
     var operationsInFlight: Int { operations.reduce(0) { $0 + ($1 == nil ? 0 : 1) } }
 
     func localTime(_ now: UInt64) -> MonotonicTime {
-        MonotonicTime(nanoseconds: clockOffset + UInt64(Int64(now) + Int64(now) * drift / 1_000_000))
+        MonotonicTime(nanoseconds: clockOffset + UInt64(Int64(now) + Int64(now) * drift / 1_000_000) - stoodStill)
     }
 
     /// The first moment at which this node's clock shows `time` or later.
     func globalTime(_ time: MonotonicTime) -> UInt64 {
-        guard time.nanoseconds > clockOffset else { return 0 }
-        let passed = Int64(time.nanoseconds - clockOffset)
+        guard time.nanoseconds + stoodStill > clockOffset else { return 0 }
+        let passed = Int64(time.nanoseconds + stoodStill - clockOffset)
         guard drift != 0, passed < 1 << 42 else { return UInt64(passed) }
         var now = UInt64(passed * 1_000_000 / (1_000_000 + drift))
         while localTime(now) < time { now += 1 }
@@ -155,6 +161,7 @@ final class SimulatedNode {
         recording = nil
         incarnation += 1
         isPaused = false
+        standsStill = false
         isWaking = false
         mustHear = false
         inbox.removeAll()

@@ -17,6 +17,7 @@ package struct SimulationOptions: Sendable {
     package var fallsBehind = false
     /// `on-quorum-lost: error`.
     package var failsWithoutQuorum = false
+    package var duel: Duel?
     /// `reads: confirm`.
     package var confirmsReads = false
     /// Client requests in the safety phase.
@@ -137,7 +138,8 @@ package struct SimulationOptions: Sendable {
     }
 
     /// A cluster with quorum: what `seed` draws for two nodes, on two to four copies and perhaps a witness.
-    package init(quorum seed: UInt64) {
+    /// - Parameter duels: false: as the seeds did before there were duels.
+    package init(quorum seed: UInt64, duels: Bool = true) {
         self.init(seed: seed)
         var random = SplitMix(seed: seed, subject: "quorum options")
         copies = random.pick([2, 2, 3, 3, 3, 4])
@@ -149,6 +151,7 @@ package struct SimulationOptions: Sendable {
         while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
         clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }
         if random.chance(1, in: 3) { faults.insert(.unplugging) }
+        if duels { drawDuel() }
     }
 
     private mutating func drawPace() {
@@ -246,6 +249,7 @@ package struct SimulationOptions: Sendable {
         }
         return "\n  \(copies) copies, \(witnesses) witnesses, lease \(micro(timing.lease)), without quorum "
             + "\(failsWithoutQuorum ? "errors" : "waiting")\(confirmsReads ? ", reads confirmed" : "")"
+            + (duel.map { ", duel \($0.rawValue)" } ?? "")
     }
 
     private func micro(_ nanoseconds: UInt64) -> String {

@@ -19,7 +19,8 @@ extension Cluster {
             guard node.isUp else { return }
         }
         operationsLeft -= 1
-        submitRequest(node, kind: drawKind())
+        let kind = drawKind()
+        submitRequest(node, kind: duels.former == node.side && kind != .flush ? .read : kind)
     }
 
     private func nextGap() -> UInt64 {
@@ -170,6 +171,9 @@ extension Cluster {
             return oracle.fail("I4", "node \(node.side), not primary, did \(operation.description)")
         }
         let required = glimpse.required
+        // What was on its way when the machine stood still, and its clock, is answered late: of what others did meanwhile it may be
+        // any part.
+        if operation.began < node.stoodStillFrom { return }
         if operation.kind != .read || options.isByMajority { checkTerm(glimpse, of: node) }
         if node.mustHear, required.contains(other(node).id) {
             oracle.fail(

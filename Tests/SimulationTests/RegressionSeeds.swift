@@ -296,6 +296,19 @@ enum RegressionSeeds {
             seed: 80_001_990,
             found: "a target forgot toward its next source what it had taken and nobody confirmed",
             kinds: .withQuorum),
+        Seed(
+            seed: 3090, found: "a join confirmed what a third member had in its cache, and a hand-over rested on that",
+            kinds: .withDuels),
+        Seed(
+            seed: 137,
+            found: "a voter did not know that the primary whom it heard served already, and voted for another",
+            kinds: .withDuels),
+        Seed(
+            seed: 279, found: "a flush that only the own disk kept waiting was answered after a successor's answer",
+            kinds: .withDuels),
+        Seed(
+            seed: 311, found: "a keeper of the line before a promotion by force could not give its data away",
+            kinds: .withDuels),
     ]
 
     /// Of `memory` and `async`.

@@ -34,10 +34,27 @@ struct SweepTests {
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
+    @Test(arguments: [0, 1, 2, 3]) func `every promise holds with quorum under fifteen seeds`(piece: UInt64) {
+        for seed in 1_000_000 + piece * 15..<1_000_000 + piece * 15 + 15 {
+            let result = runSimulation(SimulationOptions(quorum: seed))
+            #expect(result.violation == nil, "simulate --quorum --seed \(seed) --trace\n\(result.options.description)")
+        }
+    }
+
+    @Test(arguments: Duel.allCases) func `a duel that is drawn is fought`(duel: Duel) {
+        var promotions = 0
+        for seed in UInt64(1)...200 {
+            let options = SimulationOptions(quorum: seed)
+            if options.duel == duel { promotions = max(promotions, runSimulation(options).promotions) }
+            if promotions > 1 { break }
+        }
+        #expect(promotions > 1, "no seed had a duel \(duel.rawValue) with two promotions")
+    }
+
     @Test(arguments: RegressionSeeds.quorum) func `a seed with quorum that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {
-        var options = SimulationOptions(quorum: regression.seed)
+        var options = SimulationOptions(quorum: regression.seed, duels: regression.kinds.contains(.duels))
         options.faults.formIntersection(regression.kinds)
         let result = runSimulation(options)
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")

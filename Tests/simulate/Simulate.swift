@@ -80,7 +80,7 @@ import Simulation
     private func options(_ seed: UInt64) throws -> SimulationOptions {
         var options =
             quorum
-            ? SimulationOptions(quorum: seed)
+            ? SimulationOptions(quorum: seed, duels: try hasDuels())
             : fencing
                 ? SimulationOptions(fencing: seed)
                 : splitBrain
@@ -93,6 +93,12 @@ import Simulation
         if let operations { options.operations = operations }
         if let until { options.longestSafety = until * 1_000_000 }
         return options
+    }
+
+    /// Without duels a seed does what it did before there were any.
+    private func hasDuels() throws -> Bool {
+        if let without, try kinds(without).contains(.duels) { return false }
+        return try only.map { try kinds($0).contains(.duels) } ?? true
     }
 
     private func planted() throws -> PlantedFault? {
