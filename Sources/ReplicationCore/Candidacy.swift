@@ -278,6 +278,8 @@ extension Replica {
 
     /// Frames of older terms are refused from now on; what came by is finished and flushed before anybody is asked.
     private mutating func raise() {
+        // What is being taken here may set the promise to its own term.
+        guard acceptance == nil || isLeftOut(.promiseIsKept) else { return rest() }
         guard var current = candidacy else { return }
         if current.purpose == .serve, promotion?.dryRun == true {
             candidacy = nil

@@ -151,7 +151,9 @@ extension Replica {
     private mutating func startLeaving() {
         guard change == nil || isChangeStuck else { return }
         var losing = lostMembers.union(change?.loses ?? NodeSet()).inserting(me)
-        let heirs = required.subtracting(losing)
+        // Not who is about to join: it is not whole, and would not take the record; but others would, and it is the newest then.
+        let heirs = required.intersection(isLeftOut(.heirIsMember) ? required : superblock.record.inStep)
+            .subtracting(losing)
         guard let heir = others.first(where: { heirs.contains($0) && self[peer: $0].receivesWrites }) else { return }
         if unsettled.count > 0, !isLeftOut(.leaverKeepsOne) { losing = required.removing(heir) }
         abortChange()

@@ -1,8 +1,6 @@
-/// The rules that a build for the simulator can leave out, one at a time: a mutant of the core for each. The simulator
-/// must notice that the rule is missing (`simulate --mutants`), or it proves nothing about the core that has it.
-///
-/// Each case is one rule, true of the core as it is, and stands at one seam or a few: `isLeftOut(.rule)`. Builds without
-/// the package's trait `Mutants` have a constant there, and nothing at run time.
+/// The rules that a build for the simulator can leave out, one at a time: a mutant of the core for each. The simulator must
+/// notice that one is missing (`simulate --mutants`), or it proves nothing about the core that has it. Each stands at one
+/// seam or a few, `isLeftOut(.rule)`: a constant in builds without the package's trait `Mutants`.
 enum Mutant {
     // MARK: Found at once, or the search itself is broken
     /// A write is answered after the work, not on arrival.
@@ -405,6 +403,8 @@ enum Mutant {
     case leaverKeepsOne
     /// Who has no disk founds no volume.
     case disklessFoundsNothing
+    /// A primary whose disk goes leaves the volume to members of its record, not to who is about to join.
+    case heirIsMember
     /// A record that a member of a primary without a disk has is not chosen by that.
     case carriersRecordIsNotChosen
     /// A primary without a disk fails no write that it sent.
@@ -425,6 +425,8 @@ enum Mutant {
     case membersChoose
     /// A candidate has its promise on disk before it asks for votes.
     case candidatePromises
+    /// No promise is taken back by a resync or a join that was under way.
+    case promiseIsKept
     /// A promise is durable before it is told.
     case promiseBeforeVote
     /// A record without a primary says that nothing is unflushed.

@@ -124,14 +124,14 @@
             case .askedBeforePromise, .heardPrimaryObjects, .servingIsTold, .primaryWinsAgain, .newerRecordDeposes,
                 .higherTermEndsAttempt, .candidatesGiveWay:
                 "F19"
-            case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .carriersRecordIsNotChosen,
+            case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .heirIsMember, .carriersRecordIsNotChosen,
                 .disklessFailsNoWrite:
                 "F20"
             case .oneVoterAtATime, .formerVotersChoose, .oldVoteGoesFirst, .configuredNodesVoteFirst,
                 .firstRecordsAreOfOneLine:
                 "F21"
             case .membersChoose: "2.1"
-            case .candidatePromises, .promiseBeforeVote: "rule 0"
+            case .candidatePromises, .promiseIsKept, .promiseBeforeVote: "rule 0"
             case .handOverIsStable, .takenHandOverIsFlushed, .joinConfirmsNothing: "2.9, F4"
             case .keeperWaitsFirst: "keeper"
             case .failedIsUnsettled, .outdatedVoterHasNoSay, .offeredAgain, .undecidedEstablishesNobody,

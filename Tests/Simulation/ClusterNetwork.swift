@@ -133,6 +133,8 @@ extension Cluster {
             node.dialing[peer.side] = nil
         }
         network[index].opened[node.side] = true
+        // What comes first may have been said long before.
+        oracle.elections.heard[node.side][peer.side] = 0
         deliver(
             .sessionOpened(
                 peer.id, session.id, run: session.runs[peer.side], dialedHere: session.dialer == node.side,

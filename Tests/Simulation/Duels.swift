@@ -49,6 +49,9 @@ extension Cluster {
         }
     }
 
+    /// A power loss, or the death of a process. Not of a member without which a primary leaves its disk (`Invariants`, not yet).
+    private func drawsPowerLoss() -> Bool { duels.random.chance(1, in: 2) && options.duel != .diskless }
+
     private func pick(_ nodes: some Collection<SimulatedNode>) -> Int? {
         nodes.isEmpty ? nil : Array(nodes)[duels.random.below(nodes.count)].side
     }
@@ -125,7 +128,7 @@ extension Cluster {
     private func rivalry(_ former: Int, _ rival: Int) {
         after(0, .requests(60))
         if duels.random.chance(1, in: 2) {
-            let losesPower = duels.random.chance(1, in: 2)
+            let losesPower = drawsPowerLoss()
             after(0, .kill(former, losesPower: losesPower, startsAfter: upTo(4 * lease)))
         } else {
             part(former, others(than: former), for: lease + upTo(3 * lease))
@@ -143,7 +146,7 @@ extension Cluster {
         after(0, .requests(40))
         after(0, .cut([former], some, for: upTo(2 * timeout)))
         let off = upTo(timeout)
-        after(off, .kill(former, losesPower: duels.random.chance(1, in: 2), startsAfter: nil))
+        after(off, .kill(former, losesPower: drawsPowerLoss(), startsAfter: nil))
         after(off + upTo(interval / 4), .promote(rival, fenced: former))
         nodes[former].isHeldDown = true
         duels.heldDown.insert(former)
@@ -218,7 +221,7 @@ extension Cluster {
             moment += upTo(2 * cutOff)
         }
         let ends = upTo(3 * cutOff)
-        after(ends, .kill(former, losesPower: duels.random.chance(1, in: 2), startsAfter: cutOff + upTo(cutOff)))
+        after(ends, .kill(former, losesPower: drawsPowerLoss(), startsAfter: cutOff + upTo(cutOff)))
         for copy in 0..<options.copies { after(ends + upTo(cutOff), .promote(copy, fenced: nil)) }
     }
 
@@ -236,7 +239,7 @@ extension Cluster {
         for copy in 0..<options.copies where copy != left {
             hold(copy, until: gone + 3 * cutOff + upTo(2 * cutOff), gone + upTo(interval))
         }
-        if left == former { after(gone, .kill(left, losesPower: duels.random.chance(1, in: 2), startsAfter: interval)) }
+        if left == former { after(gone, .kill(left, losesPower: drawsPowerLoss(), startsAfter: interval)) }
         if options.witnesses > 0, duels.random.chance(1, in: 2) {
             after(upTo(lease), .kill(options.copies, losesPower: true, startsAfter: upTo(4 * cutOff)))
         }
@@ -249,7 +252,7 @@ extension Cluster {
     private func hold(_ copy: Int, until moment: UInt64, _ gone: UInt64) {
         nodes[copy].isHeldDown = true
         duels.heldDown.insert(copy)
-        after(gone, .kill(copy, losesPower: duels.random.chance(1, in: 2), startsAfter: nil))
+        after(gone, .kill(copy, losesPower: drawsPowerLoss(), startsAfter: nil))
         after(moment, .release(copy))
     }
 
@@ -264,7 +267,7 @@ extension Cluster {
             if duels.random.chance(1, in: 3) {
                 after(
                     upTo(2 * lease),
-                    .kill(copy, losesPower: duels.random.chance(1, in: 2), startsAfter: upTo(2 * lease)))
+                    .kill(copy, losesPower: drawsPowerLoss(), startsAfter: upTo(2 * lease)))
             }
         }
     }
@@ -280,7 +283,7 @@ extension Cluster {
         let victim = duels.random.chance(2, in: 3) ? node.side : to
         switch duels.random.below(6) {
         case 0, 1:
-            after(delay, .kill(victim, losesPower: duels.random.chance(1, in: 2), startsAfter: upTo(2 * lease)))
+            after(delay, .kill(victim, losesPower: drawsPowerLoss(), startsAfter: upTo(2 * lease)))
         case 2, 3:
             let some = others(than: victim).filter { _ in duels.random.chance(1, in: 2) }
             part(victim, some, for: upTo(2 * lease), after: delay)

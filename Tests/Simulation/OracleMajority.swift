@@ -11,6 +11,11 @@ extension Oracle {
         if !operation.forced { unflushed.append((operation, step, required)) }
     }
 
+    /// It may have been overwritten meanwhile, or read. When all who had it lose their caches, it is gone.
+    func answeredLate(_ operation: ClientOperation, _ required: NodeSet, at step: UInt64) {
+        if !operation.forced { unflushed.append((operation, step, required)) }
+    }
+
     func readByMajority(_ operation: ClientOperation, _ values: ArraySlice<UInt64>, by primary: Int, at step: UInt64) {
         for (sector, value) in zip(operation.sectors, values)
         where !shadows[0].read(sector, value, began: operation.began, ended: step) {

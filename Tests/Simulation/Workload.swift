@@ -173,7 +173,10 @@ extension Cluster {
         let required = glimpse.required
         // What was on its way when the machine stood still, and its clock, is answered late: of what others did meanwhile it may be
         // any part.
-        if operation.began < node.stoodStillFrom { return }
+        if operation.began < node.stoodStillFrom {
+            if operation.changesData { oracle.answeredLate(operation, required, at: step) }
+            return
+        }
         if operation.kind != .read || options.isByMajority { checkTerm(glimpse, of: node) }
         if node.mustHear, required.contains(other(node).id) {
             oracle.fail(
