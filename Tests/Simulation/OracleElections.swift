@@ -53,7 +53,7 @@ extension Cluster {
         case .inquiryAnswer(let answer) where answer.objection == nil: checkConsent(of: node, to: to)
         case .vote(let term):
             if let rival = oracle.elections.primaries[node.side].first(where: { _ in true }) {
-                oracle.fail("I7", "node \(node.side) asks for votes though node \(rival) said that it is primary")
+                oracle.fail("I7", "node \(node.side) asks for votes though \(rival) said that it is primary")
             }
             // One whose disk failed asks as one without a disk.
             let state = node.live?.core.pointee.diskState
