@@ -96,7 +96,8 @@ extension Replica {
         let isForgetful = relaxed != asynchronous && !isLeftOut(.memoryMakesSuspect)
         let lostCaches =
             (metadata.bootID != superblock.bootID || isForgetful) && !isLeftOut(.powerLossMakesSuspect)
-        if !isClean, !isLogEmpty, lostCaches, superblock.record.inStep.removing(me).isEmpty == false {
+        // What was received in memory, and answered, may not be in the log yet (seed 13400243).
+        if !isClean, !isLogEmpty || isForgetful, lostCaches, superblock.record.inStep.removing(me).isEmpty == false {
             superblock.flags.insert(.suspect)
             let what = metadata.bootID != superblock.bootID ? "its cache at the last power loss" : "what was in memory"
             note(.warning, "disk", "this copy may have lost \(what): suspect until a peer vouches")

@@ -320,5 +320,8 @@ enum RegressionSeeds {
         Seed(seed: 1933, found: "a target told of frames as stable that waited behind a flush"),
         Seed(seed: 3736, found: "a read for a primary without a disk overtook the writes before it"),
         Seed(seed: 4276, found: "an offer that nobody took made its maker the source of what another acknowledged"),
+        Seed(
+            seed: 13_400_243,
+            found: "a copy that had answered from memory, and died before its log was written, was not suspect"),
     ]
 }
