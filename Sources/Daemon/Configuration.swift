@@ -132,7 +132,9 @@ package struct Configuration: Equatable, Sendable {
         limits.epochBytes = epochBytes
         limits.sendBuffer = sendBuffer
         if isRelaxed {
-            limits.unconfirmedEntries = max(limits.unconfirmedEntries, Int(sendBuffer / Geometry.blockSize) * 2)
+            // By the largest send buffer that a peer may have, not by the own one: what it sends must have room here before a
+            // flush that lies behind it, or the session ends and all is sent again, for ever.
+            limits.unconfirmedEntries = Int(Self.sendBuffers.upperBound / Geometry.blockSize) * 2
         }
         var core = ReplicaConfiguration(
             volume: volume, node: node,

@@ -68,6 +68,11 @@ extension PeerPort {
             if let payload = next.message.payload { machine.pool.release(payload.buffer.index) }
             session.waitingBytes -= next.bytes
             session.firstWaiting += 1
+            // Over a slow link it never runs empty.
+            if session.firstWaiting > 1024, session.firstWaiting * 2 > session.waiting.count {
+                session.waiting.removeFirst(session.firstWaiting)
+                session.firstWaiting = 0
+            }
         }
         session.waiting.removeAll(keepingCapacity: session.waiting.count <= 1024)
         session.firstWaiting = 0

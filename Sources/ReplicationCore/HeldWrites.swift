@@ -15,6 +15,9 @@ struct HeldWrites {
         var ownsBuffer = false
         /// A flush was answered before this write began: on an asynchronous link it lies in between.
         var followsFlush: Bool
+
+        /// What it takes of the send buffer: whole blocks, as its buffer. A trim or zeroes carry nothing, however long.
+        var charge: UInt64 { buffer == nil ? Geometry.blockSize : range.widenedToBlocks.length }
     }
 
     private var ring: [Entry]
@@ -45,7 +48,7 @@ struct HeldWrites {
         precondition(!isFull, "writes wait while the send buffer is full")
         ring[(head + count) % ring.count] = entry
         count += 1
-        bytes += entry.range.widenedToBlocks.length
+        bytes += entry.charge
     }
 
     func index(of sequence: UInt64) -> Int? {
@@ -77,7 +80,7 @@ struct HeldWrites {
         guard self[index].legs.contains(node) else { return nil }
         self[index].legs.remove(node)
         guard self[index].legs.isEmpty else { return nil }
-        bytes -= self[index].range.widenedToBlocks.length
+        bytes -= self[index].charge
         return self[index].ownsBuffer ? self[index].buffer : nil
     }
 
@@ -291,9 +294,9 @@ extension Replica {
         self[peer: node].behindPause = min(max(pause, timing.pingTimeout), timing.pingTimeout * 64)
         self[peer: node].behindUntil = now + self[peer: node].behindPause
         let seconds = self[peer: node].behindPause / 1_000_000_000
-        note(
-            .warning, "replication",
-            "behind: its send buffer is full, \(held.bytes) bytes; it is filled in \(seconds) s or later", peer: node)
+        let isFull = held.bytes >= configuration.limits.sendBuffer || held.isFull
+        let why = isFull ? "its send buffer is full, \(held.bytes) bytes" : "it lags by more than it may"
+        note(.warning, "replication", "behind: \(why); it is filled in \(seconds) s or later", peer: node)
         if self[peer: node].behindSince == nil { self[peer: node].behindSince = held.first?.began }
         restartSession(node, "it falls behind")
         self[peer: node].resumableRun = .none

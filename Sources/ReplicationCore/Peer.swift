@@ -179,6 +179,7 @@ struct ResyncTarget {
     /// Written, and no flush begun since.
     var written: [Pull] = []
     var bytesSinceFlush: UInt64 = 0
+    var flushedAt = MonotonicTime(nanoseconds: 0)
     /// The flush that covers `flushing`.
     var flushNumber: UInt64?
     var flushing: [Pull] = []

@@ -163,7 +163,7 @@ extension Replica {
         return Refusal(
             reason: VolumeStatus.dataLoss,
             message:
-                "\(name(former)) was primary and is asynchronous: up to \(mostLost) bytes that it acknowledged may "
+                "\(name(former)) was primary and is asynchronous: up to \(mostLost) bytes of writes that it acknowledged may "
                 + "not be here\(beyondThat(former))",
             remedy: "connect \(name(former)), or go on without them: hablk promote \(configuration.volume) "
                 + "--accept-data-loss")
@@ -188,10 +188,10 @@ extension Replica {
 
     /// Said once when it is so.
     mutating func noteAcceptedLoss() {
-        guard promotion?.acceptsLoss == true, let former = lagging else { return }
+        guard promotion?.acceptsLoss == true || promotion?.force == true, let former = lagging else { return }
         note(
             .warning, "role",
-            "promoted without \(name(former)): up to \(mostLost) bytes that it acknowledged may be dropped"
+            "promoted without \(name(former)): up to \(mostLost) bytes of writes that it acknowledged may be dropped"
                 + beyondThat(former),
             peer: former)
     }

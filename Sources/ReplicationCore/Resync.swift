@@ -347,6 +347,8 @@ extension Replica {
         note(.error, "resync", "the source cannot read \(left) blocks; they stay marked", peer: node)
     }
 
+    private static let resyncFlushInterval: UInt64 = 1_000_000_000
+
     /// Resync data is in place (not yet stable).
     mutating func pulled(_ id: UInt64, _ range: ByteRange, _ node: NodeID) {
         guard let index = self[peer: node].target.inFlight.firstIndex(where: { $0.id == id }) else { return }
@@ -356,7 +358,10 @@ extension Replica {
         self[peer: node].target.failures = 0
         self[peer: node].target.written.append(ResyncTarget.Pull(id: id, range: range))
         self[peer: node].target.bytesSinceFlush += range.length
-        if self[peer: node].target.bytesSinceFlush >= configuration.limits.resyncFlushBytes,
+        // Each second too: what is not stable when the session ends is pulled again, and over a slow link that is all.
+        let isDue =
+            now.since(max(self[peer: node].target.flushedAt, self[peer: node].target.began)) >= Self.resyncFlushInterval
+        if isDue || self[peer: node].target.bytesSinceFlush >= configuration.limits.resyncFlushBytes,
             self[peer: node].target.flushNumber == nil
         {
             startTargetFlush(node)
@@ -388,6 +393,7 @@ extension Replica {
         self[peer: node].target.flushing = self[peer: node].target.written
         self[peer: node].target.written = []
         self[peer: node].target.bytesSinceFlush = 0
+        self[peer: node].target.flushedAt = now
         let oldest = isLeftOut(.flushCoversDonePulls) ? nil : self[peer: node].target.inFlight.map(\.id).min()
         self[peer: node].target.flushingPulls = (oldest ?? self[peer: node].target.nextID) - 1
         self[peer: node].target.flushingWrites = self[peer: node].target.lastWrite

@@ -22,6 +22,8 @@ struct Demotion {
     enum Phase { case draining, confirming, handingOver }
     var command: CommandID?
     var deadline: MonotonicTime
+    /// A stop waits so long for a copy that is being given what it lacks (`memory`, `async`).
+    var latest: MonotonicTime
     var force: Bool
     var phase = Phase.draining
     var round: UInt64 = 0
@@ -220,7 +222,7 @@ extension Replica {
             if let command { emit(.commandDone(command, .done("already secondary"))) }
             return
         }
-        demotion = Demotion(command: command, deadline: deadline, force: force)
+        demotion = Demotion(command: command, deadline: deadline, latest: now + Self.longestDelivery, force: force)
         if force { failClients("demoted by force") }
         attention = true
     }
@@ -260,9 +262,28 @@ extension Replica {
         (hasDisk || isByMajority) && !others.contains { required.contains($0) && !self[peer: $0].receivesWrites }
     }
 
+    /// A minute: service managers give a stop one and a half.
+    private static let longestDelivery: UInt64 = 60_000_000_000
+
+    /// What was answered arrives at the peers, though slowly.
+    private var isDelivering: Bool {
+        guard let first = held.first, isConfirmable else { return false }
+        return first.legs.contains { now.since(self[peer: $0].lastWritten) < configuration.timing.cutOff }
+    }
+
     /// The time is over: the attempt is withdrawn and I/O goes on. A stop does not give up: it goes on by force.
     private mutating func giveUp(_ demotion: Demotion) {
         guard demotion.command != nil else {
+            if isDelivering, !demotion.force, now < demotion.latest {
+                self.demotion?.deadline = now + 500_000_000
+                return
+            }
+            if held.bytes > 0, !demotion.force {
+                note(
+                    .warning, "replication",
+                    "stopping: up to \(held.bytes) bytes that were acknowledged have not reached every copy; a promotion there "
+                        + "says data-loss")
+            }
             self.demotion?.force = true
             self.demotion?.deadline = now + 1_000_000_000
             failClients("stopping")

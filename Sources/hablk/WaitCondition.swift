@@ -5,6 +5,8 @@ import Model
 enum WaitCondition: String, CaseIterable, ExpressibleByArgument {
     case running, stopped, connected, disconnected, primary, secondary, promotable, quorum
     case inSync = "in-sync"
+    /// In sync, and nothing that was answered is still on its way (`memory`, `async`).
+    case caughtUp = "caught-up"
     case upToDate = "up-to-date"
     case noResync = "no-resync"
 
@@ -25,6 +27,8 @@ enum WaitCondition: String, CaseIterable, ExpressibleByArgument {
         case .quorum: return status.quorum != false
         case .noResync: return peers.allSatisfy { $0.resync == nil && !$0.isResyncing }
         case .promotable: return status.role == .primary || dryRun()
+        case .caughtUp:
+            return Self.inSync.holds(status, peer: peer, dryRun: dryRun) && peers.allSatisfy { $0.lagBytes == 0 }
         case .inSync:
             let copies = peers.filter { !(status.votes?.witnesses.contains($0.node) ?? false) }
             return status.disk == .upToDate && !copies.isEmpty
@@ -40,6 +44,7 @@ enum WaitCondition: String, CaseIterable, ExpressibleByArgument {
         guard let status else { return "it is not running" }
         let peers = status.peers.filter { peer == nil || $0.node == peer }.map { peer in
             var words = "\(peer.node) \(peer.connection.rawValue) \(peer.role.rawValue) \(peer.disk.rawValue)"
+            if peer.lagBytes > 0 { words += " (\(peer.lagBytes) bytes behind)" }
             if peer.outOfSyncBytes > 0 { words += " (\(peer.outOfSyncBytes) bytes out of sync)" }
             if let reason = peer.reason { words += " (\(reason))" }
             return words

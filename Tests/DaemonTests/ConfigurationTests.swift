@@ -212,7 +212,7 @@ private let badNodes = [
         #expect(configuration.replicationWords == "node 0 sync, node 1 async")
         let core = configuration.replicaConfiguration(node: NodeID(unchecked: 0))
         #expect(core.members.map(\.replication) == [.sync, .asynchronous])
-        #expect(core.limits.sendBuffer == 64 << 20 && core.limits.unconfirmedEntries == 32_768)
+        #expect(core.limits.sendBuffer == 64 << 20 && core.limits.unconfirmedEntries == 131_072)
         #expect(core.fallsBehind && core.maximumLag == 5_000_000_000)
         let plain = try withFile("volume: r0\nquorum: off\nmax-lag: off\n\(nodes)") {
             try Configuration.load("r0", paths: $0)

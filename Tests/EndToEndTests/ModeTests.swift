@@ -141,6 +141,31 @@ extension EndToEnd {
             }
         }
 
+        /// The other's own send buffer is smaller: it has room for what comes all the same.
+        @Test func `a stop over a slow link waits until everything is there`() throws {
+            var options = options([:])
+            options.settingsOf = ["alpha": ["send-buffer": "64MiB"]]
+            try withCluster(options) { cluster in
+                try cluster.startWithPrimary()
+                cluster.link.slow(bytesPerSecond: 1 << 20)
+                let client = try NBDConnection(node: cluster.alpha)
+                let piece = (0..<256).flatMap { NumberedBlock.content(write: UInt64($0 + 1), block: $0) }
+                for part in 0..<8 { try client.write(piece, at: UInt64(part) * mebibyte) }
+                client.disconnect()
+                #expect(try cluster.alpha.status().peer.lagBytes > 4 * mebibyte)
+                let early = try cluster.alpha.attempt("wait", "--for", "caught-up", "--timeout", "0")
+                #expect(early.code == 2 && early.errors.contains("bytes behind"), "\(early)")
+                try cluster.alpha.down()
+                // No word is needed.
+                try cluster.bravo.promote()
+                let reader = try NBDConnection(node: cluster.bravo)
+                for part in 0..<8 { #expect(try reader.read(at: UInt64(part) * mebibyte, length: 1 << 20) == piece) }
+                reader.disconnect()
+                cluster.link.pass()
+                try cluster.alpha.start()
+            }
+        }
+
         @Test func `a crashed primary that nobody replaced goes on with everything it answered`() throws {
             try withCluster(options(["send-buffer": "16MiB"])) { cluster in
                 try cluster.startWithPrimary()

@@ -102,6 +102,30 @@ import Testing
         #expect(sent(bench, since: start) == [1, 0, 2])
     }
 
+    @Test func `a trim takes a block of the send buffer, however long it is`() {
+        let bench = Self.asynchronous(sendBuffer: 8192)
+        bench.ask(0, .trim, block: 0, count: 256)
+        bench.ask(1, .write, block: 300)
+        #expect(bench.reply(to: 1) == .done)
+        bench.ask(2, .write, block: 301)
+        #expect(bench.reply(to: 2) == nil)
+        bench.hear(.written(sequence: 1, succeeded: true))
+        #expect(bench.reply(to: 2) == .done)
+    }
+
+    @Test func `a stop waits while what was answered arrives, and not for a copy that takes nothing`() {
+        for arrives in [true, false] {
+            let bench = Self.asynchronous(sendBuffer: 1 << 20)
+            for block in 0..<20 { bench.ask(UInt32(block % 4), .write, block: UInt64(block)) }
+            bench.command(.stop)
+            for sequence in 1..<20 {
+                bench.pass(milliseconds: 500)
+                bench.hear(arrives ? .written(sequence: UInt64(sequence), succeeded: true) : .ping(1))
+            }
+            #expect(bench.core.isPrimary == arrives)
+        }
+    }
+
     @Test func `who falls behind is left out, and filled after a while`() throws {
         let bench = Self.asynchronous(sendBuffer: 8192, fallsBehind: true)
         for ticket in 0..<3 { bench.ask(UInt32(ticket), .write, block: UInt64(ticket)) }

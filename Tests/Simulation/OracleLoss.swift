@@ -91,7 +91,9 @@ extension Oracle {
                 let value = disks.value(copy, sector)
                 return newest[sector] == entry.operation.write && value != entry.operation.value(of: sector)
             }
-            if isMissing { bytes += entry.operation.range.widenedToBlocks.length }
+            // Trims and zeroes carry nothing: their length is not said.
+            let isData = entry.operation.kind == .write
+            if isMissing { bytes += isData ? entry.operation.range.widenedToBlocks.length : Geometry.blockSize }
         }
         guard bytes > loss.most else { return }
         fail("I10", "node \(copy) was promoted without \(bytes) bytes, and said that \(loss.most) at most are missing")

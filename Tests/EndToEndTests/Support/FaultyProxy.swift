@@ -19,6 +19,8 @@ final class FaultyProxy: @unchecked Sendable {
     private var held: Set<Direction> = []
     private var accidents: [Direction: (after: Int, what: Accident)] = [:]
     private var connections: [Connection] = []
+    /// Bytes a second; 0: no bound.
+    private var rate = 0
     private var isClosed = false
 
     init(target: UInt16) throws {
@@ -34,9 +36,13 @@ final class FaultyProxy: @unchecked Sendable {
             greeting = .pass
             held = []
             accidents = [:]
+            rate = 0
             endMute()
         }
     }
+
+    /// Each connection gets no more than that through, each way.
+    func slow(bytesPerSecond: Int) { locked { rate = bytesPerSecond } }
 
     /// Nothing arrives from now on, and nobody is told.
     func hold(_ directions: Set<Direction> = [.toTarget, .fromTarget]) {
@@ -151,6 +157,7 @@ final class FaultyProxy: @unchecked Sendable {
         while flows {
             let count = recv(source, &bytes, bytes.count, 0)
             flows = count > 0 && deliver(&bytes, count, to: sink, connection, direction)
+            if count > 0 { waitOnSlowLine(count) }
             if count == 0, waitWhileHeld(connection, direction) { shutdown(sink, Int32(SHUT_WR)) }
             if count < 0 { connection.abort() }
         }
@@ -178,6 +185,13 @@ final class FaultyProxy: @unchecked Sendable {
         let sent = bytes.withUnsafeBytes { sendAll(sink, UnsafeRawBufferPointer(rebasing: $0[..<allowed])) }
         if cut || !sent { connection.abort() }
         return sent && !cut
+    }
+
+    private func waitOnSlowLine(_ count: Int) {
+        condition.lock()
+        let rate = rate
+        condition.unlock()
+        if rate > 0 { pause(Double(count) / Double(rate)) }
     }
 
     /// False when the connection ended meanwhile.
@@ -237,6 +251,7 @@ final class FaultyLink {
     func passDroppingHeld() { both.forEach { $0.passDroppingHeld() } }
     func acceptAndStayMute() { both.forEach { $0.acceptAndStayMute() } }
     func hold() { both.forEach { $0.hold() } }
+    func slow(bytesPerSecond: Int) { both.forEach { $0.slow(bytesPerSecond: bytesPerSecond) } }
     func close() { both.forEach { $0.close() } }
 
     /// Nothing of what `node` says arrives; it still hears the other.

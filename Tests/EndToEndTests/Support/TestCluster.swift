@@ -9,6 +9,8 @@ final class TestCluster {
         var size: UInt64 = 64 * mebibyte
         /// Lines of the configuration that differ from the short times of tests.
         var settings: [String: String] = [:]
+        /// Of one node's file alone.
+        var settingsOf: [String: [String: String]] = [:]
         /// More of them, which name the cluster's own files.
         var extraSettings: (TestCluster) -> [String: String] = { _ in [:] }
         /// Data and metadata in files of their own.
@@ -51,6 +53,7 @@ final class TestCluster {
         ]
         settings.merge(options.settings) { $1 }
         settings.merge(options.extraSettings(self)) { $1 }
+        settings.merge(options.settingsOf[node.name] ?? [:]) { $1 }
         let lines = settings.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
         let entries = nodes.enumerated().map { index, member in
             let isDirect = options.isLinkDirect || member === node
