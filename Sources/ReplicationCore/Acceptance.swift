@@ -279,7 +279,7 @@ extension Replica {
 
     /// Its primary may rest on an answer to a ping from before this copy knew whom the record names.
     private mutating func countAsPong(_ record: Record) {
-        if isByMajority, record.primary != nil, !isLeftOut(.recordCountsAsPong) { lastPong = now }
+        if isByMajority, let primary = record.primary, !isLeftOut(.recordCountsAsPong) { gaveLease(to: primary) }
     }
 
     /// ACCEPT, left out: the record is kept, line and bases stay; what was not confirmed may differ from anybody's.

@@ -406,15 +406,20 @@ extension Replica {
     private mutating func wait() {
         guard let current = candidacy else { return }
         candidacy?.hasWaited = true
-        let former = current.newest.primary
-        let isGone =
-            former == nil || former == me || former == promotion?.peerFenced
-            || former.map { current.votes[$0] != nil } ?? true
-        let isFree = isGone || current.purpose == .again || isLeftOut(.successorWaits)
+        let isFree = current.newest.primary == nil || current.purpose == .again || isLeftOut(.successorWaits)
+        enter(.waiting(isFree ? now : lastLease(current) + configuration.timing.leaseWaited))
+    }
+
+    /// When a lease was last given that may run still. Not only whom the newest record names may have one: that node may have died,
+    /// or this one, before it served, and the primary before it reads on (seed 80806).
+    private func lastLease(_ current: Candidacy) -> MonotonicTime {
+        func isOver(_ node: NodeID) -> Bool { current.votes[node] != nil || node == promotion?.peerFenced }
+        // What an earlier run of this node gave, nobody knows.
+        var last = earlierLeases
+        for node in everyone where node != me && !isOver(node) { last = max(last, self[peer: node].leaseGivenAt) }
         // A primary that serves asks members only. One without a disk is none: the lease is that of those that voted.
         let restsOnMembers = !hasDisk && !isLeftOut(.disklessWaitsForMembers)
-        let last = restsOnMembers ? max(lastPong, current.votedAt) : lastPong
-        enter(.waiting(isFree ? now : last + configuration.timing.leaseWaited))
+        return restsOnMembers ? max(last, current.votedAt) : last
     }
 
     private mutating func waited(_ current: Candidacy) {

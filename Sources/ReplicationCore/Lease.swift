@@ -47,8 +47,13 @@ extension Replica {
             send(.standing(standing), to: node)
             return
         }
-        if self[peer: node].claimsPrimary || superblock.record.primary == node { lastPong = now }
+        if self[peer: node].claimsPrimary || superblock.record.primary == node { gaveLease(to: node) }
         send(.pong(number), to: node)
+    }
+
+    mutating func gaveLease(to node: NodeID) {
+        lastPong = now
+        self[peer: node].leaseGivenAt = now
     }
 
     mutating func ponged(_ number: UInt64, by node: NodeID) {

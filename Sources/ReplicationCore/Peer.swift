@@ -96,6 +96,9 @@ struct Peer {
     var behindSince: MonotonicTime?
     /// Of its lag, as it was told last (`VolumeStatus.Peer.lagStep`).
     var toldLag: UInt8 = 0
+
+    /// When this node last let it rest its reads on an answer to a ping.
+    var leaseGivenAt = MonotonicTime(nanoseconds: 0)
     /// It fell behind, and is not filled before that.
     var behindUntil: MonotonicTime?
     var behindPause: UInt64 = 0

@@ -183,6 +183,8 @@ package struct Replica {
     var highestPromise = Term.zero
     /// When this node last answered a ping of one that may be primary; its start before that.
     var lastPong: MonotonicTime
+    /// Leases that an earlier run of this node gave may run since then.
+    let earlierLeases: MonotonicTime
     var demotion: Demotion?
     var stopping: Stopping?
     var isStopped = false
@@ -213,7 +215,8 @@ package struct Replica {
         self.now = now
         startedAt = now
         lastTurn = now
-        lastPong = isLeftOut(.startCountsAsPong) ? MonotonicTime(nanoseconds: 0) : now
+        earlierLeases = isLeftOut(.startCountsAsPong) ? MonotonicTime(nanoseconds: 0) : now
+        lastPong = earlierLeases
         random = Randomness(seed: seed)
         let limits = configuration.limits
         table = OperationTable(clients: limits.clientOperations, peers: limits.peerOperations)

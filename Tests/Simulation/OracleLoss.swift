@@ -1,4 +1,5 @@
 import Model
+import ReplicationCore
 
 /// I10, C8: what a failover of an asynchronous volume may lose. A copy that is not half-filled equals all writes up to a flush
 /// that a client was told of, and some of those up to the next; it lacks no more than the promotion says; and what it lacks
