@@ -231,6 +231,7 @@ extension Cluster {
                 id: CommandID(rawValue: id), command: nil, mustEnd: now + 60_000_000_000))
         node.usesDisk = true
         oracle.terms.forget(node.side)
+        oracle.found(node.side, inStep: metadata.superblock.record.inStep)
         deliver(.attached(metadata, CommandID(rawValue: id)), to: node)
         return id
     }

@@ -164,6 +164,12 @@ extension Oracle {
         }
     }
 
+    /// A disk is put in, whose record names these: that it took a join before is no news (seed 12207523).
+    package func found(_ node: Int, inStep: NodeSet) {
+        guard !isByMajority else { return }
+        isTakenIn[node] = inStep.contains(NodeID(unchecked: UInt8(node)))
+    }
+
     private func takesIn(_ node: Int, _ before: NodeSet, _ now: NodeSet) {
         let own = NodeID(unchecked: UInt8(node))
         let other = 1 - node

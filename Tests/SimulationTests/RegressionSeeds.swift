@@ -173,6 +173,9 @@ enum RegressionSeeds {
             seed: 13_002_903,
             found: "the oracle held a copy that took a join to what its source had lost, since that died at once",
             kinds: .all.union(.givingWay)),
+        Seed(
+            seed: 12_207_523, found: "the oracle took a disk that was put in for one that takes a join now", kinds: .all
+        ),
     ]
 
     /// Of `SimulationOptions(quorum:)`.
