@@ -407,19 +407,8 @@ extension Replica {
         guard let current = candidacy else { return }
         candidacy?.hasWaited = true
         let isFree = current.newest.primary == nil || current.purpose == .again || isLeftOut(.successorWaits)
-        enter(.waiting(isFree ? now : lastLease(current) + configuration.timing.leaseWaited))
-    }
-
-    /// When a lease was last given that may run still. Not only whom the newest record names may have one: that node may have died,
-    /// or this one, before it served, and the primary before it reads on (seed 80806).
-    private func lastLease(_ current: Candidacy) -> MonotonicTime {
-        func isOver(_ node: NodeID) -> Bool { current.votes[node] != nil || node == promotion?.peerFenced }
-        // What an earlier run of this node gave, nobody knows.
-        var last = earlierLeases
-        for node in everyone where node != me && !isOver(node) { last = max(last, self[peer: node].leaseGivenAt) }
-        // A primary that serves asks members only. One without a disk is none: the lease is that of those that voted.
-        let restsOnMembers = !hasDisk && !isLeftOut(.disklessWaitsForMembers)
-        return restsOnMembers ? max(last, current.votedAt) : last
+        let last = lastLease(votedAt: current.votedAt) { current.votes[$0] != nil }
+        enter(.waiting(isFree ? now : last + configuration.timing.leaseWaited))
     }
 
     private mutating func waited(_ current: Candidacy) {

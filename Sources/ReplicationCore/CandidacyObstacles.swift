@@ -46,11 +46,13 @@ extension Replica {
         var words = "\(willing.count) of \(voters.count) votes (\(willing.map { name($0) }.joined(separator: ", ")))"
         let lost = current.newest.inStep.subtracting(willing).removing(me)
         if !lost.isEmpty { words += "; left out: \(lost.map { name($0) }.joined(separator: ", "))" }
-        let former = current.newest.primary
-        if let former, former != me, former != promotion?.peerFenced, current.answers[former] == nil {
-            let last = hasDisk ? lastPong : now
-            let lease = (last + configuration.timing.leaseWaited).since(now) / 1_000_000
+        guard let former = current.newest.primary else { return words }
+        let last = lastLease(votedAt: now) { current.answers[$0] != nil }
+        let lease = (last + configuration.timing.leaseWaited).since(now) / 1_000_000
+        if former != me, former != promotion?.peerFenced, current.answers[former] == nil {
             words += "; \(name(former)) was primary and does not answer: its lease ends in \(lease) ms"
+        } else if lease > 0 {
+            words += "; a lease that was given ends in \(lease) ms"
         }
         return words
     }

@@ -51,9 +51,19 @@ extension Replica {
         send(.pong(number), to: node)
     }
 
-    mutating func gaveLease(to node: NodeID) {
-        lastPong = now
-        self[peer: node].leaseGivenAt = now
+    mutating func gaveLease(to node: NodeID) { self[peer: node].leaseGivenAt = now }
+
+    /// When a lease was last given that may run still. Not only whom the newest record names may have one: that node may have died,
+    /// or this one, before it served, and the primary before it reads on (seed 80806).
+    func lastLease(votedAt: MonotonicTime, hasVoted: (NodeID) -> Bool) -> MonotonicTime {
+        // What an earlier run of this node gave, nobody knows.
+        var last = earlierLeases
+        for node in others where !hasVoted(node) && node != promotion?.peerFenced {
+            last = max(last, self[peer: node].leaseGivenAt)
+        }
+        // A primary that serves asks members only. One without a disk is none: the lease is that of those that voted.
+        let restsOnMembers = !hasDisk && !isLeftOut(.disklessWaitsForMembers)
+        return restsOnMembers ? max(last, votedAt) : last
     }
 
     mutating func ponged(_ number: UInt64, by node: NodeID) {

@@ -89,6 +89,9 @@ struct Peer {
 
     var fencing: Fencing?
 
+    /// When this node last let it rest its reads on an answer to a ping.
+    var leaseGivenAt = MonotonicTime(nanoseconds: 0)
+
     // `memory` and `async`.
     /// When a held write was last said to be on its disk.
     var lastWritten = MonotonicTime(nanoseconds: 0)
@@ -96,9 +99,6 @@ struct Peer {
     var behindSince: MonotonicTime?
     /// Of its lag, as it was told last (`VolumeStatus.Peer.lagStep`).
     var toldLag: UInt8 = 0
-
-    /// When this node last let it rest its reads on an answer to a ping.
-    var leaseGivenAt = MonotonicTime(nanoseconds: 0)
     /// It fell behind, and is not filled before that.
     var behindUntil: MonotonicTime?
     var behindPause: UInt64 = 0

@@ -181,8 +181,6 @@ package struct Replica {
     var heardChosen = RecordNumber(term: .zero, index: 0)
     /// The highest term that any node told of.
     var highestPromise = Term.zero
-    /// When this node last answered a ping of one that may be primary; its start before that.
-    var lastPong: MonotonicTime
     /// Leases that an earlier run of this node gave may run since then.
     let earlierLeases: MonotonicTime
     var demotion: Demotion?
@@ -216,7 +214,6 @@ package struct Replica {
         startedAt = now
         lastTurn = now
         earlierLeases = isLeftOut(.startCountsAsPong) ? MonotonicTime(nanoseconds: 0) : now
-        lastPong = earlierLeases
         random = Randomness(seed: seed)
         let limits = configuration.limits
         table = OperationTable(clients: limits.clientOperations, peers: limits.peerOperations)

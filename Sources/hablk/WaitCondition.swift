@@ -5,7 +5,7 @@ import Model
 enum WaitCondition: String, CaseIterable, ExpressibleByArgument {
     case running, stopped, connected, disconnected, primary, secondary, promotable, quorum
     case inSync = "in-sync"
-    /// In sync, and nothing that was answered is still on its way (`memory`, `async`).
+    /// In sync, and nothing that was answered is still on its way (`memory`, `async`). Only the primary knows that.
     case caughtUp = "caught-up"
     case upToDate = "up-to-date"
     case noResync = "no-resync"
@@ -28,7 +28,9 @@ enum WaitCondition: String, CaseIterable, ExpressibleByArgument {
         case .noResync: return peers.allSatisfy { $0.resync == nil && !$0.isResyncing }
         case .promotable: return status.role == .primary || dryRun()
         case .caughtUp:
-            return Self.inSync.holds(status, peer: peer, dryRun: dryRun) && peers.allSatisfy { $0.lagBytes == 0 }
+            let isKnown = !status.peers.contains { $0.role == .primary && $0.mode != .sync }
+            return isKnown && Self.inSync.holds(status, peer: peer, dryRun: dryRun)
+                && peers.allSatisfy { $0.lagBytes == 0 }
         case .inSync:
             let copies = peers.filter { !(status.votes?.witnesses.contains($0.node) ?? false) }
             return status.disk == .upToDate && !copies.isEmpty

@@ -155,6 +155,8 @@ extension EndToEnd {
                 #expect(try cluster.alpha.status().peer.lagBytes > 4 * mebibyte)
                 let early = try cluster.alpha.attempt("wait", "--for", "caught-up", "--timeout", "0")
                 #expect(early.code == 2 && early.errors.contains("bytes behind"), "\(early)")
+                let elsewhere = try cluster.bravo.attempt("wait", "--for", "caught-up", "--timeout", "0")
+                #expect(elsewhere.code == 2, "a secondary cannot know")
                 try cluster.alpha.down()
                 // No word is needed.
                 try cluster.bravo.promote()

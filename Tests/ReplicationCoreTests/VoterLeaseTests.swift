@@ -105,6 +105,52 @@ import Testing
         #expect(bench.core.isPrimary)
     }
 
+    @Test func `whom the newest record names waits after its start, for it may have died before it served`() {
+        let bench = VoterBench(alpha) { $0.record.primary = alpha }
+        for node in [beta, gamma] { bench.meet(node) }
+        _ = bench.promote()
+        for node in [beta, gamma] { bench.answerInquiry(from: node) }
+        for node in [beta, gamma] { bench.vote(from: node) }
+        for node in [beta, gamma] { bench.accept(from: node) }
+        #expect(bench.stable.record.primary == alpha)
+        bench.pass(milliseconds: 1900)
+        #expect(!bench.core.isPrimary)
+        bench.pass(milliseconds: 200)
+        #expect(bench.core.isPrimary)
+    }
+
+    @Test func `a vote of the newest record's primary ends no lease of the one before it`() {
+        let bench = VoterBench(alpha) { $0.record.primary = gamma }
+        bench.meet(beta)
+        bench.meet(gamma)
+        bench.pass(milliseconds: 5000)
+        bench.open(gamma)
+        bench.hear(.ping(7), from: gamma)
+        bench.leave(gamma)
+        bench.meet(beta)
+        // It led without ever serving: its record is the newest.
+        var record = bench.stable.record
+        record.number = RecordNumber(term: Term(counter: 9, node: beta), index: 1)
+        record.primary = beta
+        let proposal = Proposal(volume: bench.stable.volume, record: record, current: bench.stable.current)
+        bench.hear(.propose(proposal), from: beta, under: record.number)
+        #expect(bench.stable.record.primary == beta)
+        _ = bench.promote()
+        var wasAsked = false
+        for _ in 0..<40 where !wasAsked {
+            bench.pass(milliseconds: 10)
+            bench.answerInquiry(from: beta)
+            wasAsked = bench.termAsked(of: beta) != nil
+        }
+        #expect(wasAsked)
+        bench.vote(from: beta)
+        bench.accept(from: beta)
+        #expect(bench.stable.record.primary == alpha)
+        #expect(!bench.core.isPrimary)
+        bench.pass(milliseconds: 2100)
+        #expect(bench.core.isPrimary)
+    }
+
     @Test func `a successor without a disk waits for the lease of the members that voted`() {
         let bench = VoterBench(alpha) {
             $0.record.primary = NodeID(3)!

@@ -312,6 +312,12 @@ enum RegressionSeeds {
         Seed(
             seed: 311, found: "a keeper of the line before a promotion by force could not give its data away",
             kinds: .withDuels),
+        Seed(
+            seed: 40738, found: "a resync that began took back what its target had promised as a candidate",
+            kinds: .withDuels),
+        Seed(
+            seed: 80806, found: "who led without ever serving did not wait for the lease of the primary before it",
+            kinds: .withDuels),
     ]
 
     /// Of `memory` and `async`.
