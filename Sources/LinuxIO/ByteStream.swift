@@ -78,6 +78,9 @@ package final class ByteStream {
     // A quiet send did not go whole: the next one waits for room.
     private var mustWaitForRoom = false
     private var receiveInFlight = false
+    private var receiveCount = 0
+    // The last receive got less than it asked for.
+    private var isSocketEmpty = false
     private var sendIsBroken = false
     private var closesWhenSent = false
     /// Since `close`, or since `closeWhenSent` has sent all.
@@ -242,7 +245,9 @@ package final class ByteStream {
         makeRoom()
         guard inboxEnd < inboxLimit else { return false }
         let count = min(atMost, inboxLimit - inboxEnd)
-        ring.receive(socket, into: inbox.start + inboxEnd, count: count, token: receiveToken)
+        ring.receive(
+            socket, into: inbox.start + inboxEnd, count: count, isEmpty: isSocketEmpty, token: receiveToken)
+        receiveCount = count
         receiveInFlight = true
         return true
     }
@@ -284,6 +289,7 @@ package final class ByteStream {
             return count == 0 ? .ended : .failed(-completion.result)
         }
         totalReceived += UInt64(count)
+        isSocketEmpty = count < receiveCount
         guard let place = target else {
             inboxEnd += count
             return .arrived(count)
@@ -308,7 +314,10 @@ package final class ByteStream {
     }
 
     private func submitReceiveIntoTarget(_ ring: borrowing Ring) {
-        ring.receive(socket, into: target!, count: targetLeft, whole: targetIsAwaitedWhole, token: receiveToken)
+        ring.receive(
+            socket, into: target!, count: targetLeft, whole: targetIsAwaitedWhole, isEmpty: isSocketEmpty,
+            token: receiveToken)
+        receiveCount = targetLeft
         receiveInFlight = true
     }
 

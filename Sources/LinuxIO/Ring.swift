@@ -42,6 +42,8 @@ package struct Ring: ~Copyable {
         var taken: UInt64 = 0
         /// So many it has taken, and what they had to say at once was read.
         var heardOf: UInt64 = 0
+        /// Entries of `postponed`.
+        var postponed = 0
     }
 
     // All state sits behind pointers: liburing wants a fixed address, and so a ring can be used while borrowed.
@@ -50,6 +52,9 @@ package struct Ring: ~Copyable {
     // The kernel reads a connect's address at the submission, which may be after the caller has gone on.
     private let addresses: UnsafeMutablePointer<sockaddr_storage>
     private static let addressCount = 16
+    // What is to go behind all else of its turn.
+    private let postponed: UnsafeMutablePointer<io_uring_sqe>
+    private static let postponedCount = 64
 
     package let mode: Mode
     /// What the tokens of this view bear beside.
@@ -84,6 +89,8 @@ package struct Ring: ~Copyable {
         bookkeeping.initialize(to: Bookkeeping())
         addresses = .allocate(capacity: Self.addressCount)
         addresses.initialize(repeating: sockaddr_storage(), count: Self.addressCount)
+        postponed = .allocate(capacity: Self.postponedCount)
+        postponed.initialize(repeating: io_uring_sqe(), count: Self.postponedCount)
         // Saves a reference count per turn; a refusal costs nothing else.
         _ = io_uring_register_ring_fd(queues)
     }
@@ -95,6 +102,7 @@ package struct Ring: ~Copyable {
         queues = ring.queues
         bookkeeping = ring.bookkeeping
         addresses = ring.addresses
+        postponed = ring.postponed
         mode = ring.mode
         ownerBits = Token.bits(ofOwner: owner)
         isShared = true
@@ -106,6 +114,7 @@ package struct Ring: ~Copyable {
         queues.deallocate()
         bookkeeping.deallocate()
         addresses.deallocate()
+        postponed.deallocate()
     }
 
     package var statistics: Statistics { bookkeeping.pointee.statistics }
@@ -115,6 +124,7 @@ package struct Ring: ~Copyable {
     /// - Parameter deadlineNanoseconds: of `monotonicNow()`; nil waits without end, a past one only looks.
     ///   A wait that a suspend of the machine interrupted lasts longer by up to what was left: read the clock after it.
     package func submitAndWait(until deadlineNanoseconds: UInt64?) {
+        takePostponed()
         let code = enter(until: deadlineNanoseconds)
         bookkeeping.pointee.addressesUsed = 0
         bookkeeping.pointee.statistics.turns += 1
@@ -174,6 +184,25 @@ package struct Ring: ~Copyable {
         bookkeeping.pointee.statistics.submissions += 1
         entry.pointee.user_data = token.rawValue | ownerBits
         return entry
+    }
+
+    /// A submission behind all others of this turn, for what is in no hurry.
+    func postponedSubmission(_ token: Token) -> UnsafeMutablePointer<io_uring_sqe> {
+        if bookkeeping.pointee.postponed == Self.postponedCount { takePostponed() }
+        let entry = postponed + bookkeeping.pointee.postponed
+        bookkeeping.pointee.postponed += 1
+        entry.pointee.user_data = token.rawValue | ownerBits
+        return entry
+    }
+
+    /// Whoever calls something off that may be among them sees to it that it is there first.
+    func takePostponed() {
+        for place in 0..<bookkeeping.pointee.postponed {
+            let entry = io_uring_get_sqe(queues) ?? submissionAfterMakingRoom()
+            bookkeeping.pointee.statistics.submissions += 1
+            entry.pointee = postponed[place]
+        }
+        bookkeeping.pointee.postponed = 0
     }
 
     /// Memory for one connect's address that lasts until the submission.

@@ -63,12 +63,17 @@ extension Ring {
         }
     }
 
-    /// A result of 0 is the peer's end of the stream.
-    /// - Parameter whole: less than `count` comes only at an end or a failure (or from an old kernel).
+    /// A result of 0 is the peer's end of the stream. Behind all else of the turn: what leaves in it sets others to work.
+    /// - Parameters:
+    ///   - whole: less than `count` comes only at an end or a failure (or from an old kernel).
+    ///   - isEmpty: nothing is expected to be there yet, so the kernel waits before it looks.
     package func receive(
-        _ socket: Int32, into memory: UnsafeMutableRawPointer, count: Int, whole: Bool = false, token: Token
+        _ socket: Int32, into memory: UnsafeMutableRawPointer, count: Int, whole: Bool = false, isEmpty: Bool = false,
+        token: Token
     ) {
-        io_uring_prep_recv(submission(token), socket, memory, count, whole ? HABLK_RECEIVE_WHOLE : 0)
+        let entry = postponedSubmission(token)
+        io_uring_prep_recv(entry, socket, memory, count, whole ? HABLK_RECEIVE_WHOLE : 0)
+        if isEmpty { entry.pointee.ioprio = HABLK_WAIT_FIRST }
     }
 
     /// Never raises SIGPIPE.
@@ -101,6 +106,7 @@ extension Ring {
     /// Asks the kernel to end the operations that bear `target`; each still completes, with -ECANCELED unless it was
     /// done or unstoppable. Says nothing itself.
     package func cancel(_ target: Token) {
+        takePostponed()
         let entry = submission(.unheard)
         io_uring_prep_cancel64(entry, target.rawValue | ownerBits, HABLK_CANCEL_ALL)
     }

@@ -117,6 +117,42 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(ring.statistics.earlySubmissions >= 20)
     }
 
+    @Test func `receives go last, however many they are, and none is lost or passed by its own cancel`() throws {
+        let ring = try Ring(entries: 4)
+        var ends: [Int32] = [0, 0]
+        #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
+        defer { ends.forEach { close($0) } }
+        let memory = PageMemory(count: 4096)
+        // What is sent in a turn is there for its receives, though those were asked for first.
+        for slot in 0..<200 {
+            ring.receive(ends[1], into: memory.start + slot, count: 1, token: Token(kind: 1, slot: slot))
+        }
+        ring.send(ends[0], from: memory.start + 1024, count: 200, token: Token(kind: 2, slot: 0))
+        var seen = Set<Int>()
+        while seen.count < 200 {
+            let completion = try nextCompletion(ring)
+            guard completion.token.kind == 1 else { continue }
+            #expect(completion.result == 1)
+            seen.insert(completion.token.slot)
+        }
+        let token = Token(kind: 3, slot: 1)
+        for isEmpty in [false, true] {
+            ring.receive(ends[1], into: memory.start, count: 1, isEmpty: isEmpty, token: token)
+            ring.cancel(token)
+            #expect(try completion(of: token, ring).error == ECANCELED)
+        }
+        ring.receive(ends[1], into: memory.start, count: 1, isEmpty: true, token: token)
+        ring.submitAndWait(until: 0)
+        #expect(ring.nextCompletion() == nil)
+        memory.bytes[1024] = 77
+        #expect(send(ends[0], memory.start + 1024, 1, 0) == 1)
+        #expect(try completion(of: token, ring).result == 1 && memory.bytes[0] == 77)
+        // It was there before it was said that it is not.
+        #expect(send(ends[0], memory.start + 1024, 1, 0) == 1)
+        ring.receive(ends[1], into: memory.start, count: 1, isEmpty: true, token: token)
+        #expect(try completion(of: token, ring).result == 1)
+    }
+
     @Test func `a cancelled operation says so, and the cancel says nothing`() throws {
         let ring = try Ring(entries: 8)
         let wake = try WakeUp()
