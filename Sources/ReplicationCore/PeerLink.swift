@@ -182,6 +182,8 @@ extension Replica {
             self[peer: node].resumableRun = .none
         }
         peerFlushes.removeAll { $0.peer == node }
+        // It may be making the first record of the volume that names both: two would be made (seed 12327447).
+        if superblock.record.isEmpty, !isOrderly { expectBack(node) }
         if wasConnected { note(isOrderly ? .info : .warning, "connection", "disconnected: \(why)", peer: node) }
         endResync(node, relation)
         dropReads(from: node)

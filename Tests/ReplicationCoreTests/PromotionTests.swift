@@ -44,6 +44,24 @@ import Testing
         #expect(bench.end(of: command) == "done")
     }
 
+    @Test func `whose link broke before the first record waits for the other a moment: it may have made that record`() {
+        for isThere in [true, false] {
+            let bench = Bench.created(beta)
+            #expect(bench.meet(emptyState(of: alpha, zeroes: true)) == .inSync)
+            bench.breakLink()
+            let command = bench.promote()
+            #expect(bench.end(of: command) == nil)
+            if isThere {
+                #expect(bench.meet(emptyState(of: alpha, zeroes: true)) == .inSync)
+                #expect(bench.end(of: command) == nil)
+                #expect(bench.stable.record.isEmpty)
+            } else {
+                bench.handle(.dialFailed(alpha, "connection refused"))
+                #expect(bench.end(of: command) == "done")
+            }
+        }
+    }
+
     @Test func `a blank copy is promoted only by force`() {
         let bench = Bench.created(alpha, zeroes: false)
         #expect(bench.end(of: bench.promote()) == "no-good-copy")

@@ -173,6 +173,8 @@ extension Oracle {
     private func takesIn(_ node: Int, _ before: NodeSet, _ now: NodeSet) {
         let own = NodeID(unchecked: UInt8(node))
         let other = 1 - node
+        // Without its disk it knows the record that lies there, and the one it was about to write is void (seed 12327447).
+        guard disks.isInUse(node) else { return }
         guard before.contains(own), now.contains(own), sides(now).contains(other), !sides(before).contains(other) else {
             return
         }

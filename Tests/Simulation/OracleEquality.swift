@@ -60,6 +60,8 @@ extension Cluster {
             + "\(WriteValue.describe(copies[1, sector]))) and"
     }
 
+    package func isInUse(_ copy: Int) -> Bool { nodes[copy].live != nil && nodes[copy].usesDisk }
+
     package func wentOn(_ copy: Int, from other: Int) -> Bool {
         let (one, two) = (state(nodes[copy]), state(nodes[other]))
         return !one.flags.contains(.inconsistent) && one.current.id != two.current.id
