@@ -59,7 +59,7 @@ extension Replica {
         guard !required.isEmpty else { return false }
         for node in others {
             let peer = self[peer: node]
-            if peer.source.isComplete || peer.target.isHolding, !isLeftOut(.joinHoldsWrites) { return false }
+            if isJoinDue(node) || peer.target.isHolding, !isLeftOut(.joinHoldsWrites) { return false }
             // One that was left behind may take its time over a handshake: more marks do not change the verdict.
             if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging, !isQueueing(node) {
                 return false

@@ -36,6 +36,7 @@ struct HeldWrites {
 
     var isEmpty: Bool { count == 0 }
     var isFull: Bool { count == ring.count }
+    var isHalfFull: Bool { count >= ring.count / 2 }
     var first: Entry? { count == 0 ? nil : ring[head] }
     var last: Entry? { count == 0 ? nil : self[count - 1] }
 
@@ -131,6 +132,12 @@ extension Replica {
         return peers[index].session.isNone && !peers[index].isCutOff && !peers[index].resumableRun.isNone
     }
 
+    /// What clients were told is written is still sent there: the link is away for a moment, or only just back.
+    func isOwedHeld(_ node: NodeID) -> Bool {
+        required.contains(node) && relaxed.contains(node) && !self[peer: node].isCutOff
+            && !self[peer: node].receivesWrites && !self[peer: node].resumableRun.isNone
+    }
+
     // MARK: Holding
 
     /// The write begins: what goes to peers that need not have it on disk is held until they do.
@@ -175,7 +182,10 @@ extension Replica {
         if let released { emit(.releaseBuffer(released)) }
         self[peer: node].lastWritten = now
         clientWriteEnded()
-        if !gateQueue.isEmpty || rounds.isWanted || change != nil || demotion != nil { attention = true }
+        let isResyncWaiting = self[peer: node].source.isComplete || !self[peer: node].source.held.isEmpty
+        if !gateQueue.isEmpty || rounds.isWanted || change != nil || demotion != nil || isResyncWaiting {
+            attention = true
+        }
     }
 
     mutating func dropHeld(at node: NodeID) {
@@ -270,6 +280,14 @@ extension Replica {
         let maximum = configuration.maximumLag
         return held.bytes >= configuration.limits.sendBuffer || held.isFull
             || maximum > 0 && now.since(first.began) >= maximum
+    }
+
+    /// Half of the way to falling behind. A link whose round trip alone takes that long is so always.
+    var isNearlyCongested: Bool {
+        guard configuration.fallsBehind, let first = held.first else { return false }
+        let maximum = configuration.maximumLag
+        return held.bytes >= configuration.limits.sendBuffer / 2 || held.isHalfFull
+            || maximum > 0 && now.since(first.began) >= maximum / 2
     }
 
     /// What a client may have been told is done and a peer lacks when this node dies: as much as the buffer takes, and the last

@@ -154,10 +154,13 @@ struct ResyncSource {
     /// Pieces being read for the target, and those that wait while clients are given way to.
     var reading = 0
     var held: [Pull] = []
+    /// When the last of them was let go.
+    var servedAt = MonotonicTime(nanoseconds: 0)
     /// Next block whose bitmap run has not been told.
     var bitmapCursor: UInt64 = 0
     /// The target said that it lacks nothing: join it.
     var isComplete = false
+    var completeAt = MonotonicTime(nanoseconds: 0)
 }
 
 /// The target's side of a resync.
@@ -179,6 +182,8 @@ struct ResyncTarget {
     /// Asked for and not yet written here.
     var inFlight: [Pull] = []
     var bytesInFlight: UInt64 = 0
+    /// How many it asks for at once: few to begin with, more as they come, few again while clients ask.
+    var window: UInt64 = 0
     /// Written, and no flush begun since.
     var written: [Pull] = []
     var bytesSinceFlush: UInt64 = 0

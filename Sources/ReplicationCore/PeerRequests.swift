@@ -93,31 +93,30 @@ extension Replica {
             send(.pullFailed(id: id), to: node)
             return
         }
-        // Clients whose reads the target does not see are given way to here: one piece is read after the other.
-        if isGivingWay && self[peer: node].source.reading > 0 || !self[peer: node].source.held.isEmpty {
-            guard self[peer: node].source.held.count < configuration.limits.peerOperations else {
-                dropSession(node, "it asked for more than it may")
-                return
-            }
-            self[peer: node].source.held.append(ResyncSource.Pull(id: id, range: range))
+        guard self[peer: node].source.held.count < configuration.limits.peerOperations else {
+            dropSession(node, "it asked for more than it may")
             return
         }
-        self[peer: node].source.reading += 1
-        enterBehindArrivals(.pullRead, range, id, node)
+        self[peer: node].source.held.append(ResyncSource.Pull(id: id, range: range))
+        servePulls(node)
     }
 
-    /// A piece was read: the next one that was held back follows, or all, once clients rest.
-    private mutating func pullEnded(_ node: NodeID) {
-        self[peer: node].source.reading -= 1
-        while self[peer: node].relation == .source, !self[peer: node].source.held.isEmpty,
-            !isGivingWay || self[peer: node].source.reading == 0
-        {
-            let next = self[peer: node].source.held.removeFirst()
+    /// Clients whose reads the target does not see are given way to here: one piece is read after the other. And what clients
+    /// write takes the same link: a target that would fall behind for what it is filled with gets a piece now and then only.
+    private func mayServePull(_ node: NodeID) -> Bool {
+        if isGivingWay, self[peer: node].source.reading > 0 { return false }
+        return !isNearlyCongested || now.since(self[peer: node].source.servedAt) >= Self.resyncFlushInterval
+    }
+
+    mutating func servePulls(_ node: NodeID) {
+        while self[peer: node].relation == .source, let next = self[peer: node].source.held.first, mayServePull(node) {
+            self[peer: node].source.held.removeFirst()
             guard hasDisk else {
                 send(.pullFailed(id: next.id), to: node)
                 continue
             }
             self[peer: node].source.reading += 1
+            self[peer: node].source.servedAt = now
             enterBehindArrivals(.pullRead, next.range, next.id, node)
         }
     }
@@ -315,7 +314,8 @@ extension Replica {
         remove(slot)
         let isOfNow = operation.session == self[peer: operation.peer].session
         if operation.kind == .pullRead, isOfNow, self[peer: operation.peer].relation == .source {
-            pullEnded(operation.peer)
+            self[peer: operation.peer].source.reading -= 1
+            servePulls(operation.peer)
         }
     }
 }

@@ -13,6 +13,7 @@ extension Replica {
             switch self[peer: node].relation {
             case .sourcePreparing(let everything): prepareSource(node, everything: everything)
             case .source:
+                servePulls(node)
                 clearFlushed(node)
                 offerJoinIfComplete(node)
             case .target: pull(from: node)
@@ -133,11 +134,20 @@ extension Replica {
     mutating func resyncCompleted(by node: NodeID) {
         guard self[peer: node].relation == .source else { return }
         self[peer: node].source.isComplete = true
+        self[peer: node].source.completeAt = now
         attention = true
     }
 
+    /// Nothing is left to copy. The join holds writes until all that is on its way has arrived: it waits until that is little, but
+    /// not for ever on a link that is always full.
+    func isJoinDue(_ node: NodeID) -> Bool {
+        guard self[peer: node].source.isComplete else { return false }
+        return held.bytes <= configuration.limits.sendBuffer / 16
+            || now.since(self[peer: node].source.completeAt) >= configuration.timing.cutOff
+    }
+
     private mutating func offerJoinIfComplete(_ node: NodeID) {
-        guard self[peer: node].source.isComplete, change == nil, acceptance == nil, hasDisk, mayReadmit,
+        guard isJoinDue(node), change == nil, acceptance == nil, hasDisk, mayReadmit,
             !others.contains(where: { self[peer: $0].handshake == .exchanging })
         else { return }
         // A write that one of them holds back would hold the join, and the join the handshake with that one.
@@ -256,8 +266,11 @@ extension Replica {
         guard self[peer: node].target.bitmapKnown, hasDisk else { return }
         finishTargetFlush(node)
         let limits = configuration.limits
-        let window = isGivingWay ? min(limits.resyncWindow, limits.resyncWindowUnderLoad) : limits.resyncWindow
-        let bytes = isGivingWay ? min(limits.resyncPiece, limits.resyncPieceUnderLoad) : limits.resyncPiece
+        // All at once would lie before what clients write on a thin link.
+        let least = min(limits.resyncWindow, limits.resyncWindowUnderLoad)
+        let window = isGivingWay ? least : max(least, self[peer: node].target.window)
+        self[peer: node].target.window = window
+        let bytes = min(limits.resyncPiece, max(limits.resyncPieceUnderLoad, isGivingWay ? 0 : window / 2))
         let piece = self[peer: node].target.isCareful ? 1 : bytes / Geometry.blockSize
         while !isPaused(node), now >= self[peer: node].target.notBefore,
             self[peer: node].target.bytesInFlight < window,
@@ -347,7 +360,7 @@ extension Replica {
         note(.error, "resync", "the source cannot read \(left) blocks; they stay marked", peer: node)
     }
 
-    private static let resyncFlushInterval: UInt64 = 1_000_000_000
+    static let resyncFlushInterval: UInt64 = 1_000_000_000
 
     /// Resync data is in place (not yet stable).
     mutating func pulled(_ id: UInt64, _ range: ByteRange, _ node: NodeID) {
@@ -355,6 +368,8 @@ extension Replica {
         self[peer: node].target.inFlight.remove(at: index)
         self[peer: node].target.bytesInFlight -= range.length
         self[peer: node].target.pulledBytes += range.length
+        self[peer: node].target.window = min(
+            configuration.limits.resyncWindow, self[peer: node].target.window + range.length)
         self[peer: node].target.failures = 0
         self[peer: node].target.written.append(ResyncTarget.Pull(id: id, range: range))
         self[peer: node].target.bytesSinceFlush += range.length

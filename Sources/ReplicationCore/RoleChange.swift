@@ -236,7 +236,8 @@ extension Replica {
         switch demotion.phase {
         case .draining:
             if isByMajority, demotion.force { abortChange() }
-            let isDrained = table.clients == 0 && (held.isEmpty || !isConfirmable || isLeftOut(.demotionDrainsHeld))
+            let isOwed = isConfirmable || others.contains { isOwedHeld($0) }
+            let isDrained = table.clients == 0 && (held.isEmpty || !isOwed || isLeftOut(.demotionDrainsHeld))
             guard isDrained || demotion.force || isLeftOut(.demotionDrains), change == nil,
                 demotion.force || !isHandshaking
             else { break }

@@ -268,8 +268,8 @@ final class Bench {
                 acceptsLoss: acceptsLoss))
     }
 
-    func demote(force: Bool = false) -> CommandID {
-        command(.demote(force: force, deadline: now + 5_000_000_000))
+    func demote(force: Bool = false, within milliseconds: UInt64 = 5000) -> CommandID {
+        command(.demote(force: force, deadline: now + milliseconds * 1_000_000))
     }
 
     /// The reason of a refusal, `done`, or nil while the command is under way.
