@@ -103,13 +103,17 @@ extension Replica {
 
     /// Clients whose reads the target does not see are given way to here: one piece is read after the other. And what clients
     /// write takes the same link: a target that would fall behind for what it is filled with gets a piece now and then only.
-    private func mayServePull(_ node: NodeID) -> Bool {
+    /// What is not settled another member may lack: it may lead next, and would know of no difference (seed 95378).
+    private func mayServePull(_ range: ByteRange, _ node: NodeID) -> Bool {
+        if isUnsettled(range) { return false }
         if isGivingWay, self[peer: node].source.reading > 0 { return false }
         return !isNearlyCongested || now.since(self[peer: node].source.servedAt) >= Self.resyncFlushInterval
     }
 
     mutating func servePulls(_ node: NodeID) {
-        while self[peer: node].relation == .source, let next = self[peer: node].source.held.first, mayServePull(node) {
+        while self[peer: node].relation == .source, let next = self[peer: node].source.held.first,
+            mayServePull(next.range, node)
+        {
             self[peer: node].source.held.removeFirst()
             guard hasDisk else {
                 send(.pullFailed(id: next.id), to: node)

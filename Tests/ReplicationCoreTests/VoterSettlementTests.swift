@@ -82,6 +82,29 @@ import Testing
         }
     }
 
+    @Test func `what is not settled is not given to a copy that is filled`() {
+        let bench = VoterBench.primary(unconfirmed: Self.apart)
+        bench.leave(gamma)
+        bench.pass(milliseconds: 8000)
+        bench.accept(from: beta)
+        #expect(bench.core.durableState.record.inStep == NodeSet(alpha, beta))
+        bench.meet(gamma)
+        bench.hear(.resyncReady, from: gamma)
+        let start = bench.sent.count
+        bench.hear(.pull(id: 1, range: ByteRange(blocks: 10..<11)), from: gamma)
+        bench.hear(.pull(id: 2, range: ByteRange(blocks: 12..<13)), from: gamma)
+        let answered: () -> [UInt64] = {
+            bench.messages(to: gamma, since: start).compactMap {
+                if case .pullData(let id, _, _) = $0 { id } else { nil }
+            }
+        }
+        bench.letGo(.read)
+        #expect(answered().isEmpty)
+        answerWrites(bench)
+        #expect(bench.core.unsettledBlocks == 0)
+        #expect(answered() == [1, 2])
+    }
+
     /// `alpha`, secondary, whose disk failed.
     private func diskless() -> VoterBench {
         let bench = VoterBench(alpha)
