@@ -133,7 +133,11 @@ extension Replica {
 
     mutating func resyncBegun(_ proposal: Proposal, everything: Bool, by node: NodeID) {
         if postpone(.begin(proposal, everything: everything), by: node) { return }
+        // It was on its way when a higher term was promised: what was promised to another line ends with that line only.
+        let isOlder =
+            isByMajority && !isOfOtherLine(proposal.record) && proposal.record.number.term < superblock.promised
         guard self[peer: node].relation == .targetWaiting, acceptance == nil, change == nil, hasDisk,
+            !isOlder || isLeftOut(.promiseIsKept),
             role != .primary || !required.contains(me), hasRoom(for: proposal.record)
         else {
             restartSession(node, "a resync cannot begin now")

@@ -27,7 +27,9 @@ struct Candidacy {
 
     var purpose: Purpose
     var phase: Phase
+    /// Of the question; no two of this run have the same, or an answer to a former candidacy would be one to this.
     var round: UInt64 = 0
+    var attempts = 0
     /// When this phase began.
     var began: MonotonicTime
     var term = Term.zero
@@ -53,7 +55,7 @@ struct Candidacy {
     }
 
     /// No answer was judged yet.
-    var isFirstAttempt: Bool { round == 0 || (round == 1 && phase == .asking) }
+    var isFirstAttempt: Bool { attempts == 0 || (attempts == 1 && phase == .asking) }
 
     /// Voters were asked to promise something.
     var isBinding: Bool {
@@ -203,7 +205,9 @@ extension Replica {
                 return true
             }
         }
-        candidacy?.round &+= 1
+        questions += isLeftOut(.answersAreToThisQuestion) ? 0 : 1
+        candidacy?.attempts += 1
+        candidacy?.round = questions
         candidacy?.answers = PerNode(repeating: nil)
         candidacy?.asked = NodeSet()
         let inquiry = Inquiry(

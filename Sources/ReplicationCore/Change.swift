@@ -263,13 +263,23 @@ extension Replica {
         let isUndecided = isByMajority && change.purpose != .force && !isLeftOut(.undecidedLetsNobodyGo)
         let keepsAll = keepsLost || isUndecided
         superblock.required = keepsAll ? required.union(change.record.inStep) : change.record.inStep
-        if change.purpose == .force { superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack]) }
+        if change.purpose == .force { takeForWhole() }
         // Alone in step: what this copy holds is what counts from now on.
         if change.record.inStep == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
         change.isApplied = true
         change.phase = .persisting(persistSuperblock())
         self.change = change
         advanceMetadata()
+    }
+
+    /// An administrator says that this copy counts. With quorum the marks of one that was half filled, or put back as it was, say
+    /// nothing of what it lacks beside others than its source: they get everything (seed 82863).
+    private mutating func takeForWhole() {
+        let isApart = !superblock.flags.isDisjoint(with: [.inconsistent, .rolledBack])
+        for node in others where isByMajority && isApart && !isLeftOut(.forcedHalfFillsAll) {
+            superblock.peers[node].base = .everything(.none)
+        }
+        superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack])
     }
 
     /// A candidate may hear only with the votes of a copy that joined meanwhile: it holds what this one holds, but for what is
@@ -372,6 +382,8 @@ extension Replica {
             change?.isApplied = true
             let version = persistSuperblock()
             change?.phase = .persisting(version)
+        } else if case .admit = current.purpose, !current.isApplied {
+            applyAndPersist()
         } else if !current.isApplied {
             // Without a disk the record lives at the members, which have accepted it.
             extendLine(with: current.current)

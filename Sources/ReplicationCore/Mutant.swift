@@ -5,7 +5,7 @@ enum Mutant {
     // MARK: Found at once, or the search itself is broken
     /// A write is answered after the work, not on arrival.
     case workBeforeReply
-    // MARK: F1
+    // MARK: F1 to F14, in this order
     /// The records of one term are numbered.
     case recordsAreNumbered
     /// Of two records of one term the newer took the place of the older.
@@ -14,15 +14,12 @@ enum Mutant {
     case offeredNumbersCount
     /// A term is on the disk of its maker, or its records are never taken back.
     case termIsOnItsMakersDisk
-    // MARK: F2
     /// A joining copy is required before it is offered the record.
     case requiredBeforeJoin
     /// The join waits for what was sent, and holds new writes.
     case joinHoldsWrites
-    // MARK: F3
     /// A promotion apart from a peer that may differ makes its record before it answers a read.
     case settledBeforeRead
-    // MARK: F4
     /// A copy that lost its cache with a log not empty is suspect.
     case powerLossMakesSuspect
     /// A suspect copy is not promoted unless the peer is vouched to be off.
@@ -31,14 +28,12 @@ enum Mutant {
     case suspectIsTarget
     /// A copy that lost its cache is filled by the other, be that called outdated.
     case suspectIsFilledByOutdated
-    // MARK: F5
     /// What this copy has is flushed before a record of its own.
     case flushBeforeRecord
     /// What this copy has is flushed before it accepts a record or a join.
     case flushBeforeAccepting
     /// A record that never became durable takes its consequences back.
     case lostRecordIsTakenBack
-    // MARK: F6
     /// A target says durably that it is inconsistent before it is written to.
     case inconsistentBeforeResync
     /// A record without the target comes before the resync.
@@ -51,14 +46,12 @@ enum Mutant {
     case sourceIsWholeInStep
     /// A copy that is half-filled, outdated or out of its record is not promoted.
     case promotedIsWholeInStep
-    // MARK: F7
     /// That everything is marked was said of one instance.
     case fullCopyKnowsInstance
     /// Marks were made for one instance: another gets everything.
     case marksKnowInstance
     /// Whose marks they are is durable before the first of them goes.
     case instanceBeforeMarksGo
-    // MARK: F8
     /// A generation begins only if a reply waits for it.
     case goesOnOnlyForReplies
     /// A source without clients keeps its target required, and the line as it is.
@@ -69,15 +62,12 @@ enum Mutant {
     case zeroEndsWithRecord
     /// Two lines that parted are a split brain; no heuristic picks one.
     case splitBrainStops
-    // MARK: F9
     /// A generation begins when a required copy is lost, whether or not the record names it.
     case requiredDecidesGeneration
     /// A generation begins when a required copy is lost.
     case generationForLostMember
-    // MARK: F10
     /// Of equal copies the primary is the source.
     case primaryLeads
-    // MARK: F11
     /// The source tells what it has marked.
     case sourceAddsItsMarks
     /// The target copies also what it has marked itself.
@@ -92,7 +82,6 @@ enum Mutant {
     case targetAddsUnconfirmed
     /// Marks are enough only if both reach back to the common generation.
     case marksReachBack
-    // MARK: F12
     /// The source's mark goes with a flush of the target, not with its answer.
     case targetFlushClearsMarks
     /// The target tells of a flush when it is done.
@@ -105,7 +94,6 @@ enum Mutant {
     case flushCoversDoneFrames
     /// Frames sent after that flush keep their marks.
     case laterFramesKeepMarks
-    // MARK: F13
     /// The writes of an old session have ended, or are dropped, before the first of a new one.
     case oldWritesEndFirst
     /// A frame of an old session that comes late is not taken.
@@ -384,6 +372,8 @@ enum Mutant {
     // MARK: With voters, F19
     /// A candidate asks without effect first.
     case askedBeforePromise
+    /// An answer is one to the present question, not to that of a former candidacy.
+    case answersAreToThisQuestion
     /// A voter that heard a primary within a lease objects.
     case heardPrimaryObjects
     /// A primary tells the voters that it serves from now on.
@@ -456,6 +446,14 @@ enum Mutant {
     case deposedSettlesNothing
     /// Who gives its data away keeps nothing with it.
     case giverKeepsNothing
+    /// A copy that was promoted by force when it was half filled, or put back, fills the others from the beginning.
+    case forcedHalfFillsAll
+    /// What is given away to another line stays offered until a node of that line leads.
+    case offerWaitsForLeader
+    /// The second voter has the record that adds it before the first, or none could be made without it.
+    case secondVoterAcceptsFirst
+    /// The terms of another line are no terms of this one.
+    case linesHaveTheirTerms
     // MARK: Fencing
     /// Nobody is left behind under `fencing: stonith` before it was fenced.
     case fencedBeforeLeft

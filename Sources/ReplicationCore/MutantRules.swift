@@ -116,12 +116,15 @@
             case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers: "F11"
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
             case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote: "F15"
-            case .forceVotesAlone: "F16"
+            case .forceVotesAlone, .forcedHalfFillsAll, .offerWaitsForLeader, .secondVoterAcceptsFirst,
+                .linesHaveTheirTerms:
+                "F16"
             case .leaseBeginsWithPing, .readsNeedLease, .repliesNeedLease, .leaseOfEachMember, .readsNeedTheTerm,
                 .repliesNeedTheTerm, .confirmedReadsAsk, .promiseEndsLease, .candidateGivesNoLease,
                 .successorWaits, .startCountsAsPong, .disklessWaitsForMembers, .recordCountsAsPong:
                 "F18"
-            case .askedBeforePromise, .heardPrimaryObjects, .servingIsTold, .primaryWinsAgain, .newerRecordDeposes,
+            case .askedBeforePromise, .answersAreToThisQuestion, .heardPrimaryObjects, .servingIsTold,
+                .primaryWinsAgain, .newerRecordDeposes,
                 .higherTermEndsAttempt, .candidatesGiveWay:
                 "F19"
             case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .heirIsMember, .carriersRecordIsNotChosen,

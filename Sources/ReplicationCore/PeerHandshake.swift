@@ -51,7 +51,9 @@ extension Replica {
         self[peer: node].theirs = state
         self[peer: node].seenBefore = superblock.peers[node].seen
         self[peer: node].claimsPrimary = state.isPrimary
-        highestPromise = max(highestPromise, state.promised)
+        if !isOfOtherLine(state.record) || isLeftOut(.linesHaveTheirTerms) {
+            highestPromise = max(highestPromise, state.promised)
+        }
         judge(node)
     }
 
@@ -101,6 +103,7 @@ extension Replica {
             remember(theirs, of: node)
             switch verdict.outcome {
             case .targetOfMarked, .targetOfEverything: break
+            case .nothing where isOfOtherLine(theirs.record) && !isLeftOut(.offerWaitsForLeader): break
             default: offerToDiscard(node, false)
             }
         }
@@ -163,6 +166,8 @@ extension Replica {
         case .targetOfMarked, .targetOfEverything:
             if verdict.rule == .discardedByPolicy { noteDiscarded(by: node, theirs) }
             noteDropped(by: node)
+            // What it meant to lead is given away with its data.
+            if isOfOtherLine(theirs.record), !isLeftOut(.giverKeepsNothing) { yield(to: node) }
             self[peer: node].relation = .targetWaiting
             self[peer: node].target = ResyncTarget()
             self[peer: node].target.because = verdict.rule.words

@@ -392,7 +392,7 @@ extension Replica {
         case .standing(let standing): standingTold(standing, by: node)
         case .inquiry(let inquiry): inquired(inquiry, stamp, by: node)
         case .inquiryAnswer(let answer): inquiryAnswered(answer, by: node)
-        case .vote(let term): voteAsked(term, by: node)
+        case .vote(let term): voteAsked(term, stamp, by: node)
         case .voteRuns(let runs): voteRunsTold(runs, by: node)
         case .voted(let vote): voted(vote, by: node)
         case .marksToward(let absent, let runs): marksTold(runs, toward: absent, by: node)

@@ -200,7 +200,8 @@ extension Replica {
     }
 
     private func isConcluded(_ pending: PendingConnect, _ peer: Peer) -> Bool {
-        peer.isConnected && (peer.relation != .targetWaiting || !pending.discards)
+        // With quorum a copy of another line stays offered until a node of that line leads, and takes it.
+        peer.isConnected && (peer.relation != .targetWaiting && !peer.discardMine || !pending.discards)
     }
 
     private mutating func performDisconnect(_ id: CommandID, _ node: NodeID?, force: Bool) {
@@ -461,6 +462,12 @@ extension Replica {
         let waiting = connects
         connects = waiting.filter { now < $0.deadline }
         for pending in waiting where now >= pending.deadline {
+            if let node = pending.awaited.first(where: { self[peer: $0].isConnected && self[peer: $0].discardMine }) {
+                let words = "\(name(node)) belongs to the other line, which nobody serves; this copy stays offered"
+                let remedy = "hablk promote \(configuration.volume), on the node that was promoted by force"
+                emit(.commandDone(pending.command, .timedOut(refusal("no-primary", words, remedy))))
+                continue
+            }
             let verb = pending.awaited.count == 1 ? "does" : "do"
             let words = "\(names(pending.awaited)) \(verb) not answer; still trying"
             emit(

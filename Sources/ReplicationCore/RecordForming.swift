@@ -108,6 +108,11 @@ extension Replica {
     private mutating func performFormed(_ change: Change) {
         switch change.purpose {
         case .join(let node): requireJoining(node)
+        // A majority of two is both: were it of another line, or gone, this node could make no record any more (seed 94381).
+        case .admit(let node)
+        where voters(of: superblock.record) == NodeSet(me) && !isLeftOut(.secondVoterAcceptsFirst):
+            self.change?.pending = NodeSet(node)
+            offer()
         case .leaveSelf where isByMajority, .promote where isByMajority && !hasDisk,
             .handOver where isByMajority && !hasDisk:
             offerFromElsewhere()

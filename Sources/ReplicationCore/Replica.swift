@@ -163,6 +163,8 @@ package struct Replica {
     var promotion: Promotion?
     /// With quorum: the way to a term of one's own.
     var candidacy: Candidacy?
+    /// Asked of the other nodes by candidacies of this run.
+    var questions: UInt64 = 0
     /// This node voted for another: that one gets its time before this one asks for votes itself.
     var candidacyNotBefore = MonotonicTime(nanoseconds: 0)
     /// Nobody is primary, and this node holds a term to re-admit copies (KEEPER).

@@ -45,7 +45,10 @@ extension Replica {
         // A source without clients keeps the target in `required`; one that was promoted apart must not wait for it, nor
         // count what it has as confirmed.
         let isRequired = role == .primary && required.contains(node)
-        let isNewer = isByMajority ? theirs.record.number <= record.number : theirs.record.number < record.number
+        let isNewer =
+            isByMajority
+            ? theirs.record.number <= record.number || isOfOtherLine(theirs.record)
+            : theirs.record.number < record.number
         let isOut =
             !record.isEmpty && !record.inStep.contains(node) && !isRequired && isNewer && record.inStep.contains(me)
         // An outdated source is one by an administrator's word: a record of itself alone ends that.

@@ -349,6 +349,8 @@ extension Replica {
         // With quorum a record without a primary counts for a copy that lost its cache before it is chosen: it says that nothing
         // unflushed was acknowledged.
         guard isStable || !isByMajority || isLeftOut(.handOverIsStable) else { return handedOver() }
+        // Whoever wins its term again promised a higher one than a record now would have.
+        guard !isByMajority || candidacy?.isBinding != true || isLeftOut(.promiseIsKept) else { return handedOver() }
         if change == nil, acceptance == nil, demotion?.force != true,
             let node = others.first(where: {
                 !isByMajority && (self[peer: $0].relation == .established || self[peer: $0].relation == .carried)

@@ -77,14 +77,23 @@ extension Replica {
         let isFirst = self[peer: node].standing == nil
         self[peer: node].standing = standing
         self[peer: node].claimsPrimary = standing.isPrimary
-        highestPromise = max(highestPromise, standing.promised)
         attention = true
         noteStatus()
-        candidateHeard(standing, from: node)
+        if !isOfOtherLine(standing.record) || isLeftOut(.linesHaveTheirTerms) {
+            highestPromise = max(highestPromise, standing.promised)
+            candidateHeard(standing, from: node)
+        }
         learn(standing.record, from: node)
         // A witness has no handshake: its word shows that it, and not only its listener, is there.
         if isFirst, isWitness || witnesses.contains(node) { self[peer: node].backoff = 0 }
         if isFirst { offerAgain(to: node) }
+    }
+
+    /// Of a line that began with a promotion by force, here or there: its terms and records mean nothing in this one.
+    func isOfOtherLine(_ record: Record) -> Bool { isOfOtherLine(record.lineage) }
+
+    private func isOfOtherLine(_ lineage: LineageID) -> Bool {
+        isByMajority && !lineage.isNone && !superblock.record.isEmpty && lineage != superblock.record.lineage
     }
 
     /// NEWER RECORD. It need not be chosen: who proposed it had a majority's promise.
@@ -132,7 +141,7 @@ extension Replica {
     private func objection(to inquiry: Inquiry, _ stamp: FrameStamp, by node: NodeID) -> VoteObjection? {
         let record = superblock.record
         guard isByMajority, remembersPromises, stopping == nil, detaching == nil else { return .cannotVote }
-        if !record.isEmpty, !stamp.lineage.isNone, stamp.lineage != record.lineage { return .otherLineage }
+        if isOfOtherLine(stamp.lineage) { return .otherLineage }
         if role == .primary { return .isPrimary }
         let isServed = others.contains { $0 != node && $0 != inquiry.fenced && isHeardAsPrimary($0) }
         if isServed, !isLeftOut(.heardPrimaryObjects) { return .heardPrimary }
@@ -141,10 +150,11 @@ extension Replica {
 
     // MARK: Votes
 
-    mutating func voteAsked(_ term: Term, by node: NodeID) {
+    mutating func voteAsked(_ term: Term, _ stamp: FrameStamp, by node: NodeID) {
         let isFree = acceptance.map(\.isAbandonable) ?? true
+        let isOfLine = !isOfOtherLine(stamp.lineage) || isLeftOut(.linesHaveTheirTerms)
         guard isByMajority, remembersPromises, term > superblock.promised || isLeftOut(.votesRise), term.node == node,
-            role != .primary, isFree,
+            role != .primary, isFree, isOfLine,
             stopping == nil, detaching == nil
         else {
             send(.standing(standing), to: node)

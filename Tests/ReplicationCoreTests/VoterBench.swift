@@ -169,16 +169,21 @@ final class VoterBench {
 
     // MARK: The others
 
-    private func frame(_ message: PeerMessage, from node: NodeID, under number: RecordNumber? = nil) -> Event {
+    private func frame(
+        _ message: PeerMessage, from node: NodeID, under number: RecordNumber? = nil, of lineage: LineageID? = nil
+    ) -> Event {
         let record = core.durableState.record
         return .message(
             node,
-            FrameStamp(session: sessions[node] ?? .none, lineage: record.lineage, number: number ?? record.number),
+            FrameStamp(
+                session: sessions[node] ?? .none, lineage: lineage ?? record.lineage, number: number ?? record.number),
             message)
     }
 
-    func hear(_ message: PeerMessage, from node: NodeID, under number: RecordNumber? = nil) {
-        handle(frame(message, from: node, under: number))
+    func hear(
+        _ message: PeerMessage, from node: NodeID, under number: RecordNumber? = nil, of lineage: LineageID? = nil
+    ) {
+        handle(frame(message, from: node, under: number, of: lineage))
     }
 
     /// What a node says of itself that knows what this one does.

@@ -36,13 +36,13 @@ package enum Duel: String, CaseIterable, Sendable {
 
 extension SimulationOptions {
     /// A draw from a stream of its own. Two of three seeds have one.
-    mutating func drawDuel() {
+    /// - Parameter wanted: that one, in each seed.
+    mutating func drawDuel(_ wanted: Duel?) {
         var random = SplitMix(seed: seed, subject: "duel options")
-        guard random.chance(2, in: 3) else { return }
-        var duel = random.pick(Duel.allCases)
+        guard random.chance(2, in: 3) || wanted != nil else { return }
+        let drawn = random.pick(Duel.allCases)
+        var duel = wanted ?? drawn
         if duel == .forgottenVoter, witnesses == 0 { duel = .rivals }
-        // Its later seeds are open (`Invariants`, not yet).
-        if duel == .forced, seed > 2000 { duel = .rivals }
         self.duel = duel
         // In every second one nothing else goes wrong that would spoil it.
         if random.chance(1, in: 2) {

@@ -7,7 +7,7 @@ import ReplicationCore
 extension Cluster {
     func force(_ node: SimulatedNode) {
         guard options.isByMajority, !hasForced, node.isUp, !node.isPaused, !node.isPrimary, node.commands.isEmpty,
-            node.usesDisk, !node.isRestored, !durableSuperblock(node).record.isEmpty,
+            node.usesDisk, !node.isRestored, durableSuperblock(node).flags.contains(.founded),
             copyNodes.allSatisfy({ $0 === node || !$0.isUp })
         else { return }
         let patience = duels.random.pick([1, 4, 8]) * options.timing.lease

@@ -255,7 +255,13 @@ extension Cluster {
     }
 
     private func servePrimary() {
-        let waits = nodes.contains { isWaiting($0) }
+        // One who was promoted by force takes what is offered to it once it serves.
+        let waits = nodes.contains { node in
+            node.commands.contains { pending in
+                if case .connect(_, true, _, _) = pending.command { return !options.isByMajority }
+                return true
+            }
+        }
         guard !waits, !nodes.contains(where: \.isPrimary) else { return }
         guard liveness.wantsPrimary || now + Self.budget / 2 > liveness.ends else { return }
         let node = nodes[administratorRandom.below(options.copies)]

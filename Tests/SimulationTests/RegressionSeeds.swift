@@ -7,6 +7,8 @@ enum RegressionSeeds {
         var found: String
         /// What it may draw from: the kinds of faults that were there when it failed.
         var kinds = FaultKinds.first
+        /// Whatever it would draw.
+        var duel: Duel?
         var description: String { "\(seed): \(found)" }
     }
 
@@ -318,6 +320,31 @@ enum RegressionSeeds {
         Seed(
             seed: 80806, found: "who led without ever serving did not wait for the lease of the primary before it",
             kinds: .withDuels),
+        Seed(
+            seed: 82863,
+            found: "a copy that was half filled and then forced did not know where it differed from a third",
+            kinds: .all),
+        Seed(
+            seed: 80075,
+            found: "what was given away to a line that nobody led was taken back, and the two parted for ever",
+            kinds: .all),
+        Seed(
+            seed: 80791, found: "an administrator forced a copy that no chosen record had ever named: another volume",
+            kinds: .all),
+        Seed(seed: 82319, found: "the same as 80806 where a line was forced", kinds: .all),
+        Seed(
+            seed: 90115, found: "a copy that gave its data away had a record of its own on its way, and took no other",
+            kinds: .withDuels, duel: .forced),
+        Seed(
+            seed: 94381,
+            found: "a voter of another line was added to a single one, which could make no record any more",
+            kinds: .withDuels, duel: .forced),
+        Seed(
+            seed: 93535, found: "an answer to the question of a former candidacy counted for the next one",
+            kinds: .withDuels, duel: .forced),
+        Seed(
+            seed: 95378, found: "a copy was filled with what was not settled, and nobody had marked it toward a member",
+            kinds: .withDuels, duel: .forced),
     ]
 
     /// Of `memory` and `async`.

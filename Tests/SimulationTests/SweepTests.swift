@@ -54,7 +54,8 @@ struct SweepTests {
     @Test(arguments: RegressionSeeds.quorum) func `a seed with quorum that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {
-        var options = SimulationOptions(quorum: regression.seed, duels: regression.kinds.contains(.duels))
+        var options = SimulationOptions(
+            quorum: regression.seed, duels: regression.kinds.contains(.duels), duel: regression.duel)
         options.faults.formIntersection(regression.kinds)
         let result = runSimulation(options)
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")

@@ -18,6 +18,7 @@ import Simulation
     @Flag(help: "Two nodes without quorum that heal their split brains by after-sb policies.") var splitBrain = false
     @Flag(help: "Two nodes that replicate in `memory` or `async`, one of them or both.") var modes = false
     @Flag(help: "Clusters with quorum: two to four copies and perhaps a witness.") var quorum = false
+    @Option(help: "With --quorum: have this duel in each seed.") var duel: String?
     @Flag(help: "Print every event and effect of the replayed seed.") var trace = false
     @Option(help: "Print only so many of the newest lines.") var last: Int?
     @Option(help: "Leave out kinds of faults, by commas; `mishaps` for all of the second kind.") var without: String?
@@ -80,7 +81,7 @@ import Simulation
     private func options(_ seed: UInt64) throws -> SimulationOptions {
         var options =
             quorum
-            ? SimulationOptions(quorum: seed, duels: try hasDuels())
+            ? SimulationOptions(quorum: seed, duels: try hasDuels(), duel: try wantedDuel())
             : fencing
                 ? SimulationOptions(fencing: seed)
                 : splitBrain
@@ -99,6 +100,15 @@ import Simulation
     private func hasDuels() throws -> Bool {
         if let without, try kinds(without).contains(.duels) { return false }
         return try only.map { try kinds($0).contains(.duels) } ?? true
+    }
+
+    private func wantedDuel() throws -> Duel? {
+        guard let duel else { return nil }
+        guard let wanted = Duel(rawValue: duel) else {
+            let known = Duel.allCases.map(\.rawValue).joined(separator: ", ")
+            throw ValidationError("no duel is called `\(duel)`; there are \(known)")
+        }
+        return wanted
     }
 
     private func planted() throws -> PlantedFault? {
@@ -127,6 +137,7 @@ import Simulation
         if let without { words += ["--without", without] }
         if let only { words += ["--only", only] }
         if quorum { words += ["--quorum"] }
+        if let duel { words += ["--duel", duel] }
         if fencing { words += ["--fencing"] }
         if splitBrain { words += ["--split-brain"] }
         if modes { words += ["--modes"] }
