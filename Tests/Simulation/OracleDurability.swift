@@ -18,6 +18,7 @@ extension Oracle {
         }
         if isByMajority { return acknowledgedByMajority(operation, required, at: step) }
         for member in owing {
+            endDoubt(at: member, by: primary)
             // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
             let isLost = members.count == 1 && disks.lastPowerLoss(member) > operation.began
             for sector in operation.sectors where !isLost {
@@ -84,7 +85,16 @@ extension Oracle {
         }
         unflushed.removeAll { $0.acknowledged < operation.began }
         if isByMajority { return shadows[0].flushed(begunAt: operation.began) }
-        for member in members { shadows[member].flushed(begunAt: operation.began) }
+        for member in members {
+            endDoubt(at: member, by: primary)
+            shadows[member].flushed(begunAt: operation.began)
+        }
+    }
+
+    /// It is not who is in doubt that answers: that one was promoted and served nobody (seed 12341571).
+    private func endDoubt(at copy: Int, by primary: Int) {
+        guard let doubted = shadows[copy].doubted, doubted != primary else { return }
+        shadows[copy].endDoubt()
     }
 
     /// A last copy whose flush failed, and that an administrator had promoted all the same (`Invariants`, known limits).

@@ -178,6 +178,16 @@ enum RegressionSeeds {
         Seed(
             seed: 12_207_523, found: "the oracle took a disk that was put in for one that takes a join now", kinds: .all
         ),
+        Seed(
+            seed: 12_327_447,
+            found:
+                "two nodes whose link broke before the first record each made one, and the oracle took a record that was "
+                + "lost with its disk for a copy taken in"),
+        Seed(
+            seed: 12_341_571,
+            found:
+                "the oracle held a write that came later to what a node promoted alone, which served nobody, had found"
+        ),
     ]
 
     /// Of `SimulationOptions(quorum:)`.
