@@ -16,7 +16,7 @@ extension Replica {
     /// Every disk write of an older session is complete, and nothing is under way that would change what is told.
     private func isReadyToTell(_ node: NodeID) -> Bool {
         // With quorum the vote of the node that comes back may be the very one that a record waits for.
-        let isOffered = isByMajority && change?.phase == .offering && change?.pending.isEmpty == true
+        let isOffered = isByMajority && change?.phase == .offering && !isOfferedByName
         guard change == nil || isOffered, acceptance == nil, detaching == nil, stopping == nil, disk != .failed else {
             return false
         }
@@ -119,10 +119,13 @@ extension Replica {
         concludeConnects(node)
     }
 
+    /// A record waits for one node, of which more depends than who votes (seed 421).
+    private var isOfferedByName: Bool { change.map { !$0.pending.isEmpty && !$0.isHarmless } ?? false }
+
     /// Nothing changed since the state was told that the verdict rests on.
     private func restsOnPresent(_ node: NodeID) -> Bool {
         guard isByMajority else { return change == nil && acceptance == nil }
-        guard let mine = self[peer: node].mine, acceptance == nil, change?.pending.isEmpty ?? true else { return false }
+        guard let mine = self[peer: node].mine, acceptance == nil, !isOfferedByName else { return false }
         return mine.record == superblock.record && mine.promised == superblock.promised
             && mine.isPrimary == (role == .primary) && mine.isKeeper == isKeeper
     }

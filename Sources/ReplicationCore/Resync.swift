@@ -225,7 +225,8 @@ extension Replica {
 
     mutating func targetReady(_ node: NodeID) {
         self[peer: node].relation = .target
-        offerToDiscard(node, false)
+        // What was given away goes here; what comes in its place is offered to nobody (seed 200417).
+        for other in others where other == node || !isLeftOut(.offerWaitsForLeader) { offerToDiscard(other, false) }
         note(.info, "resync", "target: \(self[peer: node].target.because)", peer: node)
         send(.resyncReady, to: node)
         if role == .primary {

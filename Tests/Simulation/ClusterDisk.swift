@@ -64,6 +64,7 @@ extension Cluster {
         if options.faults.contains(.slowDisk), phase == .safety, diskRandoms[node.side].chance(1, in: 60) {
             latency += diskRandoms[node.side].below(options.timing.cutOff * 3 / 2)
         }
+        latency += delayInSpell(deed, node)
         if now < node.disk.faults.hungUntil { latency += node.disk.faults.hungUntil - now }
         heap.push(
             .diskDone(node: node.side, incarnation: node.incarnation, slot: slot), at: now + 1000 + latency)

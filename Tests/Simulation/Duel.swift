@@ -52,6 +52,8 @@ extension SimulationOptions {
         if random.chance(1, in: 2) { faults.insert(.drift) }
         clockDrifts = clockDrifts.map { _ in random.pick([-4900, 4900]) }
         if random.chance(1, in: 2) { faults.insert(.temptation) }
+        var spells = SplitMix(seed: seed, subject: "spell options")
+        if spells.chance(1, in: 2) { faults.insert(.slowSpells) }
         if duel == .diskless { faults.insert(.meddling) }
         if duel == .stoppedClock { confirmsReads = true }
         let scale = random.pick([4, 8, 16] as [UInt64])

@@ -11,6 +11,7 @@ enum DuelStep {
     case mend([Int], [Int])
     case stopClock(Int, for: UInt64)
     case detach(Int)
+    case demote(Int)
     case attach(Int)
     case forgetWitness
     case release(Int)
@@ -30,7 +31,13 @@ struct DuelState {
     /// The candidate whose disk hangs once it asked, and others hear the former primary again.
     var slowCandidate: Int?
 
-    init(seed: UInt64) { random = SplitMix(seed: seed, subject: "duel") }
+    /// What else goes wrong in it.
+    var spells: SplitMix
+
+    init(seed: UInt64) {
+        random = SplitMix(seed: seed, subject: "duel")
+        spells = SplitMix(seed: seed, subject: "spells")
+    }
 }
 
 extension Cluster {
@@ -59,6 +66,10 @@ extension Cluster {
             nodes[side].standsStill = true
             nodes[side].stoodStillFrom = step
             pause(nodes[side], for: duration)
+        case .demote(let side):
+            if nodes[side].isPrimary {
+                ask(nodes[side], .demote(force: false, deadline: nodes[side].localTime(now + 4 * options.timing.lease)))
+            }
         case .detach(let side):
             if nodes[side].usesDisk { ask(nodes[side], .detach(force: true)) }
         case .attach(let side): if nodes[side].commands.isEmpty { _ = attach(nodes[side]) }

@@ -29,6 +29,7 @@ extension Cluster {
         }
         after(cutOff / 2 + upTo(2 * cutOff), .begin)
         duels.former = former.side
+        castSpells(former.side)
         switch duel {
         case .isolation, .founding: isolate(former.side, rival)
         case .farewell: takeLeave(former.side, rival)

@@ -85,6 +85,9 @@ package struct FaultKinds: OptionSet, Sendable {
     package static let duels = FaultKinds(rawValue: 1 << 35)
     /// In a duel: somebody goes, or is not heard, when a message of an election goes out.
     package static let temptation = FaultKinds(rawValue: 1 << 36)
+    /// In a duel: some disks take very long for some of the data, and primaries are demoted while a member is away. Drawn from a
+    /// stream of its own.
+    package static let slowSpells = FaultKinds(rawValue: 1 << 37)
 
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
@@ -101,6 +104,8 @@ package struct FaultKinds: OptionSet, Sendable {
 
     /// And two nodes that want to lead at once.
     package static let withDuels = withQuorum.union([.givingWay, .duels, .temptation])
+    /// And disks that take long meanwhile.
+    package static let withSpells = withDuels.union(.slowSpells)
 
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [
@@ -126,6 +131,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
+        (.slowSpells, "slow-spells"),
     ]
 
     package init?(name: some StringProtocol) {

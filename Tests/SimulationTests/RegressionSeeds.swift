@@ -333,15 +333,15 @@ enum RegressionSeeds {
         Seed(
             seed: 82863,
             found: "a copy that was half filled and then forced did not know where it differed from a third",
-            kinds: .all),
+            kinds: .withDuels),
         Seed(
             seed: 80075,
             found: "what was given away to a line that nobody led was taken back, and the two parted for ever",
-            kinds: .all),
+            kinds: .withDuels),
         Seed(
             seed: 80791, found: "an administrator forced a copy that no chosen record had ever named: another volume",
-            kinds: .all),
-        Seed(seed: 82319, found: "the same as 80806 where a line was forced", kinds: .all),
+            kinds: .withDuels),
+        Seed(seed: 82319, found: "the same as 80806 where a line was forced", kinds: .withDuels),
         Seed(
             seed: 90115, found: "a copy that gave its data away had a record of its own on its way, and took no other",
             kinds: .withDuels, duel: .forced),
@@ -354,6 +354,13 @@ enum RegressionSeeds {
             kinds: .withDuels, duel: .forced),
         Seed(
             seed: 95378, found: "a copy was filled with what was not settled, and nobody had marked it toward a member",
+            kinds: .withDuels, duel: .forced),
+        Seed(
+            seed: 421,
+            found: "the record that adds a second voter and the handshake with it ended each other, for ever",
+            kinds: .withSpells),
+        Seed(
+            seed: 200_417, found: "a copy that had taken another line's data was still offered, and given away again",
             kinds: .withDuels, duel: .forced),
     ]
 
