@@ -49,8 +49,11 @@ extension Replica {
             isByMajority
             ? theirs.record.number <= record.number || isOfOtherLine(theirs.record)
             : theirs.record.number < record.number
+        // One that was given up undecided lets nobody go: another takes its place (seed 301406).
+        let isChosen = !isByMajority || lastChosen == record.number
         let isOut =
             !record.isEmpty && !record.inStep.contains(node) && !isRequired && isNewer && record.inStep.contains(me)
+            && isChosen
         // An outdated source is one by an administrator's word: a record of itself alone ends that.
         let isOutdated = superblock.flags.contains(.outdated) && record.inStep == NodeSet(me)
         guard isOut && !isOutdated || isLeftOut(.excludedBeforeResync) else {

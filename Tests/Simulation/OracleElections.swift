@@ -4,8 +4,9 @@ import ReplicationCore
 /// I4 and I6 of elections (with quorum): what a vote, a question for votes and a hand-over say of the disk of whoever says it;
 /// that a promise is never taken back; and that nobody is asked for its vote beside a primary that is heard.
 package struct OracleElections: Sendable {
-    /// The highest term that each node told its vote for.
+    /// The highest term that each node told its vote for, and in which line: what it promised to another ends with its data.
     private var voted: [Term]
+    private var lines: [LineageID]
     /// When each node last heard a ping of which other, in the present process.
     var heard: [[UInt64]]
     /// The newest ping that each sent to each while it was not primary.
@@ -17,6 +18,7 @@ package struct OracleElections: Sendable {
 
     package init(nodes: Int) {
         voted = Array(repeating: .zero, count: nodes)
+        lines = Array(repeating: .none, count: nodes)
         heard = Array(repeating: Array(repeating: 0, count: nodes), count: nodes)
         idlePings = heard
         calledOff = Array(repeating: nil, count: nodes)
@@ -24,7 +26,9 @@ package struct OracleElections: Sendable {
     }
 
     /// - Returns: what is wrong with it.
-    package mutating func votes(_ node: Int, _ term: Term) -> String? {
+    package mutating func votes(_ node: Int, _ term: Term, of line: LineageID) -> String? {
+        if lines[node] != line, !lines[node].isNone { voted[node] = .zero }
+        lines[node] = line
         guard voted[node] < term else { return "node \(node) votes in term \(term) after its vote in \(voted[node])" }
         voted[node] = term
         return nil
@@ -60,7 +64,9 @@ extension Cluster {
             if node.usesDisk, state != .failed, state != .diskless { checkPromise(node, term, message) }
         case .voted(let vote):
             checkPromise(node, vote.term, message)
-            if let flaw = oracle.elections.votes(node.side, vote.term) { oracle.fail("I4", flaw) }
+            if let flaw = oracle.elections.votes(node.side, vote.term, of: vote.standing.record.lineage) {
+                oracle.fail("I4", flaw)
+            }
         case .propose(let proposal) where proposal.record.primary == nil && node.isPrimary:
             // Another one may serve since it was offered first.
             if !oracle.terms.hasOutlived(proposal.record.number.term) { checkHandOver(proposal.record) }

@@ -142,7 +142,9 @@ final class SimulatedNode {
     var operationsInFlight: Int { operations.reduce(0) { $0 + ($1 == nil ? 0 : 1) } }
 
     func localTime(_ now: UInt64) -> MonotonicTime {
-        MonotonicTime(nanoseconds: clockOffset + UInt64(Int64(now) + Int64(now) * drift / 1_000_000) - stoodStill)
+        let shown = clockOffset + UInt64(Int64(now) + Int64(now) * drift / 1_000_000)
+        // A clock that began near zero would show less for a moment before it stood still (seed 500174).
+        return MonotonicTime(nanoseconds: shown > stoodStill ? shown - stoodStill : 0)
     }
 
     /// The first moment at which this node's clock shows `time` or later.

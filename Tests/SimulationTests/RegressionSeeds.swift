@@ -362,6 +362,18 @@ enum RegressionSeeds {
         Seed(
             seed: 200_417, found: "a copy that had taken another line's data was still offered, and given away again",
             kinds: .withDuels, duel: .forced),
+        Seed(
+            seed: 301_406, found: "a copy was filled under a record without it that was given up undecided",
+            kinds: .withSpells, duel: .forced),
+        Seed(
+            seed: 300_937, found: "the oracle held a voter to what it had promised to another line",
+            kinds: .withSpells, duel: .forced),
+        Seed(
+            seed: 500_174, found: "a simulated clock that had stood still was asked for a time before its zero",
+            kinds: .withSpells),
+        Seed(
+            seed: 104, found: "a primary whose disk went left the volume to a copy that was about to join",
+            kinds: .withSpells, duel: .diskless),
     ]
 
     /// Of `memory` and `async`.
