@@ -89,6 +89,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// stream of its own.
     package static let slowSpells = FaultKinds(rawValue: 1 << 37)
 
+    /// One node's activity log is smaller than the others' (F22).
+    package static let smallLog = FaultKinds(rawValue: 1 << 38)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -131,7 +134,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
-        (.slowSpells, "slow-spells"),
+        (.slowSpells, "slow-spells"), (.smallLog, "small-log"),
     ]
 
     package init?(name: some StringProtocol) {

@@ -23,7 +23,8 @@ enum MetadataBytes {
         on node: SimulatedNode, layout: DiskLayout, options: SimulationOptions, instance: InstanceID, isBlank: Bool
     ) {
         let superblock = Superblock(
-            node: node.id, instance: instance, size: options.size, logExtents: options.logExtents, zeroes: !isBlank)
+            node: node.id, instance: instance, size: options.size, logExtents: options.logExtents(of: node.side),
+            zeroes: !isBlank)
         let own = Self.layout(of: node, layout)
         for step in own.creation {
             for write in writes(of: step, superblock, own) {
@@ -67,8 +68,21 @@ enum MetadataBytes {
 
     static func encode(_ superblock: Superblock, _ layout: DiskLayout, copy: Int) -> [UInt8] {
         var bytes = [UInt8](repeating: 0, count: block)
-        bytes.withUnsafeMutableBytes { SuperblockCoding.encode(superblock, layout, copy: copy, into: $0) }
+        let own = fitted(layout, to: superblock.logExtents)
+        bytes.withUnsafeMutableBytes { SuperblockCoding.encode(superblock, own, copy: copy, into: $0) }
         return bytes
+    }
+
+    /// A node's log may be smaller than the others': so small a ring is of the same length, and nothing lies elsewhere.
+    private static func fitted(_ layout: DiskLayout, to logExtents: UInt32) -> DiskLayout {
+        guard layout.logExtents != logExtents else { return layout }
+        do throws(LayoutError) {
+            return try DiskLayout.external(
+                metadataSize: layout.deviceEnd, dataSize: layout.dataSize, logExtents: logExtents, peers: layout.peers,
+                peerSlots: layout.peerSlots)
+        } catch {
+            preconditionFailure("a smaller log does not fit: \(error)")
+        }
     }
 
     static func encode(_ transaction: LogTransaction) -> [UInt8] {

@@ -25,6 +25,8 @@ package struct SimulationOptions: Sendable {
     package var queueDepth: Int
     package var blocks: UInt64
     package var logExtents: UInt32
+    /// `FaultKinds.smallLog`: of which node.
+    package var smallLog: (node: Int, extents: UInt32)?
     /// Blocks of each extent that requests go to.
     package var hotBlocks: UInt64
     package var largestRequestBlocks: UInt64
@@ -91,6 +93,7 @@ package struct SimulationOptions: Sendable {
         clockDrifts = (0...1).map { _ in Int64(mishapRandom.below(Self.largestDrift * 2 + 1)) - Int64(Self.largestDrift)
         }
         drawPace()
+        drawSmallLog()
     }
 
     /// Two nodes that fence each other: what `seed` draws for two nodes, and how.
@@ -148,12 +151,24 @@ package struct SimulationOptions: Sendable {
         witnesses = copies == 2 || copies == 4 && random.chance(1, in: 2) ? 1 : 0
         failsWithoutQuorum = random.chance(1, in: 4)
         confirmsReads = random.chance(1, in: 5)
-        faults.formIntersection(.withQuorum.union(.givingWay))
+        faults.formIntersection(.withQuorum.union([.givingWay, .smallLog]))
         timing.lease = timing.pingInterval + timing.pingTimeout * random.within(1...3)
         while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
         clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }
         if random.chance(1, in: 3) { faults.insert(.unplugging) }
         if duels { drawDuel(duel) }
+    }
+
+    private mutating func drawSmallLog() {
+        var random = SplitMix(seed: seed, subject: "small log")
+        guard random.chance(1, in: 8) else { return }
+        faults.insert(.smallLog)
+        smallLog = (Int(random.below(2)), UInt32(random.within(1...2)))
+    }
+
+    package func logExtents(of node: Int) -> UInt32 {
+        guard faults.contains(.smallLog), let smallLog, smallLog.node == node else { return logExtents }
+        return smallLog.extents
     }
 
     private mutating func drawPace() {
@@ -228,7 +243,7 @@ package struct SimulationOptions: Sendable {
     package var description: String {
         """
         seed \(seed): \(operations) requests, depth \(queueDepth), \(blocks) blocks, \(hotBlocks) hot an extent, \
-        log \(logExtents), requests to \(largestRequestBlocks) blocks, \(readShare)% reads, \(flushShare)% flushes, \
+        log \(logExtents)\(smallLog.map { " (\($0.extents) at node \($0.node))" } ?? ""), requests to \(largestRequestBlocks) blocks, \(readShare)% reads, \(flushShare)% flushes, \
         \(forcedShare)% forced
           disk \(micro(diskLatency)), network \(micro(networkDelay)), think \(micro(thinkTime)), faults every \
         \(micro(faultGap)), administrator every \(micro(administratorGap)), ping \(micro(timing.pingInterval)), cut off \
