@@ -11,6 +11,8 @@ package struct PeerPortLimits: Sendable {
     package var signOfLifeInterval: UInt64 = 200_000_000
     /// From the dial to the connected socket; all addresses of a name together.
     package var dialTimeout: UInt64 = 2_000_000_000
+    /// A `confirm` waits so long for a frame to travel with.
+    package var confirmDelay: UInt64 = 2_000_000
     /// What was queued before a session was closed may take so long to leave.
     package var partingTimeout: UInt64 = 1_000_000_000
     /// Accepted connections that have not proved anything yet; the oldest makes room for a new one.
@@ -180,6 +182,7 @@ package final class PeerPort {
         var earliest = acceptAgain ?? .max
         for session in live {
             earliest = min(earliest, session.deadline ?? .max)
+            if session.sendsAt > 0 { earliest = min(earliest, session.sendsAt) }
             if session.isStalled { earliest = min(earliest, session.lastTold + limits.signOfLifeInterval) }
         }
         for case .some(let dial) in dials { earliest = min(earliest, dial.deadline) }

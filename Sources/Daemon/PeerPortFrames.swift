@@ -11,6 +11,12 @@ extension PeerPort {
     /// until the kernel has it.
     package func send(_ node: NodeID, _ stamp: FrameStamp, _ message: PeerMessage) {
         guard let session = openSession(stamp.session), let stream = session.stream else { return }
+        if case .confirm = message {
+            // It lets the other side forget, and nobody waits for that: as a turn of its own it would be a fifth of a flush.
+            if stream.queuedBytes == 0 { session.sendsAt = monotonicNow() + limits.confirmDelay }
+        } else {
+            session.sendsAt = 0
+        }
         if session.firstWaiting < session.waiting.count {
             wait(session, stamp, message)
         } else if !queue(stream, stamp, message) {
@@ -83,6 +89,10 @@ extension PeerPort {
     package func flushSends(quietly: Bool = false) {
         for session in live {
             guard let stream = session.stream else { continue }
+            if session.sendsAt > 0 {
+                guard session.phase != .open || session.sendsAt <= monotonicNow() else { continue }
+                session.sendsAt = 0
+            }
             let nobodyWaits = session.phase == .open && session.waiting.isEmpty
             stream.flush(machine.ring, quietly: quietly && nobodyWaits)
         }

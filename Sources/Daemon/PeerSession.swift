@@ -66,6 +66,8 @@ final class PeerSession {
     var waiting: [Waiting] = []
     var firstWaiting = 0
     var waitingBytes = 0
+    /// All that is queued is in no hurry, and leaves with what comes next, or then; 0: at once.
+    var sendsAt: UInt64 = 0
     /// Nothing more will be sent: the other side was told.
     var isHalfClosed = false
 

@@ -28,6 +28,31 @@ import Testing
         .write(sequence: UInt64(sequence), range: ByteRange(offset: 0, length: UInt64(count)), buffer: buffer)
     }
 
+    @Test func `A confirm travels with the next frame, before it, or alone after a while`() throws {
+        var options = PeerPortPair.Options()
+        options.limits.confirmDelay = 300_000_000
+        let pair = try PeerPortPair(options)
+        try pair.connect()
+        let confirm = PeerMessage.confirm(sequence: 7, mark: .none, settled: true)
+        let began = monotonicNow()
+        pair.alpha.send(confirm)
+        pair.turn(milliseconds: 50)
+        // A machine that stood still proves nothing.
+        if monotonicNow() - began < options.limits.confirmDelay { #expect(pair.bravo.messages.isEmpty) }
+        pair.alpha.send(.ping(1))
+        #expect(pair.until { pair.bravo.messages.count == 2 })
+        #expect(pair.bravo.messages.map(\.message) == [confirm, .ping(1)])
+        pair.alpha.send(confirm)
+        #expect(pair.until { pair.bravo.messages.count == 3 })
+        // Behind what waits already it leaves with that.
+        pair.alpha.send(.ping(2))
+        pair.alpha.send(confirm)
+        #expect(pair.until { pair.bravo.messages.count == 5 })
+        pair.alpha.send(confirm)
+        pair.alpha.port.stop()
+        #expect(pair.until { pair.bravo.messages.count == 6 }, "what was queued leaves before the end")
+    }
+
     private static let sizes = [4096, 8192, 12288, 16384, 65536, 69632, 262_144, 1 << 20, 4096, 1 << 20]
 
     @Test(arguments: [nil, 16384, 65536])
