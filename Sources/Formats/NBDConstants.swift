@@ -99,6 +99,8 @@ package enum NBDCommand: UInt16, CaseIterable, Sendable {
     case cache = 5
     case writeZeroes = 6
     case blockStatus = 7
+
+    package static func == (left: NBDCommand, right: NBDCommand) -> Bool { left.rawValue == right.rawValue }
 }
 
 /// "Command flags".

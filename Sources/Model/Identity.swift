@@ -14,6 +14,7 @@ package struct NodeID: Equatable, Hashable, Comparable, Sendable, CustomStringCo
     // Said here, as for the others that each frame is compared by: in another module the compiler's own is called through a
     // table of witnesses that is looked up each time.
     package static func == (left: NodeID, right: NodeID) -> Bool { left.rawValue == right.rawValue }
+    package static func != (left: NodeID, right: NodeID) -> Bool { left.rawValue != right.rawValue }
     package static func < (left: NodeID, right: NodeID) -> Bool { left.rawValue < right.rawValue }
     package var description: String { "node \(rawValue)" }
 }
@@ -104,6 +105,7 @@ package struct VolumeID: RandomIdentity {
 package struct InstanceID: RandomIdentity {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }
+    package static func == (left: InstanceID, right: InstanceID) -> Bool { left.rawValue == right.rawValue }
 }
 
 /// A line of records; `promote --force` begins a new one.
@@ -111,6 +113,7 @@ package struct LineageID: RandomIdentity {
     package let rawValue: UInt64
     package init(rawValue: UInt64) { self.rawValue = rawValue }
     package static func == (left: LineageID, right: LineageID) -> Bool { left.rawValue == right.rawValue }
+    package static func != (left: LineageID, right: LineageID) -> Bool { left.rawValue != right.rawValue }
 }
 
 extension LineageID {

@@ -8,6 +8,10 @@ package struct Term: Equatable, Hashable, Comparable, Sendable, CustomStringConv
         self.node = node
     }
 
+    package static func == (left: Term, right: Term) -> Bool {
+        left.counter == right.counter && left.node == right.node
+    }
+    package static func != (left: Term, right: Term) -> Bool { !(left == right) }
     package static let zero = Term(counter: 0, node: NodeID(unchecked: 0))
     package static func < (left: Term, right: Term) -> Bool {
         left.counter != right.counter ? left.counter < right.counter : left.node < right.node

@@ -1,5 +1,19 @@
 /// Raw values are the words of `4-interface`.
-package enum Role: String, Sendable { case primary, secondary, unknown, witness }
+package enum Role: String, Sendable {
+    case primary, secondary, unknown, witness
+
+    // Each step asks for it more than once (`NodeID`).
+    private var place: UInt8 {
+        switch self {
+        case .primary: 0
+        case .secondary: 1
+        case .unknown: 2
+        case .witness: 3
+        }
+    }
+    package static func == (left: Role, right: Role) -> Bool { left.place == right.place }
+    package static func != (left: Role, right: Role) -> Bool { left.place != right.place }
+}
 
 /// Legal: diskless → attaching → {inconsistent, outdated, consistent, upToDate}; consistent → upToDate | outdated;
 /// upToDate → outdated → inconsistent → upToDate. Any → failed (until in-flight I/O is back) → diskless.

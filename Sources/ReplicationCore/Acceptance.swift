@@ -182,6 +182,7 @@ extension Replica {
     }
 
     mutating func advanceAcceptance() {
+        guard acceptance != nil || postponed != nil || isByMajority else { return }
         defer {
             takePostponed()
             concludePostponed()

@@ -68,25 +68,40 @@ extension Replica {
 
     /// Something waits that only a record without an absent member can let go.
     private var replyWaits: Bool {
-        guard leads else { return false }
-        if isByMajority, unsettled.count > 0 || !lease.waiting.isEmpty || isKeeper { return true }
-        if isByMajority, others.contains(where: { self[peer: $0].source.isComplete }) { return true }
-        return isLeftOut(.goesOnOnlyForReplies) || table.clientWrites > 0 || !flushQueue.isEmpty
-            || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
+        mutating get {
+            guard leads else { return false }
+            if isByMajority, unsettled.count > 0 || !lease.waiting.isEmpty || isKeeper { return true }
+            if isByMajority, others.contains(where: { self[peer: $0].source.isComplete }) { return true }
+            return isLeftOut(.goesOnOnlyForReplies) || table.clientWrites > 0 || !flushQueue.isEmpty
+                || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
+        }
     }
 
     var lostMembers: NodeSet {
         var lost = NodeSet()
-        for node in others where required.contains(node) {
-            let peer = self[peer: node]
-            // One whose record is being made is on its way back; it has the cut-off time for that.
-            let isReturning = peer.handshake == .exchanging || peer.relation == .establishing
-            if peer.isCutOff, !peer.receivesWrites, !isReturning { lost.insert(node) }
-        }
+        for node in others where required.contains(node) && isLost(node) { lost.insert(node) }
         return lost
     }
 
+    @inline(__always) private func isLost(_ node: NodeID) -> Bool {
+        // One whose record is being made is on its way back; it has the cut-off time for that.
+        self[peer: node].isCutOff && !self[peer: node].receivesWrites && self[peer: node].handshake != .exchanging
+            && self[peer: node].relation != .establishing
+    }
+
     var isHandshaking: Bool { others.contains { self[peer: $0].handshake == .exchanging } }
+
+    /// Nothing asks for a record: said at once, because it is so after nearly each event.
+    private var isRecordRight: Bool {
+        mutating get {
+            guard change == nil, hasDisk, detaching == nil, required.contains(me), !isLeaveUndecided, !isUnsettled
+            else {
+                return false
+            }
+            for node in others where required.contains(node) && isLost(node) { return false }
+            return true
+        }
+    }
 
     mutating func advanceChange() {
         if isByMajority, leads, !holdsTerm, candidacy == nil {
@@ -99,6 +114,7 @@ extension Replica {
     }
 
     private mutating func startNeededChange() {
+        guard !isRecordRight else { return }
         guard acceptance == nil, !isHandshaking, stopping?.isLeaving != true else { return }
         if isByMajority, candidacy != nil { return }
         if let phase = change?.phase, phase != .offering || change?.loses.isEmpty != true {

@@ -50,28 +50,34 @@ extension Replica {
         attention = true
     }
 
-    /// Writes may start: this node is primary, every required peer is there, no record is undecided.
+    /// Writes may start: this node is primary, every required peer is there, no record is undecided. (`mutating`, as others that are
+    /// asked for each write: else the replica is copied for it, all 7 KiB.)
     var isWriteGateOpen: Bool {
-        let isFree = change.map(\.isHarmless) ?? true || isLeftOut(.joinHoldsWrites) && change?.phase == .offering
-        guard role == .primary, isFree, candidacy == nil, doubts.isEmpty, !isUnsettled else { return false }
-        guard unconfirmed.count < configuration.limits.unconfirmedEntries else { return false }
-        if !hasDisk, disk == .failed || required.contains(me) { return false }
-        guard !required.isEmpty else { return false }
-        for node in others {
-            let peer = self[peer: node]
-            if isJoinDue(node) || peer.target.isHolding, !isLeftOut(.joinHoldsWrites) { return false }
-            // One that was left behind may take its time over a handshake: more marks do not change the verdict.
-            if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging, !isQueueing(node) {
-                return false
+        mutating get {
+            let isFree = change.map(\.isHarmless) ?? true || isLeftOut(.joinHoldsWrites) && change?.phase == .offering
+            guard role == .primary, isFree, candidacy == nil, doubts.isEmpty, !isUnsettled else { return false }
+            guard unconfirmed.count < configuration.limits.unconfirmedEntries else { return false }
+            if !hasDisk, disk == .failed || required.contains(me) { return false }
+            guard !required.isEmpty else { return false }
+            for node in others {
+                let isJoining = isJoinDue(node) || self[peer: node].target.isHolding
+                if isJoining, !isLeftOut(.joinHoldsWrites) { return false }
+                let peer = self[peer: node]
+                // One that was left behind may take its time over a handshake: more marks do not change the verdict.
+                if required.contains(node), !peer.receivesWrites || peer.handshake == .exchanging, !isQueueing(node) {
+                    return false
+                }
             }
+            return relaxed.isEmpty || !isCongested
         }
-        return relaxed.isEmpty || !isCongested
     }
 
     /// Reads need less: the data here, or at a member.
     private var isReadGateOpen: Bool {
-        guard role == .primary, doubts.isEmpty, !isUnsettled, candidacy == nil else { return false }
-        return hasDisk && (required.contains(me) || isLeftOut(.readsNeedStep)) || readablePeer != nil
+        mutating get {
+            guard role == .primary, doubts.isEmpty, !isUnsettled, candidacy == nil else { return false }
+            return hasDisk && (required.contains(me) || isLeftOut(.readsNeedStep)) || readablePeer != nil
+        }
     }
 
     mutating func advanceGate() {
@@ -264,13 +270,15 @@ extension Replica {
 
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
     var mayAcknowledge: Bool {
-        guard leads, doubts.isEmpty, unwarned.isEmpty, candidacy == nil || isLeftOut(.repliesNeedTheTerm) else {
-            return false
+        mutating get {
+            guard leads, doubts.isEmpty, unwarned.isEmpty, candidacy == nil || isLeftOut(.repliesNeedTheTerm) else {
+                return false
+            }
+            guard hasDisk || !required.contains(me) || isLeftOut(.failedDiskLeavesBeforeReply) else { return false }
+            if isByMajority, !holdsTerm, !isLeftOut(.repliesNeedTheTerm) { return false }
+            let isFree = isLeftOut(.recordBeforeReply) || isLeftOut(.changeHoldsReplies)
+            return isFree || change.map { $0.loses.isEmpty } ?? true
         }
-        guard hasDisk || !required.contains(me) || isLeftOut(.failedDiskLeavesBeforeReply) else { return false }
-        if isByMajority, !holdsTerm, !isLeftOut(.repliesNeedTheTerm) { return false }
-        let isFree = isLeftOut(.recordBeforeReply) || isLeftOut(.changeHoldsReplies)
-        return isFree || change.map { $0.loses.isEmpty } ?? true
     }
 
     /// With quorum a reply rests on the lease of each member, as a read does: what the members had long answered, and only this
@@ -312,8 +320,10 @@ extension Replica {
     }
 
     private var isIdleAwaited: Bool {
-        change != nil || acceptance != nil || demotion != nil || stopping != nil || detaching != nil
-            || others.contains { self[peer: $0].handshake == .preparing || self[peer: $0].source.isComplete }
+        mutating get {
+            change != nil || acceptance != nil || demotion != nil || stopping != nil || detaching != nil
+                || others.contains { self[peer: $0].handshake == .preparing || self[peer: $0].source.isComplete }
+        }
     }
 
     // MARK: Reads

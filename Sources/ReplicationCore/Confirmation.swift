@@ -98,7 +98,7 @@ extension Replica {
     }
 
     /// The highest sequence such that it and all before it are complete on all legs.
-    private func completeThrough() -> UInt64 {
+    private mutating func completeThrough() -> UInt64 {
         var lowest = sequence + 1
         // Peers' operations are numbered elsewhere; only a settlement's copies are writes of this node's own. Nearly always
         // there are none of either at a client's flush: then no slot is looked at.

@@ -87,14 +87,15 @@ package struct Note: Equatable, Sendable {
 
 /// A queue that keeps its memory: after warm-up, deciding allocates nothing.
 package struct EffectQueue {
-    private var slots: [Effect?]
+    // Not of optionals: what a place held would be given up through a table of witnesses each time.
+    private var slots: [Effect]
     private var head = 0
     package private(set) var count = 0
 
     package init(capacity: Int = 4096) {
         var size = 16
         while size < capacity { size *= 2 }
-        slots = Array(repeating: nil, count: size)
+        slots = Array(repeating: .stopped, count: size)
     }
 
     package var isEmpty: Bool { count == 0 }
@@ -107,7 +108,8 @@ package struct EffectQueue {
 
     package mutating func popFirst() -> Effect? {
         guard count > 0 else { return nil }
-        let effect = slots[head].take()
+        var effect = Effect.stopped
+        swap(&slots[head], &effect)
         head = (head + 1) & (slots.count - 1)
         count -= 1
         return effect
@@ -115,7 +117,7 @@ package struct EffectQueue {
 
     /// Bounded by operations × peers, which the initial capacity already covers but for the largest `Limits`.
     private mutating func grow() {
-        var larger: [Effect?] = Array(repeating: nil, count: slots.count * 2)
+        var larger = Array(repeating: Effect.stopped, count: slots.count * 2)
         for index in 0..<count { larger[index] = slots[(head + index) & (slots.count - 1)] }
         slots = larger
         head = 0

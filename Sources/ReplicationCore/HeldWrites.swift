@@ -122,7 +122,9 @@ extension Replica {
 
     /// A flush needs nothing of any other copy (`async`).
     private var flushesLocally: Bool {
-        isRelaxing && !asynchronous.isEmpty && required.removing(me).isSubset(of: asynchronous)
+        mutating get {
+            isRelaxing && !asynchronous.isEmpty && required.removing(me).isSubset(of: asynchronous)
+        }
     }
 
     /// The link is away for a moment, and what was sent is all held: clients' writes queue up meanwhile.
@@ -253,7 +255,7 @@ extension Replica {
     }
 
     /// What was answered before, or this write itself, is not everywhere on disk yet: a round that covers it begins later.
-    func heldThrough(_ slot: Int) -> UInt64 {
+    mutating func heldThrough(_ slot: Int) -> UInt64 {
         guard table[slot].isClientWrite else { return held.last?.sequence ?? 0 }
         return held.index(of: table[slot].sequence).map { held[$0].legs.isEmpty ? 0 : held[$0].sequence } ?? 0
     }

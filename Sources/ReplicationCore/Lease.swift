@@ -85,13 +85,15 @@ extension Replica {
 
     /// Every other required member said lately that it will not begin to serve.
     var isLeaseValid: Bool {
-        let held = configuration.timing.leaseHeld
-        for node in others where required.contains(node) {
-            let isValid = now < self[peer: node].leaseFrom + held
-            if isLeftOut(.leaseOfEachMember), isValid { return true }
-            guard isValid else { return false }
+        mutating get {
+            let held = configuration.timing.leaseHeld
+            for node in others where required.contains(node) {
+                let isValid = now < self[peer: node].leaseFrom + held
+                if isLeftOut(.leaseOfEachMember), isValid { return true }
+                guard isValid else { return false }
+            }
+            return true
         }
-        return true
     }
 
     /// Nanoseconds for which a primary's lease still holds; nil: no primary. Alone in step nobody else can begin to serve.
@@ -106,7 +108,7 @@ extension Replica {
     }
 
     /// The right to answer a read whose data is here (`round`: the ping round that must have been answered).
-    private func mayAnswerRead(_ round: UInt64) -> Bool {
+    private mutating func mayAnswerRead(_ round: UInt64) -> Bool {
         guard role == .primary, doubts.isEmpty else { return false }
         guard isByMajority else { return true }
         guard candidacy == nil && holdsTerm || isLeftOut(.readsNeedTheTerm) else { return false }

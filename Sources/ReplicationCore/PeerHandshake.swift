@@ -369,11 +369,15 @@ extension Replica {
 
     /// Without a disk: a member that serves this primary has a record that it does not know to be chosen.
     var hasMissedRecord: Bool {
-        isByMajority
-            && others.contains { node in
-                guard self[peer: node].relation == .carried, let theirs = self[peer: node].theirs else { return false }
-                return superblock.record.number < theirs.record.number && !isLeftOut(.carriersRecordIsNotChosen)
-            }
+        mutating get {
+            isByMajority
+                && others.contains { node in
+                    guard self[peer: node].relation == .carried, let theirs = self[peer: node].theirs else {
+                        return false
+                    }
+                    return superblock.record.number < theirs.record.number && !isLeftOut(.carriersRecordIsNotChosen)
+                }
+        }
     }
 
     /// A record without this node's disk is chosen: with members that were met under another one the handshake is made anew, and

@@ -462,7 +462,7 @@ extension Replica {
     /// Tells connected peers what `status` shows of this node, when it changed. After every event: by fields, so that no
     /// peer is copied.
     mutating func tellPresence() {
-        let state = diskState
+        let state = currentDiskState
         // A peer may go on without this copy because of that word.
         if state == .outdated || state == .inconsistent, hasDisk, metadata.wanted != metadata.durable { return }
         let told = isWitness ? Role.witness : role

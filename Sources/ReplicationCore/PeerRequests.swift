@@ -104,7 +104,7 @@ extension Replica {
     /// Clients whose reads the target does not see are given way to here: one piece is read after the other. And what clients
     /// write takes the same link: a target that would fall behind for what it is filled with gets a piece now and then only.
     /// What is not settled another member may lack: it may lead next, and would know of no difference (seed 95378).
-    private func mayServePull(_ range: ByteRange, _ node: NodeID) -> Bool {
+    private mutating func mayServePull(_ range: ByteRange, _ node: NodeID) -> Bool {
         if isUnsettled(range) { return false }
         if isGivingWay, self[peer: node].source.reading > 0 { return false }
         return !isNearlyCongested || now.since(self[peer: node].source.servedAt) >= Self.resyncFlushInterval

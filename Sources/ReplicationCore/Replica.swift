@@ -316,14 +316,15 @@ package struct Replica {
 
     func name(_ node: NodeID) -> String { configuration.name(of: node) }
 
+    // In place: called, they are handed a copy of the whole replica.
     subscript(peer node: NodeID) -> Peer {
-        _read { yield peers[Int(node.rawValue)] }
-        _modify { yield &peers[Int(node.rawValue)] }
+        @inline(__always) _read { yield peers[Int(node.rawValue)] }
+        @inline(__always) _modify { yield &peers[Int(node.rawValue)] }
     }
 
     subscript(bitmap node: NodeID) -> DirtyBitmap {
-        _read { yield bitmaps[Int(node.rawValue)] }
-        _modify { yield &bitmaps[Int(node.rawValue)] }
+        @inline(__always) _read { yield bitmaps[Int(node.rawValue)] }
+        @inline(__always) _modify { yield &bitmaps[Int(node.rawValue)] }
     }
 
     /// In-step members whose answers acknowledgements need, this node included.

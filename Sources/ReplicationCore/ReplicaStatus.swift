@@ -2,7 +2,10 @@ package import Model
 
 extension Replica {
     /// The law stands with `DiskState`; here is how this copy's state follows from what is durable and who is connected.
-    package var diskState: DiskState {
+    package var diskState: DiskState { currentDiskState }
+
+    /// In place, for `tellPresence`: called, it is handed a copy of the whole replica.
+    @inline(__always) var currentDiskState: DiskState {
         if isWitness { return .diskless }
         switch disk {
         case .none: return .diskless
@@ -17,10 +20,10 @@ extension Replica {
             return .outdated
         }
         if required == NodeSet(me) { return .upToDate }
-        let isTogether = others.contains {
-            self[peer: $0].relation == .established || self[peer: $0].relation == .source
+        for node in others where self[peer: node].relation == .established || self[peer: node].relation == .source {
+            return .upToDate
         }
-        return isTogether ? .upToDate : .consistent
+        return .consistent
     }
 
     /// Everything `status` shows that the core knows; the daemon adds paths and its pid.

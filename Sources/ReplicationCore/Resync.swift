@@ -146,7 +146,7 @@ extension Replica {
 
     /// Nothing is left to copy. The join holds writes until all that is on its way has arrived: it waits until that is little, but
     /// not for ever on a link that is always full.
-    func isJoinDue(_ node: NodeID) -> Bool {
+    mutating func isJoinDue(_ node: NodeID) -> Bool {
         guard self[peer: node].source.isComplete else { return false }
         return held.bytes <= configuration.limits.sendBuffer / 16
             || now.since(self[peer: node].source.completeAt) >= configuration.timing.cutOff

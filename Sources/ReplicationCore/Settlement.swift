@@ -25,7 +25,7 @@ extension Replica {
     /// Blocks of which not every member is known to hold the same.
     package var unsettledBlocks: UInt64 { unsettled.count }
 
-    func isUnsettled(_ range: ByteRange) -> Bool {
+    mutating func isUnsettled(_ range: ByteRange) -> Bool {
         unsettled.count > 0 && unsettled.containsAny(of: range.blocks) && !isLeftOut(.unsettledIsNotServed)
     }
 
@@ -112,9 +112,11 @@ extension Replica {
     }
 
     private var isSettlingPossible: Bool {
-        guard change == nil, candidacy == nil, required.contains(me), !unconfirmed.isFull else { return false }
-        return !others.contains {
-            required.contains($0) && (!self[peer: $0].receivesWrites || self[peer: $0].handshake == .exchanging)
+        mutating get {
+            guard change == nil, candidacy == nil, required.contains(me), !unconfirmed.isFull else { return false }
+            return !others.contains {
+                required.contains($0) && (!self[peer: $0].receivesWrites || self[peer: $0].handshake == .exchanging)
+            }
         }
     }
 

@@ -214,8 +214,10 @@ extension Replica {
 
     /// Spilled, or replayed and settled since.
     private var hasMarksTowardMembers: Bool {
-        others.contains {
-            self[bitmap: $0].count > 0 && superblock.peers[$0].base == .inStep && required.contains($0)
+        mutating get {
+            others.contains {
+                self[bitmap: $0].count > 0 && superblock.peers[$0].base == .inStep && required.contains($0)
+            }
         }
     }
 
