@@ -53,10 +53,10 @@ import Simulation
             if worker { return try work(from..<from + seeds) }
             let sweep = Sweep(from: from, count: seeds, jobs: max(1, jobs), mostFailures: failures, passedOn: passedOn)
             let worst = sweep.run()
-            if let first = sweep.firstToShrink { Shrink(options: try options(first), passedOn: planting).run() }
+            if let first = sweep.firstToShrink { Shrink(options: try options(first), passedOn: whatRuns).run() }
             throw ExitCode(worst)
         }
-        if shrink { return Shrink(options: try options(seed), passedOn: planting).run() }
+        if shrink { return Shrink(options: try options(seed), passedOn: whatRuns).run() }
         try replay(seed)
     }
 
@@ -136,18 +136,23 @@ import Simulation
         var words: [String] = []
         if let without { words += ["--without", without] }
         if let only { words += ["--only", only] }
+        if let operations { words += ["--operations", "\(operations)"] }
+        if let until { words += ["--until", "\(until)"] }
+        return words + whatRuns + ["--limit", "\(limit)"]
+    }
+
+    /// The clusters, and what is wrong with them: the same in each run that a shorter one is looked for.
+    private var whatRuns: [String] {
+        var words: [String] = []
         if quorum { words += ["--quorum"] }
         if let duel { words += ["--duel", duel] }
         if fencing { words += ["--fencing"] }
         if splitBrain { words += ["--split-brain"] }
         if modes { words += ["--modes"] }
         if let mutant { words += ["--mutant", mutant] }
-        if let operations { words += ["--operations", "\(operations)"] }
-        if let until { words += ["--until", "\(until)"] }
-        return words + planting + ["--limit", "\(limit)"]
+        if let plant { words += ["--plant", plant] }
+        return words
     }
-
-    private var planting: [String] { plant.map { ["--plant", $0] } ?? [] }
 
     private func replay(_ seed: UInt64) throws {
         let options = try options(seed)
