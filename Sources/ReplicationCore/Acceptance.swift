@@ -30,6 +30,12 @@ struct Acceptance {
         return false
     }
 
+    /// The record is here, though it was offered again: the word that it is chosen, which comes but once, means this copy.
+    var isRepeated: Bool {
+        if case .repeated = kind { return true }
+        return false
+    }
+
     /// Nothing was changed yet.
     var isAbandonable: Bool {
         if case .persisting = phase { return false }

@@ -444,10 +444,18 @@ extension Replica {
         attention = true
     }
 
+    /// It heard in the handshake that it is filled: that word is taken back by another handshake only (seed 821425).
+    private func isAboutToFill(_ node: NodeID) -> Bool {
+        switch self[peer: node].relation {
+        case .sourcePreparing, .sourceBeginning: true
+        default: false
+        }
+    }
+
     /// Those that answered are in step with this node from here on; with any other copy the handshake is made anew.
     private mutating func takeMembers(_ kept: NodeSet) {
         for node in others where self[peer: node].hasSession {
-            if kept.contains(node), self[peer: node].isConnected {
+            if kept.contains(node), self[peer: node].isConnected, !isAboutToFill(node) {
                 self[peer: node].relation = .established
                 setConnected(node)
                 send(.chosen(superblock.record.number), to: node)

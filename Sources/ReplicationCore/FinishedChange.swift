@@ -67,7 +67,7 @@ extension Replica {
 
     /// The peer says that its record is chosen.
     mutating func chosen(_ number: RecordNumber, told node: NodeID) {
-        guard superblock.record.number == number, acceptance == nil else { return }
+        guard superblock.record.number == number, acceptance.map({ $0.isRepeated }) ?? true else { return }
         noteFounded()
         heardChosen = number
         if self[peer: node].relation == .establishing || self[peer: node].relation == .target {

@@ -239,6 +239,22 @@ import Testing
         #expect(hasAccepted(bench, offer.record.number))
     }
 
+    @Test func `the word that a record is chosen is heard while that is answered once more`() {
+        let bench = VoterBench(beta) { $0.record.primary = alpha }
+        bench.meet(alpha) { $0.isPrimary = true }
+        let number = bench.stable.record.number
+        #expect(bench.core.diskState == .consistent)
+        bench.held = [.superblock]
+        bench.hear(
+            .propose(
+                Proposal(
+                    volume: bench.stable.volume, record: bench.stable.record, current: bench.core.durableState.current)
+            ), from: alpha)
+        bench.hear(.chosen(number), from: alpha)
+        bench.letGo(.superblock)
+        #expect(bench.core.diskState == .upToDate)
+    }
+
     @Test func `a record of the leader's that is being taken is answered before a handshake with it ends`() {
         let bench = VoterBench(beta)
         bench.open(alpha) { $0.isPrimary = true }

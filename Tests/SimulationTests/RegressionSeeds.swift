@@ -374,6 +374,13 @@ enum RegressionSeeds {
         Seed(
             seed: 104, found: "a primary whose disk went left the volume to a copy that was about to join",
             kinds: .withSpells, duel: .diskless),
+        Seed(
+            seed: 400_509, found: "the word that a record is chosen was not heard while that was answered once more",
+            kinds: .withSpells, duel: .forced),
+        Seed(
+            seed: 821_425,
+            found: "a candidate took in a copy that it had told it would be filled, which waited for that",
+            kinds: .withSpells),
     ]
 
     /// Of `memory` and `async`.
