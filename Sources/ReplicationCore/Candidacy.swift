@@ -385,9 +385,11 @@ extension Replica {
             let isEqual = newest.isEmpty && vote.standing.record.isEmpty
             if isEqual || isInStep(node, vote.standing.instance, by: newest) { kept.insert(node) }
         }
-        // Without a disk nothing is settled from here: where members may differ, one of them counts.
-        let isApart = kept.contains { !current.runs[$0].isEmpty }
-        if !hasDisk, current.purpose == .serve, isApart, !isLeftOut(.disklessKeepsOne),
+        // Without a disk nothing is settled from here: where members may differ, one of them counts. What a primary has in flight it
+        // sends again; not what it failed, or had to settle, when it had a disk (seed 841750).
+        let isApart =
+            current.purpose == .serve ? kept.contains { !current.runs[$0].isEmpty } : unsettled.count > 0
+        if !hasDisk, isApart, !isLeftOut(.disklessKeepsOne),
             let one = kept.first(where: { _ in true })
         {
             return NodeSet(one)

@@ -381,6 +381,11 @@ enum RegressionSeeds {
             seed: 821_425,
             found: "a candidate took in a copy that it had told it would be filled, which waited for that",
             kinds: .withSpells),
+        Seed(
+            seed: 841_750,
+            found:
+                "a primary whose disk went kept two members that differed in what it had failed for want of a quorum",
+            kinds: .withSpells),
     ]
 
     /// Of `memory` and `async`.
