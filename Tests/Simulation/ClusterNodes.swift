@@ -135,6 +135,8 @@ extension Cluster {
         guard node.isPaused else { return }
         if trace.isOn { trace.add(now, node.side, "fault", "goes on") }
         node.isPaused = false
+        // It heard nothing while it stood still: what it began for one that came back ends that much later (seed 12465208).
+        node.heardAt += now - node.pausedAt
         if node.standsStill {
             node.standsStill = false
             node.stoodStill += now - node.pausedAt

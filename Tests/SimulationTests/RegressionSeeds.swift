@@ -188,6 +188,11 @@ enum RegressionSeeds {
             found:
                 "the oracle held a write that came later to what a node promoted alone, which served nobody, had found"
         ),
+        Seed(
+            seed: 12_465_208,
+            found:
+                "the oracle took a record before a resync, begun before a pause, for one that left a peer behind for nothing",
+            kinds: .all),
     ]
 
     /// Of `SimulationOptions(quorum:)`.
