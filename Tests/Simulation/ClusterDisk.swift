@@ -65,7 +65,10 @@ extension Cluster {
             latency += diskRandoms[node.side].below(options.timing.cutOff * 3 / 2)
         }
         latency += delayInSpell(deed, node)
-        if now < node.disk.faults.hungUntil { latency += node.disk.faults.hungUntil - now }
+        if now < node.disk.faults.hungUntil {
+            latency += node.disk.faults.hungUntil - now
+            node.disk.faults.answeredBy = max(node.disk.faults.answeredBy, now + 1000 + latency)
+        }
         heap.push(
             .diskDone(node: node.side, incarnation: node.incarnation, slot: slot), at: now + 1000 + latency)
     }

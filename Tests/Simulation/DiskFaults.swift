@@ -6,6 +6,8 @@ import ReplicationCore
 struct DiskFaults {
     /// Nothing is answered before.
     var hungUntil: UInt64 = 0
+    /// What was asked for while it hung is answered by then, also when it hangs no more or is healed (seed 12411961).
+    var answeredBy: UInt64 = 0
     /// Some reads and writes of data take very long until then.
     var slowUntil: UInt64 = 0
     /// Nothing reaches it before, and it forgets nothing: one that does, and takes no last word, is beyond what a restart

@@ -161,7 +161,7 @@ extension Cluster {
     /// A command that was given long ago: its own time is over, and no pause excuses it, nor a disk that hangs.
     func checkCommands() {
         for node in nodes where node.isUp && !node.isPaused {
-            let hung = node.disk.faults.hungUntil + Self.slack
+            let hung = max(node.disk.faults.hungUntil, node.disk.faults.answeredBy) + Self.slack
             for pending in node.commands where now > max(pending.mustEnd, hung) {
                 let command = pending.command.map { "\($0)" } ?? "attach"
                 oracle.fail(.liveness, "I7", "node \(node.side) did not answer \(command) in its time")
