@@ -288,13 +288,17 @@ extension Replica {
         advanceMetadata()
     }
 
-    /// An administrator says that this copy counts. With quorum the marks of one that was half filled, or put back as it was, say
-    /// nothing of what it lacks beside others than its source: they get everything (seed 82863).
+    /// An administrator says that this copy counts. The marks of one that was put back as it was, or with quorum half filled, say
+    /// nothing of what it lacks beside others (than its source): between it and them everything is copied (seed 82863).
     private mutating func takeForWhole() {
-        let isApart = !superblock.flags.isDisjoint(with: [.inconsistent, .rolledBack])
-        for node in others where isByMajority && isApart && !isLeftOut(.forcedHalfFillsAll) {
+        let isPutBack = superblock.flags.contains(.rolledBack)
+        let isHalf = isByMajority && superblock.flags.contains(.inconsistent)
+        for node in others where isPutBack || isHalf && !isLeftOut(.forcedHalfFillsAll) {
             superblock.peers[node].base = .everything(.none)
         }
+        // Its numbers outbid what any peer remembers of it: it is a line of its own now, and no older self of another (seed
+        // 12444281: the other, thrown away, was not filled by it).
+        if isPutBack, !isLeftOut(.forcedOutbids) { raiseNumbers() }
         superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack])
     }
 

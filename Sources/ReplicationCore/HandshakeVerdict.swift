@@ -203,6 +203,10 @@ package struct HandshakeVerdict: Equatable, Sendable {
     static func isRolledBack(_ side: HandshakeState, rememberedBy other: HandshakeState) -> Bool {
         if isLeftOut(.rollbackIsNoticed) { return false }
         if side.flags.contains(.rolledBack), !isLeftOut(.rollbackIsRemembered) { return true }
+        return isBehind(side, ofNumbersRememberedBy: other)
+    }
+
+    static func isBehind(_ side: HandshakeState, ofNumbersRememberedBy other: HandshakeState) -> Bool {
         guard other.seenInstance == side.instance else { return false }
         if side.mark.startNumber > other.seen.startNumber { return side.foundSequence < other.seen.sequence }
         return side.mark.startNumber < other.seen.startNumber || side.mark.sequence < other.seen.sequence

@@ -42,13 +42,17 @@ extension HandshakeVerdict {
         return side.record.number.term < other.promised || side.record.number.term < other.record.number.term
     }
 
-    /// A full copy that its source has begun goes on where it was.
+    /// A full copy that its source has begun goes on where it was. Not when the target was put back once more meanwhile: it lost
+    /// again what it had got.
     private static func goingOn(
         _ verdict: HandshakeVerdict, _ mine: HandshakeState, _ theirs: HandshakeState
     ) -> HandshakeVerdict {
         let isSource = verdict.outcome == .sourceOfEverything
         let (source, target) = isSource ? (mine, theirs) : (theirs, mine)
-        guard source.base == .everything(target.instance), target.flags.contains(.inconsistent) else { return verdict }
+        let isOnceMore = isBehind(target, ofNumbersRememberedBy: source) && !isLeftOut(.putBackTwiceBeginsAnew)
+        guard source.base == .everything(target.instance), target.flags.contains(.inconsistent), !isOnceMore else {
+            return verdict
+        }
         return .init(isSource ? .sourceOfMarked : .targetOfMarked, because: verdict.rule)
     }
 

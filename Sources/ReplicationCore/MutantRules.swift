@@ -1,34 +1,42 @@
 #if Mutants
-    /// The rule that this process leaves out. Set once, before the first replica is made.
-    nonisolated(unsafe) private var leftOut: Mutant?
+    /// The rule that this process leaves out: in one of the four at most. Set once, before the first replica is made.
+    private struct LeftOut {
+        var own: Mutant?
+        var voting: VotingMutant?
+        var fencing: FencingMutant?
+        var mode: ModeMutant?
+    }
+
+    nonisolated(unsafe) private var leftOut = LeftOut()
 
     /// Every replica of this process leaves the rule called `name` out from now on. False: there is no such rule.
     package func leaveOut(_ name: String) -> Bool {
-        leftOut = Mutant.allCases.first { "\($0)" == name }
-        return leftOut != nil
+        leftOut.own = Mutant.allCases.first { "\($0)" == name }
+        leftOut.voting = VotingMutant.allCases.first { "\($0)" == name }
+        leftOut.fencing = FencingMutant.allCases.first { "\($0)" == name }
+        leftOut.mode = ModeMutant.allCases.first { "\($0)" == name }
+        return leftOut.own != nil || leftOut.voting != nil || leftOut.fencing != nil || leftOut.mode != nil
     }
 
-    /// What can be left out, by name, and why each rule is there.
+    /// What can be left out, by name; why each rule is there: its execution in the reasons of the protocol (F and a number, or a
+    /// point of section 2), or what others shipped without it; and the clusters whose seeds show that it is missing.
     package var rulesOfMutants: [(name: String, rule: String, clusters: String)] {
-        Mutant.allCases.map { ("\($0)", $0.rule, $0.clusters) }
+        Mutant.allCases.map { ("\($0)", $0.rule, Mutant.clusters) }
+            + VotingMutant.allCases.map { ("\($0)", $0.rule, VotingMutant.clusters) }
+            + FencingMutant.allCases.map { ("\($0)", $0.rule, FencingMutant.clusters) }
+            + ModeMutant.allCases.map { ("\($0)", $0.rule, ModeMutant.clusters) }
     }
 
-    @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { leftOut == rule }
+    @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { leftOut.own == rule }
+    @inline(__always) func isLeftOut(_ rule: VotingMutant) -> Bool { leftOut.voting == rule }
+    @inline(__always) func isLeftOut(_ rule: FencingMutant) -> Bool { leftOut.fencing == rule }
+    @inline(__always) func isLeftOut(_ rule: ModeMutant) -> Bool { leftOut.mode == rule }
 
     extension Mutant {
-        /// The clusters whose seeds show that the rule is missing: the rules of voters come last but for those of fencing.
-        fileprivate var clusters: String {
-            let rules = Self.allCases
-            guard let voters = rules.firstIndex(of: .newestRecordCounts),
-                let fencing = rules.firstIndex(of: .fencedBeforeLeft), let own = rules.firstIndex(of: self)
-            else { return "" }
-            let modes = rules.firstIndex(of: .flushIsBetween) ?? rules.count
-            return own < voters ? "two nodes" : own < fencing ? "quorum" : own < modes ? "fencing" : "modes"
-        }
+        fileprivate static let clusters = "two nodes"
 
-        /// Why the rule is there: its execution in the reasons of the protocol (F and a number, or a point of section 2), or
-        /// what others shipped without it.
-        var rule: String {
+        /// Why the rule is there.
+        fileprivate var rule: String {
             switch self {
             case .workBeforeReply: "canary"
             case .recordsAreNumbered, .offeredNumbersCount, .supersededRecordYields, .termIsOnItsMakersDisk: "F1"
@@ -49,7 +57,9 @@
             case .targetFlushClearsMarks, .targetFlushesBeforeTelling, .sourceFlushClearsMarks: "F12"
             case .flushCoversDonePulls, .flushCoversDoneFrames, .laterFramesKeepMarks: "F12"
             case .oldWritesEndFirst, .onlyLiveSession: "F13"
-            case .rollbackIsNoticed, .rollbackIsRemembered, .disklessRemembersNumbers: "F15"
+            case .rollbackIsNoticed, .rollbackIsRemembered, .disklessRemembersNumbers, .putBackIsKeptInMind,
+                .forcedOutbids:
+                "F15"
             case .forceBeginsLineage: "F16"
             case .termAboveBoth: "F17"
             case .pauseMakesDoubt, .pausedNewsIsOld: "F18"
@@ -63,6 +73,13 @@
             case .flushBeginsAfterRequest, .flushAtPeer, .flushHere, .forcedWaitsForFlush: "2.5"
             case .pagesBeforeReuse: "2.6"
             case .demotionDrains, .demotionConfirms: "2.9"
+            default: history
+            }
+        }
+
+        /// What others shipped without it.
+        private var history: String {
+            switch self {
             case .diskBeforeReply, .peerBeforeReply, .diskBeforePeerAnswers: "early acknowledgement"
             case .recordBeforeReply, .repliesHeldAtLoss: "reply before the record"
             case .flushBeforeAnswer: "flush answered before it is done"
@@ -95,19 +112,23 @@
             case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord: "diskless primary"
             case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded, .lostReadsAreAskedAgain: "diskless primary"
             case .whoServesIsNamed: "suspect copy promoted"
-            default: voterRule
+            default: ""
             }
         }
+    }
 
-        /// The same of the rules of voters and of fencing.
-        private var voterRule: String {
+    extension VotingMutant {
+        fileprivate static let clusters = "quorum"
+
+        /// Why the rule is there.
+        fileprivate var rule: String {
             switch self {
             case .newestRecordCounts, .refutedRecordIsNone, .votesRise, .votedRecordsAreNumbered,
                 .olderTermMakesNoRecord:
                 "F1"
             case .undecidedLetsNobodyGo, .majorityChooses, .changeHoldsReplies: "F2"
-            case .onlyWhoAnsweredIsKept, .unconfirmedIsSettled, .votersUnconfirmedIsSettled,
-                .ownUnconfirmedIsSettled, .unsettledIsNotServed, .settledForRecordAtHand:
+            case .onlyWhoAnsweredIsKept, .unconfirmedIsSettled, .votersUnconfirmedIsSettled, .ownUnconfirmedIsSettled,
+                .unsettledIsNotServed, .settledForRecordAtHand:
                 "F3"
             case .suspectIsNotKept, .suspectIsNotElected: "F4"
             case .flushBeforeVote, .candidateFlushes: "F5"
@@ -115,17 +136,16 @@
             case .recordDecidesSource: "F8"
             case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers: "F11"
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
-            case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote: "F15"
+            case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote, .putBackTwiceBeginsAnew: "F15"
             case .forceVotesAlone, .forcedHalfFillsAll, .offerWaitsForLeader, .secondVoterAcceptsFirst,
                 .linesHaveTheirTerms:
                 "F16"
             case .leaseBeginsWithPing, .readsNeedLease, .repliesNeedLease, .leaseOfEachMember, .readsNeedTheTerm,
-                .repliesNeedTheTerm, .confirmedReadsAsk, .promiseEndsLease, .candidateGivesNoLease,
-                .successorWaits, .startCountsAsPong, .disklessWaitsForMembers, .recordCountsAsPong:
+                .repliesNeedTheTerm, .confirmedReadsAsk, .promiseEndsLease, .candidateGivesNoLease, .successorWaits,
+                .startCountsAsPong, .disklessWaitsForMembers, .recordCountsAsPong:
                 "F18"
             case .askedBeforePromise, .answersAreToThisQuestion, .heardPrimaryObjects, .servingIsTold,
-                .primaryWinsAgain, .newerRecordDeposes,
-                .higherTermEndsAttempt, .candidatesGiveWay:
+                .primaryWinsAgain, .newerRecordDeposes, .higherTermEndsAttempt, .candidatesGiveWay:
                 "F19"
             case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .heirIsMember, .carriersRecordIsNotChosen,
                 .disklessFailsNoWrite:
@@ -141,16 +161,38 @@
                 .acceptanceComesFirst, .stuckCandidacyEnds, .metAnewByPrimary, .deposedSettlesNothing,
                 .giverKeepsNothing:
                 "found by seeds"
+            }
+        }
+    }
+
+    extension FencingMutant {
+        fileprivate static let clusters = "fencing"
+
+        /// Why the rule is there.
+        fileprivate var rule: String {
+            switch self {
             case .fencedBeforeLeft, .heardBeforeLeft, .fencedBeforePromoted, .fencedForOneAbsence: "fencing"
+            }
+        }
+    }
+
+    extension ModeMutant {
+        fileprivate static let clusters = "modes"
+
+        /// Why the rule is there.
+        fileprivate var rule: String {
+            switch self {
             case .flushIsBetween: "F24"
             case .heldIsNotConfirmed, .heldIsSentAgain, .joinWaitsForHeld: "F6, F12"
             case .memoryMakesSuspect, .receivedIsWritten, .framesEndBeforePromotion, .flushWaitsForHeld: "F4, F14"
             case .crashedPrimaryLeads, .lossIsAccepted: "F10, F24"
             case .sendBufferIsBounded, .demotionDrainsHeld, .leaverDrainsHeld: "async"
-            default: ""
             }
         }
     }
 #else
     @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { false }
+    @inline(__always) func isLeftOut(_ rule: VotingMutant) -> Bool { false }
+    @inline(__always) func isLeftOut(_ rule: FencingMutant) -> Bool { false }
+    @inline(__always) func isLeftOut(_ rule: ModeMutant) -> Bool { false }
 #endif

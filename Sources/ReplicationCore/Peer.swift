@@ -72,6 +72,9 @@ struct Peer {
     var theirs: HandshakeState?
     /// What was remembered of its copy when its state came: what it does after that state makes it no older.
     var seenBefore: StartMark?
+    /// The verdict was that its copy was put back as it was, and not everything is marked for it yet: what is remembered of its
+    /// numbers is all that tells, should this session end.
+    var isPutBack = false
     var verdict: HandshakeVerdict?
     var theirVerdict: (outcome: UInt8, rule: UInt8)?
     var relation = Relation.none

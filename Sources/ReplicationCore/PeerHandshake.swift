@@ -100,6 +100,7 @@ extension Replica {
             self[peer: node].isStandalone = false
             self[peer: node].backoff = 0
             setReason(node, nil, nil)
+            noteWhoWasPutBack(verdict, node)
             remember(theirs, of: node)
             switch verdict.outcome {
             case .targetOfMarked, .targetOfEverything: break
@@ -146,6 +147,24 @@ extension Replica {
         }
     }
 
+    /// Whoever was put back as it was is filled from the beginning. The session may end before all is marked for it: then the source
+    /// goes on remembering the numbers that showed it, and that copy says so itself (seed 12749575: the source had written down the
+    /// new numbers with a record of its own, died, and filled what was marked).
+    private mutating func noteWhoWasPutBack(_ verdict: HandshakeVerdict, _ node: NodeID) {
+        guard verdict.rule == .rolledBackDiscarded, !isLeftOut(.putBackIsKeptInMind) else { return }
+        switch verdict.outcome {
+        case .sourceOfEverything: self[peer: node].isPutBack = true
+        case .targetOfEverything: rememberBeingPutBack()
+        default: break
+        }
+    }
+
+    private mutating func rememberBeingPutBack() {
+        guard !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) else { return }
+        superblock.flags.formUnion([.outdated, .rolledBack])
+        persistSuperblock()
+    }
+
     /// The offer to throw this copy's data away ends with the handshake it was meant for.
     mutating func offerToDiscard(_ node: NodeID, _ offers: Bool) {
         guard self[peer: node].discardMine != offers else { return }
@@ -176,7 +195,9 @@ extension Replica {
             self[peer: node].target.because = verdict.rule.words
             self[peer: node].target.began = now
             rememberBeingBehind(theirs)
-        case .nothing: self[peer: node].relation = .nothing
+        case .nothing:
+            self[peer: node].relation = .nothing
+            rememberBeingBehind(theirs)
         case .carrier:
             self[peer: node].relation = .carrier
             self[peer: node].resentThrough = unconfirmed.newest
@@ -431,10 +452,7 @@ extension Replica {
                 : HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)
         {
             words += "; it is this one"
-            if !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) {
-                superblock.flags.formUnion([.outdated, .rolledBack])
-                persistSuperblock()
-            }
+            rememberBeingPutBack()
         }
         if verdict.rule == .rolledBack, let mine = self[peer: node].mine, !isByMajority,
             !HandshakeVerdict.hasNewerCopy(mine, theirs)

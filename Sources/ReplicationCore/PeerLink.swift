@@ -172,6 +172,7 @@ extension Replica {
         self[peer: node].mine = nil
         self[peer: node].theirs = nil
         self[peer: node].seenBefore = nil
+        self[peer: node].isPutBack = false
         self[peer: node].verdict = nil
         self[peer: node].theirVerdict = nil
         self[peer: node].presence = nil
@@ -456,6 +457,7 @@ extension Replica {
     }
 
     mutating func remember(_ mark: StartMark, of node: NodeID) {
+        if self[peer: node].isPutBack { return }
         superblock.peers[node].seen = superblock.peers[node].seen.merged(with: mark)
     }
 

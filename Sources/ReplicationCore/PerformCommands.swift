@@ -369,7 +369,7 @@ extension Replica {
             refuse(
                 id, "connected-to-primary", "a primary is connected and keeps this copy in step",
                 "hablk disconnect \(configuration.volume) first")
-        } else if others.contains(where: { ![.none, .nothing, .carrier].contains(self[peer: $0].relation) }) {
+        } else if others.contains(where: { ![.none, .nothing].contains(self[peer: $0].relation) }) {
             refuse(
                 id, "in-step", "a connected peer keeps this copy in step",
                 "hablk disconnect \(configuration.volume) first")

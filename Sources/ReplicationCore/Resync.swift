@@ -76,6 +76,7 @@ extension Replica {
                 superblock.peers[node].base = .everything(theirs.instance)
                 // What a rolled-back copy told before is forgotten only now that everything is marked.
                 superblock.peers[node].seen = theirs.mark
+                self[peer: node].isPutBack = false
                 self[peer: node].source.basePersisted = persistSuperblock()
             }
             guard let version = self[peer: node].source.basePersisted, isDurable(version) else { return }

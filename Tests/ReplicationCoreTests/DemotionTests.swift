@@ -239,4 +239,31 @@ import Testing
         #expect(bench.end(of: bench.command(throwing)) == "last-copy")
         #expect(bench.core.diskState == .upToDate)
     }
+
+    @Test func `a copy that serves a peer without a disk is not outdated`() {
+        let bench = Bench.established(beta)
+        bench.breakLink()
+        #expect(bench.meet(bench.peerState { $0.hasDisk = false }) == .carrier)
+        #expect(bench.end(of: bench.command(.outdate(force: false))) == "in-step")
+        #expect(bench.core.diskState != .outdated)
+    }
+
+    @Test func `who hears that others went on says so, also where nothing is copied`() {
+        let bench = Bench.established(beta)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        // An administrator outdated the copy that they went on with.
+        let theirs = bench.peerState {
+            $0.history.insert($0.current, at: 0)
+            $0.current = generation(40)
+            $0.record.generation = $0.current.id
+            $0.record.number.index += 1
+            $0.record.inStep = NodeSet(alpha)
+            $0.required = NodeSet(alpha)
+            $0.flags = [.outdated]
+        }
+        #expect(bench.meet(theirs) == .nothing)
+        #expect(bench.stable.flags.contains(.outdated))
+        #expect(bench.end(of: bench.promote()) == "outdated")
+    }
 }

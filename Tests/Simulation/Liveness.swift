@@ -197,14 +197,16 @@ extension Cluster {
     }
 
     /// A source was put back to a time when it was a target itself, and the other, which had all, was told to be filled by what it
-    /// had sent before (seed 12097630). Both say that they are not whole, and why they are parted: nothing is left but to say
-    /// that the half counts that nobody put back.
+    /// had sent before (seed 12097630); or a reckless administrator threw both away (seed 12444281). Both say that they are not
+    /// whole, and why they are parted: nothing is left but to say that one of the two counts: the half that nobody put back, or
+    /// with the reckless one either.
     private func reviveHalf() -> Bool {
         let flags = nodes.map { $0.live?.core.pointee.durableState.flags ?? [] }
-        guard let old = nodes.first(where: { $0.wasSource && flags[$0.side].contains(.rolledBack) }),
+        let isReckless = options.faults.contains(.reckless)
+        guard let old = nodes.first(where: { ($0.wasSource || isReckless) && flags[$0.side].contains(.rolledBack) }),
             flags.allSatisfy({ $0.contains(.inconsistent) })
         else { return false }
-        let half = other(old)
+        let half = isReckless && options.seed % 2 == 0 ? old : other(old)
         guard !isWaiting(half) else { return true }
         ask(
             half,

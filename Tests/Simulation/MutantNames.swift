@@ -5,7 +5,7 @@ package struct MutantName: Sendable {
     package var name: String
     /// Why the rule that it leaves out is there.
     package var rule: String
-    /// `two nodes`, `quorum` or `fencing`: whose seeds show it.
+    /// `two nodes`, `quorum`, `fencing` or `modes`: whose seeds show it.
     package var clusters: String
 }
 

@@ -193,10 +193,26 @@ enum RegressionSeeds {
             found:
                 "the oracle took a record before a resync, begun before a pause, for one that left a peer behind for nothing",
             kinds: .all),
+        Seed(
+            seed: 12_749_575,
+            found: "a source that saw that its target was put back wrote down the new numbers, died, and knew no more",
+            kinds: .all.union(.givingWay)),
+        Seed(
+            seed: 12_444_281,
+            found: "nobody in the simulation said which copy counts when both were thrown away and one was put back",
+            kinds: .all),
+        Seed(
+            seed: 12_411_961,
+            found: "the oracle forgot how long a disk that is healed goes on hanging with what it has",
+            kinds: .all.union(.givingWay)),
     ]
 
     /// Of `SimulationOptions(quorum:)`.
     static let quorum: [Seed] = [
+        Seed(
+            seed: 845_361,
+            found: "a leader that saw that a copy was put back forgot it with the session, before all was marked",
+            kinds: .withSpells),
         Seed(seed: 426, found: "a read was answered from blocks that were not settled", kinds: .firstWithQuorum),
         Seed(
             seed: 597, found: "a copy met while the old lease ran out heard that nobody leads, and waited for ever",

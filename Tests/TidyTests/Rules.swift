@@ -132,6 +132,9 @@ func misnamedFile(_ file: SourceFile) -> [Finding] {
     return [Finding(path: file.path, line: 0, rule: "nothing in it is called like the file")]
 }
 
+/// The files of the core that declare rules to be left out.
+func mutantFiles(_ core: [SourceFile]) -> [SourceFile] { core.filter { $0.name.hasSuffix("Mutant.swift") } }
+
 func mutantNames(_ declared: SourceFile) -> [String] {
     declared.code.filter { $0.hasPrefix("    case ") }.map { $0.trimmingCharacters(in: .whitespaces).dropFirst(5) }
         .map(String.init)
