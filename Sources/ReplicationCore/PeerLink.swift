@@ -30,7 +30,11 @@ extension Replica {
     private mutating func redial(_ node: NodeID) {
         let timing = configuration.timing
         let backoff = max(self[peer: node].backoff, timing.reconnectMinimum)
-        self[peer: node].backoff = min(backoff * 2, timing.reconnectMaximum)
+        // Until it is cut off somebody may wait for it: writes that are held, a demotion. A blip must not end after that
+        // because nobody looked.
+        let longest =
+            self[peer: node].isCutOff ? timing.reconnectMaximum : max(timing.cutOff / 8, timing.reconnectMinimum)
+        self[peer: node].backoff = min(backoff * 2, longest, timing.reconnectMaximum)
         scheduleDial(node, after: backoff / 2 + random.next() % max(backoff, 1))
     }
 

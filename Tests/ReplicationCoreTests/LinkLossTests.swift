@@ -229,6 +229,24 @@ import Testing
         #expect(bench.reply(to: 1) == .done)
     }
 
+    @Test func `a peer is dialed each second at least until it is cut off, and seldom after that`() {
+        let bench = Bench.primary()
+        bench.breakLink()
+        func dials(inSeconds seconds: Int) -> Int {
+            let before = bench.dials
+            for _ in 0..<seconds * 20 {
+                let known = bench.dials
+                bench.pass(milliseconds: 50)
+                if bench.dials > known { bench.handle(.dialFailed(beta, "refused")) }
+            }
+            return bench.dials - before
+        }
+        #expect(dials(inSeconds: 2) >= 4)
+        #expect(dials(inSeconds: 4) >= 4, "the cut-off is 6 s")
+        _ = dials(inSeconds: 20)
+        #expect(dials(inSeconds: 60) <= 30)
+    }
+
     @Test func `an offer to throw data away ends with the command that was refused`() {
         let bench = Bench.established(alpha)
         bench.breakLink()

@@ -41,6 +41,8 @@ package final class Cluster {
     var endedNodes: Set<Int> = []
     /// Somebody said `promote --force`.
     var hasForced = false
+    /// A copy was made anew, at any time.
+    var hasMadeAnew = false
     /// With quorum: who was told `promote --force`, and serves or served by it.
     var ruler: (side: Int, hasServed: Bool)?
     var mishaps: Mishaps

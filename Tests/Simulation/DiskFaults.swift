@@ -154,6 +154,7 @@ extension Cluster {
         MetadataBytes.create(on: node, layout: layout, options: options, instance: instance, isBlank: isBlank)
         node.isRestored = false
         node.isMadeAnew = true
+        hasMadeAnew = true
         // What it had acknowledged and the other lacks is gone by an administrator's hand.
         oracle.loss.pending.removeAll { $0.primary == node.side }
         replaced(node, isBlank ? "the copy is made anew over the old data" : "the copy is made anew on a new disk")

@@ -153,11 +153,13 @@ extension Cluster {
         return true
     }
 
-    /// Each copy was founded or given a volume while they did not hear each other: named, on both sides, and for ever.
+    /// Each copy was founded or given a volume while they did not hear each other, or one was made anew and promoted by force as it
+    /// was (seed 12800947): named, on both sides, and for ever.
     private func areTwoVolumes(_ reasons: [String?]) -> Bool {
         let states = nodes.compactMap { $0.live?.core.pointee.durableState.volume }
+        let isForced = hasForced && hasMadeAnew
         guard reasons == ["unrelated-data", "unrelated-data"], states.count == 2, states[0] != states[1],
-            !oracle.haveBeenInStep
+            !oracle.haveBeenInStep || isForced
         else { return false }
         isDone = true
         return true

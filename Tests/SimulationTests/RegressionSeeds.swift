@@ -202,6 +202,11 @@ enum RegressionSeeds {
             found: "nobody in the simulation said which copy counts when both were thrown away and one was put back",
             kinds: .all),
         Seed(
+            seed: 12_800_947,
+            found:
+                "a copy made anew and promoted by force is another volume for ever, and the simulation waited for rest",
+            kinds: .all.union(.givingWay)),
+        Seed(
             seed: 12_411_961,
             found: "the oracle forgot how long a disk that is healed goes on hanging with what it has",
             kinds: .all.union(.givingWay)),
