@@ -280,8 +280,12 @@ extension Replica {
         let keepsAll = keepsLost || isUndecided
         superblock.required = keepsAll ? required.union(change.record.inStep) : change.record.inStep
         if change.purpose == .force { takeForWhole() }
-        // Alone in step: what this copy holds is what counts from now on.
-        if change.record.inStep == NodeSet(me) { superblock.flags.subtract([.suspect, .outdated]) }
+        // Alone in step: what this copy holds is what counts from now on. Not where it was put back as it was: that only an
+        // administrator's word ends, or being filled.
+        if change.record.inStep == NodeSet(me) {
+            superblock.flags.remove(.suspect)
+            if !superblock.flags.contains(.rolledBack) { superblock.flags.remove(.outdated) }
+        }
         change.isApplied = true
         change.phase = .persisting(persistSuperblock())
         self.change = change
@@ -296,9 +300,6 @@ extension Replica {
         for node in others where isPutBack || isHalf && !isLeftOut(.forcedHalfFillsAll) {
             superblock.peers[node].base = .everything(.none)
         }
-        // Its numbers outbid what any peer remembers of it: it is a line of its own now, and no older self of another (seed
-        // 12444281: the other, thrown away, was not filled by it).
-        if isPutBack, !isLeftOut(.forcedOutbids) { raiseNumbers() }
         superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack])
     }
 

@@ -207,9 +207,13 @@ package struct HandshakeVerdict: Equatable, Sendable {
     }
 
     static func isBehind(_ side: HandshakeState, ofNumbersRememberedBy other: HandshakeState) -> Bool {
-        guard other.seenInstance == side.instance else { return false }
-        if side.mark.startNumber > other.seen.startNumber { return side.foundSequence < other.seen.sequence }
-        return side.mark.startNumber < other.seen.startNumber || side.mark.sequence < other.seen.sequence
+        other.seenInstance == side.instance && isBehind(side.mark, of: other.seen, found: side.foundSequence)
+    }
+
+    /// - Parameter found: the newest sequence that its run found on the disk.
+    static func isBehind(_ mark: StartMark, of seen: StartMark, found: UInt64) -> Bool {
+        if mark.startNumber > seen.startNumber { return found < seen.sequence }
+        return mark.startNumber < seen.startNumber || mark.sequence < seen.sequence
     }
 
     static func judgeDiskless(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {

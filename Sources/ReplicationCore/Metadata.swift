@@ -115,12 +115,14 @@ extension Replica {
             .info, "disk", "attached: \(diskState.rawValue), start \(superblock.startNumber), \(heat) extents replayed")
     }
 
-    /// Far above all that this copy can have told before it was put back as it was: 2^40 writes of metadata, a thousand a
-    /// second, take 34 years.
-    mutating func raiseNumbers() {
-        metadata.sequence += 1 << 40
-        metadata.foundSequence = metadata.sequence
-        superblock.startNumber += 1 << 40
+    /// Raises this copy's numbers above what a peer remembers of it, if that is more: from now on a flag says that it was put back
+    /// as it was, and whoever puts it back once more is noticed by the numbers again. A number that leaves no room to
+    /// count on is nobody's.
+    mutating func outbid(_ known: StartMark) {
+        guard known.startNumber < 1 << 61, known.sequence < 1 << 61, !isLeftOut(.putBackOutbids) else { return }
+        superblock.startNumber = max(superblock.startNumber, known.startNumber + 1)
+        metadata.sequence = max(metadata.sequence, known.sequence)
+        metadata.foundSequence = max(metadata.foundSequence, known.sequence)
     }
 
     private func emptied(_ replay: LogReplay) -> LogReplay {

@@ -105,8 +105,8 @@ enum Mutant {
     case rollbackIsRemembered
     /// What showed that a copy was put back is kept until everything is marked for it.
     case putBackIsKeptInMind
-    /// A copy that was put back, and is promoted by force, is not the older self of another any more.
-    case forcedOutbids
+    /// A copy that hears that it was put back raises its numbers above the remembered ones.
+    case putBackOutbids
     /// A node without a disk knows a copy that was rolled back, too.
     case disklessRemembersNumbers
     // MARK: F16

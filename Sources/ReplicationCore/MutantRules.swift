@@ -58,7 +58,7 @@
             case .flushCoversDonePulls, .flushCoversDoneFrames, .laterFramesKeepMarks: "F12"
             case .oldWritesEndFirst, .onlyLiveSession: "F13"
             case .rollbackIsNoticed, .rollbackIsRemembered, .disklessRemembersNumbers, .putBackIsKeptInMind,
-                .forcedOutbids:
+                .putBackOutbids:
                 "F15"
             case .forceBeginsLineage: "F16"
             case .termAboveBoth: "F17"

@@ -72,8 +72,8 @@ struct Peer {
     var theirs: HandshakeState?
     /// What was remembered of its copy when its state came: what it does after that state makes it no older.
     var seenBefore: StartMark?
-    /// The verdict was that its copy was put back as it was, and not everything is marked for it yet: what is remembered of its
-    /// numbers is all that tells, should this session end.
+    /// Its numbers are below the remembered ones, and it has not said yet that it is ready to be filled: what is remembered is all
+    /// that tells, should this session end.
     var isPutBack = false
     var verdict: HandshakeVerdict?
     var theirVerdict: (outcome: UInt8, rule: UInt8)?

@@ -100,7 +100,7 @@ extension Replica {
             self[peer: node].isStandalone = false
             self[peer: node].backoff = 0
             setReason(node, nil, nil)
-            noteWhoWasPutBack(verdict, node)
+            noteWhoWasPutBack(verdict, node, theirs)
             remember(theirs, of: node)
             switch verdict.outcome {
             case .targetOfMarked, .targetOfEverything: break
@@ -147,20 +147,21 @@ extension Replica {
         }
     }
 
-    /// Whoever was put back as it was is filled from the beginning. The session may end before all is marked for it: then the source
-    /// goes on remembering the numbers that showed it, and that copy says so itself (seed 12749575: the source had written down the
+    /// Whoever was put back as it was is filled from the beginning. The session may end before all is marked for it: then the numbers
+    /// that showed it are still remembered here, and that copy says so itself (seed 12749575: the source had written down the
     /// new numbers with a record of its own, died, and filled what was marked).
-    private mutating func noteWhoWasPutBack(_ verdict: HandshakeVerdict, _ node: NodeID) {
-        guard verdict.rule == .rolledBackDiscarded, !isLeftOut(.putBackIsKeptInMind) else { return }
-        switch verdict.outcome {
-        case .sourceOfEverything: self[peer: node].isPutBack = true
-        case .targetOfEverything: rememberBeingPutBack()
-        default: break
-        }
+    private mutating func noteWhoWasPutBack(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
+        guard let mine = self[peer: node].mine, !isLeftOut(.putBackIsKeptInMind) else { return }
+        // Whatever the verdict is: one that comes before the numbers are compared makes nothing good.
+        self[peer: node].isPutBack =
+            theirs.hasDisk && mine.hasDisk && HandshakeVerdict.isBehind(theirs, ofNumbersRememberedBy: mine)
+        if verdict == .init(.targetOfEverything, because: .rolledBackDiscarded) { rememberBeingPutBack(theirs) }
     }
 
-    private mutating func rememberBeingPutBack() {
-        guard !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) else { return }
+    private mutating func rememberBeingPutBack(_ theirs: HandshakeState) {
+        let isTold = self[peer: theirs.node].mine.map { HandshakeVerdict.isBehind($0, ofNumbersRememberedBy: theirs) }
+        guard isTold == true || !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) else { return }
+        if isTold == true { outbid(theirs.seen) }
         superblock.flags.formUnion([.outdated, .rolledBack])
         persistSuperblock()
     }
@@ -197,7 +198,8 @@ extension Replica {
             rememberBeingBehind(theirs)
         case .nothing:
             self[peer: node].relation = .nothing
-            rememberBeingBehind(theirs)
+            // Without its disk it has nothing that this copy lacks.
+            if theirs.hasDisk { rememberBeingBehind(theirs) }
         case .carrier:
             self[peer: node].relation = .carrier
             self[peer: node].resentThrough = unconfirmed.newest
@@ -452,7 +454,7 @@ extension Replica {
                 : HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)
         {
             words += "; it is this one"
-            rememberBeingPutBack()
+            rememberBeingPutBack(theirs)
         }
         if verdict.rule == .rolledBack, let mine = self[peer: node].mine, !isByMajority,
             !HandshakeVerdict.hasNewerCopy(mine, theirs)

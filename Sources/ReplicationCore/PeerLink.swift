@@ -461,7 +461,7 @@ extension Replica {
     }
 
     mutating func remember(_ mark: StartMark, of node: NodeID) {
-        if self[peer: node].isPutBack { return }
+        if self[peer: node].isPutBack || self[peer: node].handshake != .finished { return }
         superblock.peers[node].seen = superblock.peers[node].seen.merged(with: mark)
     }
 

@@ -369,6 +369,10 @@ extension Replica {
             refuse(
                 id, "connected-to-primary", "a primary is connected and keeps this copy in step",
                 "hablk disconnect \(configuration.volume) first")
+        } else if others.contains(where: { self[peer: $0].relation == .carrier }) {
+            refuse(
+                id, "in-step", "a connected peer has no disk and is served by this copy",
+                "hablk disconnect \(configuration.volume) first")
         } else if others.contains(where: { ![.none, .nothing].contains(self[peer: $0].relation) }) {
             refuse(
                 id, "in-step", "a connected peer keeps this copy in step",

@@ -74,9 +74,6 @@ extension Replica {
                     return
                 }
                 superblock.peers[node].base = .everything(theirs.instance)
-                // What a rolled-back copy told before is forgotten only now that everything is marked.
-                superblock.peers[node].seen = theirs.mark
-                self[peer: node].isPutBack = false
                 self[peer: node].source.basePersisted = persistSuperblock()
             }
             guard let version = self[peer: node].source.basePersisted, isDurable(version) else { return }
@@ -94,6 +91,8 @@ extension Replica {
         if self[peer: node].relation == .sourceBeginning {
             self[peer: node].relation = .source
             self[peer: node].lostAt = nil
+            // It has said durably that it was put back, if it was: what it tells from now on is above what is remembered.
+            self[peer: node].isPutBack = false
             warned(node)
             attention = true
         }

@@ -39,7 +39,75 @@ import Testing
         bench.letGo(.page)
         #expect(bench.meet(putBack(bench)) == .sourceOfEverything)
         #expect(bench.stable.peers[beta].base == .everything(instance(of: beta)))
-        #expect(bench.stable.peers[beta].seen == StartMark(startNumber: 4, sequence: 61))
+        #expect(bench.stable.peers[beta].seen == StartMark(startNumber: 3, sequence: 61))
+    }
+
+    @Test func `put back to the same image while it is filled it is noticed again`() {
+        let half = Bench(beta, superblock: Self.halfFilled())
+        let source = half.peerState {
+            $0.seenInstance = instance(of: beta)
+            $0.seen = StartMark(startNumber: 9, sequence: 9000)
+            $0.record.inStep = NodeSet(alpha)
+        }
+        #expect(half.meet(source) == .targetOfEverything)
+        #expect(half.stable.startNumber > 9 && half.stable.sequence > 9000)
+        half.breakLink()
+        half.peerRun = RunID(rawValue: 0x901)
+        // It says so itself: nobody needs its numbers any more, until it is put back once more.
+        half.open()
+        let told = half.told
+        #expect(told?.flags.contains(.rolledBack) == true)
+        #expect(told.map { $0.mark.startNumber > 9 && $0.mark.sequence > 9000 } == true)
+
+        let bench = remembering()
+        #expect(bench.meet(putBack(bench)) == .sourceOfEverything)
+        bench.hear(.resyncReady)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x902)
+        #expect(bench.meet(putBack(bench)) == .sourceOfEverything)
+    }
+
+    @Test func `what a copy that was put back tells before it is ready to be filled is not remembered`() {
+        let bench = remembering()
+        #expect(bench.meet(putBack(bench)) == .sourceOfEverything)
+        bench.hear(.accepted(RecordNumber(term: .zero, index: 9), mark: StartMark(startNumber: 4, sequence: 70)))
+        bench.breakLink()
+        bench.open()
+        bench.hear(.accepted(RecordNumber(term: .zero, index: 9), mark: StartMark(startNumber: 4, sequence: 71)))
+        #expect(bench.core.durableState.peers[beta].seen == StartMark(startNumber: 3, sequence: 61))
+    }
+
+    @Test func `a number that leaves no room to count on is not outbid`() {
+        let half = Bench(beta, superblock: Self.halfFilled())
+        let source = half.peerState {
+            $0.seenInstance = instance(of: beta)
+            $0.seen = StartMark(startNumber: 1 << 62, sequence: 1 << 62)
+            $0.record.inStep = NodeSet(alpha)
+        }
+        #expect(half.meet(source) == .targetOfEverything)
+        #expect(half.stable.flags.contains(.rolledBack))
+        #expect(half.stable.startNumber < 1 << 61 && half.stable.sequence < 1 << 61)
+    }
+
+    @Test func `put back and promoted before it met anybody, it stays what it is when it is demoted`() {
+        let bench = Bench.secondary()
+        bench.breakLink()
+        var superblock = bench.stable
+        superblock.record.primary = nil
+        let old = Bench(beta, superblock: superblock)
+        let theirs = old.peerState {
+            $0.seenInstance = instance(of: beta)
+            $0.seen = StartMark(startNumber: 9, sequence: 9000)
+        }
+        old.pass(milliseconds: 7000)
+        #expect(old.end(of: old.promote(fenced: alpha)) == "done")
+        #expect(old.meet(theirs) == .parted)
+        old.ask(0, .write, block: 3)
+        #expect(old.end(of: old.demote()) == "done")
+        #expect(old.stable.flags.isSuperset(of: [.outdated, .rolledBack]))
+        #expect(old.end(of: old.promote()) == "outdated")
+        #expect(old.end(of: old.promote(force: true)) == "done")
+        #expect(old.stable.flags.isDisjoint(with: [.outdated, .rolledBack]))
     }
 
     @Test func `a copy that is to be filled since it was put back says so itself`() {
@@ -82,7 +150,9 @@ import Testing
             $0.current = Generation(id: .none, node: alpha, began: 0)
             $0.flags = [.inconsistent]
         }
+        #expect(bench.meet(other) == .parted)
         #expect(bench.end(of: bench.promote(force: true)) == "done")
+        bench.command(.connect(peer: nil, discardMyData: false, dryRun: false, deadline: bench.now))
         #expect(bench.stable.record.inStep == NodeSet(beta))
         #expect(bench.stable.flags.isDisjoint(with: [.outdated, .rolledBack]))
         #expect(bench.meet(other) == .sourceOfEverything)
