@@ -298,6 +298,7 @@ package final class Cluster {
 
     private func promoted(_ node: SimulatedNode, _ live: LiveReplica, _ before: Glimpse) {
         if trace.isOn { trace.add(now, node.side, "oracle", "is primary now") }
+        oracle.elections.begins(node.side)
         let promotions =
             node.commands.compactMap { pending -> (force: Bool, fenced: NodeID?, acceptsLoss: Bool)? in
                 guard case .promote(let force, let fenced, _, _, let acceptsLoss) = pending.command else { return nil }

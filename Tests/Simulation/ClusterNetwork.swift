@@ -61,6 +61,7 @@ extension Cluster {
         if options.duel != nil {
             if case .inquiry = message { asks(node) }
             temptDuel(node, message, to: to)
+            strikeExactly(node, message, to: to)
         }
         var payload: [UInt8] = []
         if let (buffer, range) = message.payload {

@@ -10,6 +10,8 @@ struct DiskFaults {
     var answeredBy: UInt64 = 0
     /// Some reads and writes of data take very long until then.
     var slowUntil: UInt64 = 0
+    /// No read and no write of data is answered before.
+    var dataHeldUntil: UInt64 = 0
     /// Nothing reaches it before, and it forgets nothing: one that does, and takes no last word, is beyond what a restart
     /// can notice.
     var deadUntil: UInt64 = 0

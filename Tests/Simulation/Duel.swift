@@ -32,16 +32,37 @@ package enum Duel: String, CaseIterable, Sendable {
     case forced
     /// Copies go and come back one after the other, and who leads goes before all are back.
     case rotation
+
+    // Exact ones: what goes on at a moment that chance hardly ever meets (`ExactDuels`).
+    /// What its members answered waits for its own disk, which takes longer than its lease, and another node follows it.
+    case heldDisk
+    /// A candidate is cut off as it asks for votes, is left out, and comes back with its promise, while the primary's disk is slow.
+    case oldPromise
+    /// It is powered off, and a voter hears the last that it wrote when it has voted, before the record that follows.
+    case lastFrames
+    /// The only members that still heard it are started anew, and have forgotten that they did; another one is promoted.
+    case forgetfulMember
+    /// A new primary is heard by nobody from the moment on when the members had accepted its record.
+    case unheardStart
+
+    /// Those that seeds drew first.
+    static let first: [Duel] = [
+        .isolation, .farewell, .latePongs, .lateVotes, .rivals, .fencing, .lostCaches, .forgottenVoter, .diskless,
+        .usurper, .founding, .stoppedClock, .forced, .rotation,
+    ]
+    static let exact = allCases.filter { !first.contains($0) }
 }
 
 extension SimulationOptions {
     /// A draw from a stream of its own. Two of three seeds have one.
     /// - Parameter wanted: that one, in each seed.
-    mutating func drawDuel(_ wanted: Duel?) {
+    mutating func drawDuel(_ wanted: Duel?, exact: Bool) {
         var random = SplitMix(seed: seed, subject: "duel options")
-        guard random.chance(2, in: 3) || wanted != nil else { return }
-        let drawn = random.pick(Duel.allCases)
-        var duel = wanted ?? drawn
+        var exactRandom = SplitMix(seed: seed, subject: "exact duel options")
+        let isExact = wanted.map { Duel.exact.contains($0) } ?? (exact && exactRandom.chance(1, in: 3))
+        guard random.chance(2, in: 3) || wanted != nil || isExact else { return }
+        let drawn = random.pick(Duel.first)
+        var duel = wanted ?? (isExact ? exactRandom.pick(Duel.exact) : drawn)
         if duel == .forgottenVoter, witnesses == 0 { duel = .rivals }
         self.duel = duel
         // In every second one nothing else goes wrong that would spoil it.
@@ -73,5 +94,27 @@ extension SimulationOptions {
         thinkTime = timing.cutOff * random.within(4...8) / UInt64(operations)
         faultGap = timing.cutOff * random.within(1...4)
         administratorGap = timing.cutOff * random.within(1...4)
+        if isExact { drawExactly(&exactRandom) }
+    }
+
+    /// In most seeds nothing else happens, and a lease is much shorter than the time after which a member is left out.
+    private mutating func drawExactly(_ random: inout SplitMix) {
+        faults.insert(.exactDuels)
+        faults.subtract([.rolledBack, .blank])
+        if random.chance(3, in: 4) { faults.formIntersection([.drift, .duels, .exactDuels, .lateFrames]) }
+        timing.lease = timing.pingInterval + timing.pingTimeout * random.within(1...2)
+        timing.reconnectMaximum = timing.reconnectMinimum * 2
+        confirmsReads = false
+        thinkTime *= 3
+        switch duel {
+        case .lastFrames: copies = max(copies, 3)
+        case .forgetfulMember:
+            // A majority of voters beside the primary and one without a disk: five of them.
+            copies = random.chance(1, in: 2) ? 4 : max(copies, 3)
+            if copies == 4 { witnesses = 1 }
+        default: break
+        }
+        while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
+        clockDrifts = (0..<nodes).map { _ in random.pick([-4900, 4900]) }
     }
 }

@@ -18,6 +18,13 @@ enum DuelStep {
     case force(Int)
     case healLines
     case requests(Int)
+    /// That many at once.
+    case fill(Int, writes: Int, reads: Int)
+    /// What reaches its disk from now on is answered then.
+    case holdData(Int, until: UInt64)
+    /// Its clients go as soon as they are answered, and it is demoted.
+    case handOver(Int, tries: Int)
+    case hangDisk(Int, for: UInt64)
 }
 
 /// The duel of a seed.
@@ -30,6 +37,10 @@ struct DuelState {
     var heldDown: Set<Int> = []
     /// The candidate whose disk hangs once it asked, and others hear the former primary again.
     var slowCandidate: Int?
+
+    /// In an exact one: the node whose message it waits for, and from whom it came already.
+    var awaited: Int?
+    var hasCome: Set<Int> = []
 
     /// What else goes wrong in it.
     var spells: SplitMix
@@ -78,6 +89,10 @@ extension Cluster {
         case .force(let side): force(nodes[side])
         case .healLines: healLines()
         case .requests(let left): requests(left)
+        case .fill(let side, let writes, let reads): fill(nodes[side], writes: writes, reads: reads)
+        case .holdData(let side, let until): nodes[side].disk.faults.dataHeldUntil = until
+        case .handOver(let side, let tries): handOver(nodes[side], tries)
+        case .hangDisk(let side, let duration): nodes[side].disk.faults.hungUntil = now + duration
         }
     }
 
@@ -125,7 +140,23 @@ extension Cluster {
         for node in copyNodes where node.isPrimary { requestInDuel(node, reads: node.side == duels.former) }
     }
 
-    private func requestInDuel(_ node: SimulatedNode, reads: Bool) {
+    private func handOver(_ node: SimulatedNode, _ tries: Int) {
+        guard node.isUp, node.isPrimary, node.commands.isEmpty else { return }
+        guard letClientGo(node) else {
+            if tries > 0, node.isUp { after(options.timing.pingInterval / 16, .handOver(node.side, tries: tries - 1)) }
+            node.clientLeaves = tries > 0
+            return
+        }
+        guard node.isUp else { return }
+        ask(node, .demote(force: false, deadline: node.localTime(now + 4 * options.timing.lease)))
+    }
+
+    private func fill(_ node: SimulatedNode, writes: Int, reads: Int) {
+        for _ in 0..<writes { requestInDuel(node, reads: false, exactly: true) }
+        for _ in 0..<reads { requestInDuel(node, reads: true) }
+    }
+
+    private func requestInDuel(_ node: SimulatedNode, reads: Bool, exactly: Bool = false) {
         guard node.isUp, node.isPrimary, !node.clientLeaves, !node.isPaused || node.standsStill else { return }
         if node.clients == 0 {
             guard !node.isPaused else { return }
@@ -137,7 +168,7 @@ extension Cluster {
         var range = ByteRange(blocks: 0..<1)
         let block = duels.random.below(min(options.hotBlocks, options.blocks))
         range = ByteRange(blocks: block..<block + 1)
-        let isRead = reads || duels.random.chance(1, in: 4)
+        let isRead = reads || !exactly && duels.random.chance(1, in: 4)
         if isRead, !recentWrites.isEmpty, duels.random.chance(2, in: 3) {
             range = recentWrites[duels.random.below(recentWrites.count)]
         }

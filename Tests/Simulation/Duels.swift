@@ -27,7 +27,9 @@ extension Cluster {
             if let one = pick(Array(copyNodes.filter(\.isUp))) { after(upTo(interval), .promote(one, fenced: nil)) }
             return
         }
-        after(cutOff / 2 + upTo(2 * cutOff), .begin)
+        // An exact one is fought to its end.
+        let least = Duel.exact.contains(duel) ? 4 * cutOff : cutOff / 2
+        after(least + upTo(2 * cutOff), .begin)
         duels.former = former.side
         castSpells(former.side)
         switch duel {
@@ -47,6 +49,8 @@ extension Cluster {
             after(upTo(lease), .promote(rival, fenced: nil))
         case .rotation: rotate(former.side)
         case .forced: loseAllButOne(former.side, rival)
+        case .heldDisk, .oldPromise, .lastFrames, .forgetfulMember, .unheardStart:
+            fightExactly(duel, former.side, rival)
         }
     }
 

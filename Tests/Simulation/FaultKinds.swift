@@ -92,6 +92,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// One node's activity log is smaller than the others' (F22).
     package static let smallLog = FaultKinds(rawValue: 1 << 38)
 
+    /// With quorum: a duel that leads exactly to one moment. Drawn from a stream of its own.
+    package static let exactDuels = FaultKinds(rawValue: 1 << 39)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -109,6 +112,9 @@ package struct FaultKinds: OptionSet, Sendable {
     package static let withDuels = withQuorum.union([.givingWay, .duels, .temptation])
     /// And disks that take long meanwhile.
     package static let withSpells = withDuels.union(.slowSpells)
+
+    /// And duels that lead exactly to one moment.
+    package static let withExactDuels = withSpells.union(.exactDuels)
 
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [
@@ -134,7 +140,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
-        (.slowSpells, "slow-spells"), (.smallLog, "small-log"),
+        (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"),
     ]
 
     package init?(name: some StringProtocol) {

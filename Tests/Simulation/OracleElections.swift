@@ -7,7 +7,7 @@ package struct OracleElections: Sendable {
     /// The highest term that each node told its vote for, and in which line: what it promised to another ends with its data.
     private var voted: [Term]
     private var lines: [LineageID]
-    /// When each node last heard a ping of which other, in the present process.
+    /// When each node last heard a ping of which other, in the present process, since that one is primary.
     var heard: [[UInt64]]
     /// The newest ping that each sent to each while it was not primary.
     var idlePings: [[UInt64]]
@@ -15,6 +15,8 @@ package struct OracleElections: Sendable {
     var primaries: [NodeSet]
     /// Whom each node's present question calls off.
     var calledOff: [NodeID?]
+    /// The number of that question: an answer to one before says what was so then.
+    var rounds: [UInt64]
 
     package init(nodes: Int) {
         voted = Array(repeating: .zero, count: nodes)
@@ -22,6 +24,7 @@ package struct OracleElections: Sendable {
         heard = Array(repeating: Array(repeating: 0, count: nodes), count: nodes)
         idlePings = heard
         calledOff = Array(repeating: nil, count: nodes)
+        rounds = Array(repeating: 0, count: nodes)
         primaries = Array(repeating: NodeSet(), count: nodes)
     }
 
@@ -36,6 +39,11 @@ package struct OracleElections: Sendable {
 
     /// Its disk or its memory was replaced: it counts for nobody, and promised nothing.
     package mutating func forget(_ node: Int) { voted[node] = .zero }
+
+    /// It is primary from now on: who heard it when it served before, and handed over, has heard nothing of that.
+    package mutating func begins(_ node: Int) {
+        for other in heard.indices { heard[other][node] = 0 }
+    }
 
     package mutating func ended(_ node: Int) {
         heard[node] = heard[node].map { _ in 0 }
@@ -54,6 +62,7 @@ extension Cluster {
         case .inquiry(let inquiry):
             oracle.elections.primaries[node.side] = NodeSet()
             oracle.elections.calledOff[node.side] = inquiry.fenced
+            oracle.elections.rounds[node.side] = inquiry.round
         case .inquiryAnswer(let answer) where answer.objection == nil: checkConsent(of: node, to: to)
         case .vote(let term):
             if let rival = oracle.elections.primaries[node.side].first(where: { _ in true }) {
@@ -150,7 +159,8 @@ extension Cluster {
         case .ping(let number):
             let side = Int(from.rawValue)
             if number > oracle.elections.idlePings[side][node.side] { oracle.elections.heard[node.side][side] = now }
-        case .inquiryAnswer(let answer) where answer.objection == .isPrimary:
+        case .inquiryAnswer(let answer)
+        where answer.objection == .isPrimary && answer.round == oracle.elections.rounds[node.side]:
             oracle.elections.primaries[node.side].insert(from)
         default: break
         }

@@ -143,8 +143,9 @@ package struct SimulationOptions: Sendable {
     /// A cluster with quorum: what `seed` draws for two nodes, on two to four copies and perhaps a witness.
     /// - Parameters:
     ///   - duels: false: as the seeds did before there were duels.
+    ///   - exact: false: as the seeds did before there were exact duels.
     ///   - duel: this one, whatever the seed would draw.
-    package init(quorum seed: UInt64, duels: Bool = true, duel: Duel? = nil) {
+    package init(quorum seed: UInt64, duels: Bool = true, exact: Bool = true, duel: Duel? = nil) {
         self.init(seed: seed)
         var random = SplitMix(seed: seed, subject: "quorum options")
         copies = random.pick([2, 2, 3, 3, 3, 4])
@@ -156,7 +157,7 @@ package struct SimulationOptions: Sendable {
         while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
         clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }
         if random.chance(1, in: 3) { faults.insert(.unplugging) }
-        if duels { drawDuel(duel) }
+        if duels { drawDuel(duel, exact: exact) }
     }
 
     private mutating func drawSmallLog() {

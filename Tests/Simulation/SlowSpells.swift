@@ -23,8 +23,10 @@ extension Cluster {
 
     /// Nanoseconds.
     func delayInSpell(_ deed: SimulatedDisk.Deed, _ node: SimulatedNode) -> UInt64 {
-        guard now < node.disk.faults.slowUntil, phase == .safety else { return 0 }
+        guard phase == .safety, now < max(node.disk.faults.slowUntil, node.disk.faults.dataHeldUntil) else { return 0 }
         switch deed {
+        case .read where now < node.disk.faults.dataHeldUntil, .write where now < node.disk.faults.dataHeldUntil:
+            return node.disk.faults.dataHeldUntil - now
         case .read, .write: return duels.spells.chance(1, in: 4) ? duels.spells.below(3 * options.timing.lease) : 0
         case .fill, .flush, .metadata: return 0
         }

@@ -55,7 +55,8 @@ struct SweepTests {
         regression: RegressionSeeds.Seed
     ) {
         var options = SimulationOptions(
-            quorum: regression.seed, duels: regression.kinds.contains(.duels), duel: regression.duel)
+            quorum: regression.seed, duels: regression.kinds.contains(.duels),
+            exact: regression.kinds.contains(.exactDuels), duel: regression.duel)
         options.faults.formIntersection(regression.kinds)
         let result = runSimulation(options)
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")

@@ -81,7 +81,8 @@ import Simulation
     private func options(_ seed: UInt64) throws -> SimulationOptions {
         var options =
             quorum
-            ? SimulationOptions(quorum: seed, duels: try hasDuels(), duel: try wantedDuel())
+            ? SimulationOptions(
+                quorum: seed, duels: try has(.duels), exact: try has(.exactDuels), duel: try wantedDuel())
             : fencing
                 ? SimulationOptions(fencing: seed)
                 : splitBrain
@@ -96,10 +97,10 @@ import Simulation
         return options
     }
 
-    /// Without duels a seed does what it did before there were any.
-    private func hasDuels() throws -> Bool {
-        if let without, try kinds(without).contains(.duels) { return false }
-        return try only.map { try kinds($0).contains(.duels) } ?? true
+    /// Without duels, or exact ones, a seed does what it did before there were any.
+    private func has(_ kind: FaultKinds) throws -> Bool {
+        if let without, try kinds(without).contains(kind) { return false }
+        return try only.map { try kinds($0).contains(kind) } ?? true
     }
 
     private func wantedDuel() throws -> Duel? {
