@@ -231,6 +231,7 @@ extension Replica {
 
     /// Everything that was finished before is flushed; now the offered record and what follows from it in one write.
     private mutating func adoptOffered(_ current: Acceptance) {
+        if !current.isVote, !current.isRepeated { ceaseToFill(for: current.from) }
         switch current.kind {
         case .record(let proposal):
             if isByMajority, !proposal.record.inStep.contains(me) {
@@ -273,8 +274,12 @@ extension Replica {
                 superblock.peers[node].base = offer.bases[node]
             }
             for node in others where offer.record.inStep.contains(node) {
-                // While this copy was out, they may have been put back as they were, and filled.
-                if isByMajority, node != current.from { superblock.peers[node].seen = .none }
+                // While this copy was out, they may have been put back as they were, and filled; so may the source.
+                if isByMajority {
+                    let isSource = node == current.from
+                    superblock.peers[node].seen = isSource ? self[peer: node].theirs?.mark ?? .none : .none
+                    self[peer: node].isPutBack = false
+                }
                 superblock.peers[node].base = .inStep
                 self[bitmap: node].clearAll()
             }

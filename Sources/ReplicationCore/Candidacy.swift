@@ -227,9 +227,20 @@ extension Replica {
 
     mutating func inquiryAnswered(_ answer: InquiryAnswer, by node: NodeID) {
         standingTold(answer.standing, by: node)
-        guard candidacy?.phase == .asking, candidacy?.round == answer.round else { return }
+        guard let phase = candidacy?.phase, candidacy?.round == answer.round else { return }
+        if answer.objection == .isPrimary, !isLeftOut(.latePrimaryIsHeeded) { heed(node, phase) }
+        guard candidacy?.phase == .asking else { return }
         candidacy?.answers[node] = answer
         attention = true
+    }
+
+    /// It answers late that it is primary, while this node prepares its own promise or is voted for: it is not deposed for that
+    /// (seed 931003).
+    private mutating func heed(_ primary: NodeID, _ phase: Candidacy.Phase) {
+        switch phase {
+        case .draining, .flushing, .persisting, .voting: meet(.lasting(peerIsPrimary(primary)))
+        case .resting, .asking, .waiting, .proposing: return
+        }
     }
 
     private mutating func judgeAnswers() {

@@ -49,6 +49,15 @@ extension Replica {
         stopKeeping()
     }
 
+    /// Another node leads: what this copy gave goes on from there. A record's answer may have nobody to go to, or the resync from the
+    /// leader come first, and this copy, not in step any more, filled others still (seed 931808).
+    mutating func ceaseToFill(for leader: NodeID) {
+        guard isByMajority, !isLeftOut(.followerFillsNobody) else { return }
+        for node in others where node != leader && isSource(of: node) {
+            restartSession(node, "\(name(leader)) leads now")
+        }
+    }
+
     private func isSource(of node: NodeID) -> Bool {
         switch self[peer: node].relation {
         case .sourcePreparing, .sourceBeginning, .source: true

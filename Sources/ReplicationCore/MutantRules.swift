@@ -144,7 +144,8 @@
                 .repliesNeedTheTerm, .confirmedReadsAsk, .promiseEndsLease, .candidateGivesNoLease, .successorWaits,
                 .startCountsAsPong, .disklessWaitsForMembers, .recordCountsAsPong:
                 "F18"
-            case .askedBeforePromise, .answersAreToThisQuestion, .heardPrimaryObjects, .servingIsTold,
+            case .askedBeforePromise, .answersAreToThisQuestion, .latePrimaryIsHeeded, .heardPrimaryObjects,
+                .servingIsTold,
                 .primaryWinsAgain, .newerRecordDeposes, .higherTermEndsAttempt, .candidatesGiveWay:
                 "F19"
             case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .heirIsMember, .carriersRecordIsNotChosen,
@@ -159,6 +160,7 @@
             case .keeperWaitsFirst: "keeper"
             case .failedIsUnsettled, .outdatedVoterHasNoSay, .offeredAgain, .undecidedEstablishesNobody,
                 .acceptanceComesFirst, .stuckCandidacyEnds, .metAnewByPrimary, .deposedSettlesNothing,
+                .followerFillsNobody,
                 .giverKeepsNothing:
                 "found by seeds"
             }

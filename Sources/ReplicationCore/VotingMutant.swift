@@ -107,6 +107,8 @@ enum VotingMutant {
     case askedBeforePromise
     /// An answer is one to the present question, not to that of a former candidacy.
     case answersAreToThisQuestion
+    /// A primary that answers late is not deposed.
+    case latePrimaryIsHeeded
     /// A voter that heard a primary within a lease objects.
     case heardPrimaryObjects
     /// A primary tells the voters that it serves from now on.
@@ -175,6 +177,8 @@ enum VotingMutant {
     case stuckCandidacyEnds
     /// Who was met while the old lease ran out is met anew by the primary.
     case metAnewByPrimary
+    /// Who follows another node fills nobody any more.
+    case followerFillsNobody
     /// Who leads no more has nothing to settle.
     case deposedSettlesNothing
     /// Who gives its data away keeps nothing with it.

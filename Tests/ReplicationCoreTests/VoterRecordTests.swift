@@ -269,7 +269,12 @@ import Testing
     }
 
     @Test func `a copy that joins takes what its source knows of the nodes that stay out`() {
-        let bench = VoterBench(beta) { $0.record.inStep = NodeSet(alpha, gamma) }
+        let bench = VoterBench(beta) {
+            $0.record.inStep = NodeSet(alpha, gamma)
+            // Before it was put back, and filled while this copy was out.
+            $0.peers[alpha].seenInstance = instance(of: alpha)
+            $0.peers[alpha].seen = StartMark(startNumber: 9, sequence: 500)
+        }
         var record = bench.stable.record
         record.number.index += 1
         record.primary = alpha
@@ -285,6 +290,7 @@ import Testing
             from: alpha, under: record.number)
         bench.hear(.bitmapEnd, from: alpha)
         #expect(bench.messages(to: alpha).contains(.resyncComplete))
+        #expect(bench.stable.peers[alpha].seen == StartMark(startNumber: 9, sequence: 500))
         record.number.index += 1
         record.inStep = NodeSet(alpha, beta)
         var bases = PerNode(repeating: BitmapBase.inStep)
@@ -297,5 +303,6 @@ import Testing
         #expect(bench.stable.record == record)
         #expect(bench.stable.peers[gamma].base == .since(GenerationID(rawValue: 8)))
         #expect(bench.stable.peers[alpha].base == .inStep)
+        #expect(bench.stable.peers[alpha].seen == StartMark(startNumber: 3, sequence: 100))
     }
 }

@@ -271,4 +271,24 @@ import Testing
         #expect(bench.proposal?.record.voters == NodeSet(alpha, beta).inserting(gamma))
         #expect(bench.proposal?.record.instances[gamma] == InstanceID(rawValue: 0x999))
     }
+
+    @Test func `a primary that answers late is not deposed`() {
+        let bench = VoterBench(alpha)
+        for node in [beta, gamma] { bench.meet(node) }
+        bench.pass(milliseconds: 5000)
+        let command = bench.promote()
+        bench.answerInquiry(from: gamma)
+        bench.held = [.superblock]
+        bench.pass(milliseconds: 1100)
+        #expect(bench.core.durableState.promised.node == alpha)
+        #expect(bench.termAsked(of: gamma) == nil)
+        bench.answerInquiry(from: beta, .isPrimary)
+        bench.letGo(.superblock)
+        #expect(bench.termAsked(of: gamma) == nil)
+        guard case .refused(let refusal) = bench.outcomes[command] else {
+            Issue.record("it is refused")
+            return
+        }
+        #expect(refusal.reason == "peer-is-primary")
+    }
 }

@@ -412,6 +412,18 @@ enum RegressionSeeds {
             found:
                 "a primary whose disk went kept two members that differed in what it had failed for want of a quorum",
             kinds: .withSpells),
+        Seed(
+            seed: 931_003, found: "a primary that answered while the candidate wrote its promise down was deposed",
+            kinds: .withExactDuels),
+        Seed(
+            seed: 931_808, found: "a demoted source that was being filled itself went on filling another copy",
+            kinds: .withExactDuels),
+        Seed(
+            seed: 32, found: "the oracle took a ping of an earlier service for one of the present primary's",
+            kinds: .withExactDuels, duel: .unheardStart),
+        Seed(
+            seed: 68, found: "the oracle took an answer to a former question for one to the present",
+            kinds: .withExactDuels, duel: .unheardStart),
     ]
 
     /// Of `memory` and `async`.
