@@ -15,8 +15,11 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -59,6 +62,91 @@ static inline bool hablk_ring_next(struct io_uring *ring, uint64_t *user_data, i
     io_uring_cq_advance(ring, 1);
     return true;
 }
+
+// Without io_uring: readiness by epoll, files by threads. Results as a completion has them: negative for an error.
+
+static inline int hablk_epoll_open(void) { return epoll_create1(EPOLL_CLOEXEC); }
+/// The next of `events` at this descriptor is told once.
+static inline int hablk_epoll_arm(int epoll, int file, unsigned events) {
+    struct epoll_event event = {.events = events | EPOLLONESHOT, .data.fd = file};
+    if (epoll_ctl(epoll, EPOLL_CTL_MOD, file, &event) == 0) return 0;
+    if (errno != ENOENT) return -errno;
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, file, &event) == 0 ? 0 : -errno;
+}
+static inline void hablk_epoll_forget(int epoll, int file) { epoll_ctl(epoll, EPOLL_CTL_DEL, file, NULL); }
+/// Waits so many nanoseconds (negative: without end), or a little more on a kernel before 5.11.
+static inline int hablk_epoll_wait(int epoll, int *files, unsigned *told, int room, long long nanoseconds) {
+    struct epoll_event events[64];
+    int count = -1;
+    if (room > 64) room = 64;
+#ifdef SYS_epoll_pwait2
+    struct timespec time = {.tv_sec = nanoseconds / 1000000000, .tv_nsec = nanoseconds % 1000000000};
+    count = (int)syscall(SYS_epoll_pwait2, epoll, events, room, nanoseconds < 0 ? NULL : &time, NULL, 0);
+    if (count < 0 && errno != ENOSYS) return -errno;
+#endif
+    if (count < 0) {
+        long long whole = nanoseconds < 0 ? -1 : (nanoseconds + 999999) / 1000000;
+        count = epoll_wait(epoll, events, room, whole > 1000000 ? 1000000 : (int)whole);
+        if (count < 0) return -errno;
+    }
+    for (int place = 0; place < count; place++) {
+        files[place] = events[place].data.fd;
+        told[place] = events[place].events;
+    }
+    return count;
+}
+static const unsigned HABLK_READABLE = EPOLLIN;
+static const unsigned HABLK_WRITABLE = EPOLLOUT;
+static const unsigned HABLK_FAILED = EPOLLERR | EPOLLHUP;
+
+static inline int hablk_set_nonblocking(int file, bool wanted) {
+    int flags = fcntl(file, F_GETFL);
+    return flags < 0 ? -1 : fcntl(file, F_SETFL, wanted ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
+}
+/// Whether reads and writes of it end by themselves: only then may a thread be given to them.
+static inline bool hablk_is_storage(int file) {
+    struct stat facts;
+    return fstat(file, &facts) == 0 && (S_ISREG(facts.st_mode) || S_ISBLK(facts.st_mode));
+}
+static inline int hablk_result(long result) { return result < 0 ? -errno : (int)result; }
+/// One that must not wait; the caller knows that the descriptor is ready, or asks again.
+static inline int hablk_try_accept(int listener) {
+    if (hablk_set_nonblocking(listener, true) != 0) return -errno;
+    return hablk_result(accept4(listener, NULL, NULL, SOCK_CLOEXEC));
+}
+static inline int hablk_try_receive(int socket, void *memory, size_t count) {
+    return hablk_result(recv(socket, memory, count, MSG_DONTWAIT));
+}
+static inline int hablk_try_send(int socket, const void *memory, size_t count) {
+    return hablk_result(send(socket, memory, count, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+static inline int hablk_try_send_message(int socket, const struct msghdr *message) {
+    return hablk_result(sendmsg(socket, message, MSG_DONTWAIT | MSG_NOSIGNAL));
+}
+static inline int hablk_try_connect(int socket, const struct sockaddr *address, socklen_t length) {
+    if (hablk_set_nonblocking(socket, true) != 0) return -errno;
+    return hablk_result(connect(socket, address, length));
+}
+/// How a connect ended that is writable now.
+static inline int hablk_connected(int socket) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return -errno;
+    hablk_set_nonblocking(socket, false);
+    return -error;
+}
+static inline int hablk_read_at(int file, void *memory, size_t count, uint64_t offset) {
+    return hablk_result(pread(file, memory, count, (off_t)offset));
+}
+static inline int hablk_write_at(int file, const void *memory, size_t count, uint64_t offset, int flags) {
+    struct iovec piece = {.iov_base = (void *)memory, .iov_len = count};
+    return hablk_result(pwritev2(file, &piece, 1, (off_t)offset, flags));
+}
+static inline int hablk_allocate(int file, int mode, uint64_t offset, uint64_t length) {
+    return hablk_result(fallocate(file, mode, (off_t)offset, (off_t)length));
+}
+static inline int hablk_sync_data(int file) { return hablk_result(fdatasync(file)); }
+static inline int hablk_read_ready(int file, void *memory, size_t count) { return hablk_result(read(file, memory, count)); }
 
 // Files and block devices.
 
@@ -185,7 +273,7 @@ static const unsigned char HABLK_SUCCEED_QUIETLY = IOSQE_CQE_SKIP_SUCCESS;
 
 static inline int hablk_set_io_flusher(void) { return prctl(57 /* PR_SET_IO_FLUSHER */, 1, 0, 0, 0); }
 static inline int hablk_lock_memory(void) { return mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT); }
-static inline int hablk_eventfd(void) { return eventfd(0, EFD_CLOEXEC); }
+static inline int hablk_eventfd(bool counting) { return eventfd(0, counting ? EFD_CLOEXEC | EFD_SEMAPHORE : EFD_CLOEXEC); }
 static inline long hablk_getrandom(void *into, size_t count) { return getrandom(into, count, 0); }
 
 // A descriptor that is readable once the process ended (Linux 5.3; Debian 12's C library has no wrapper that imports).

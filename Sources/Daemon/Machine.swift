@@ -1,3 +1,4 @@
+import Glibc
 package import LinuxIO
 
 /// What every part of the daemon works with: one ring, one pool of buffers. One for each process; one thread.
@@ -32,18 +33,35 @@ package final class Machine {
     private static func held(_ sendBuffer: UInt64, _ bytes: Int) -> Int { Int(sendBuffer) * 2 / bytes + 1 }
 
     /// - Parameter sendBuffer: bytes; 0: every write is on all disks before it is answered.
-    /// - Throws: when there is no io_uring.
+    /// - Throws: when the ring that `HABLK_RING` asks for is not to be had.
     package convenience init(sendBuffer: UInt64) throws(SystemError) {
         try self.init(classes: sendBuffer == 0 ? Self.buffers : Self.buffers(holding: sendBuffer))
         if sendBuffer > 0 { reserved = pool.statistics.map { Self.held(sendBuffer, $0.bytes) } }
     }
 
-    /// - Throws: when there is no io_uring.
+    /// - Throws: when the ring that `HABLK_RING` asks for is not to be had.
     package init(entries: Int = 1024, classes: [BufferPool.SizeClass] = Machine.buffers) throws(SystemError) {
-        ring = try Ring(entries: entries)
+        ring = try Ring(entries: entries, modes: Self.ringModes(getenv("HABLK_RING").map { String(cString: $0) }))
         pool = BufferPool(classes: classes)
         base = nil
         reserved = classes.map { _ in 0 }
+    }
+
+    /// - Parameter wish: `HABLK_RING`, of the environment: a mode of the ring by its name. Nil or empty: the best that there is.
+    package static func ringModes(_ wish: String?) throws(SystemError) -> [Ring.Mode] {
+        guard let wish, !wish.isEmpty else { return Ring.Mode.allCases }
+        guard let mode = Ring.Mode(rawValue: wish) else {
+            let names = Ring.Mode.allCases.map(\.rawValue).joined(separator: ", ")
+            throw SystemError("use HABLK_RING=\(wish.prefix(40)), which is none of \(names)", code: EINVAL)
+        }
+        return [mode]
+    }
+
+    /// How the daemon's log names what does the I/O.
+    package var ringWords: String {
+        ring.mode == .epoll
+            ? "epoll and threads in place of io_uring, slower"
+            : "ring \(ring.mode.rawValue)"
     }
 
     /// For one of many volumes that need no speed: the same ring, and one buffer for what a peer may send.

@@ -22,7 +22,7 @@ package enum VolumeDaemon {
             prepareProcess(log)
             machine = try Machine(sendBuffer: configuration.isRelaxed ? configuration.sendBuffer : 0)
         } catch {
-            throw .failed("kernel", error.description, remedy: "run it on Linux 5.19 or later, with io_uring allowed")
+            throw .failed("kernel", error.description, remedy: "without HABLK_RING it takes the best that there is")
         }
         try paths.createRuntimeFolder()
         let predecessor = Predecessor(

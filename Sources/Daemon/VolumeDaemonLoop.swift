@@ -132,7 +132,7 @@ final class VolumeLoop {
             throw error
         }
         RuntimeFile.write("\(getpid())\n", to: paths.processID(configuration.volume))
-        log.info("process: ready: \(configuration.volume) on \(node.disk), ring \(machine.ring.mode.rawValue)")
+        log.info("process: ready: \(configuration.volume) on \(node.disk), \(machine.ringWords)")
         if case .refused(let why) = ProcessControls.notifySupervisor("READY=1") {
             log.warning("process: the service manager was not told: \(why)")
         }

@@ -61,7 +61,7 @@ package final class WitnessDaemon {
             ProcessControls.raiseFileLimit()
             machine = try Machine(entries: 256, classes: [BufferPool.SizeClass(bytes: 4096, count: 1)])
         } catch {
-            throw .failed("kernel", error.description, remedy: "run it on Linux 5.19 or later, with io_uring allowed")
+            throw .failed("kernel", error.description, remedy: "without HABLK_RING it takes the best that there is")
         }
         try paths.createRuntimeFolder()
         let daemon = WitnessDaemon(volume, paths, nodeOption, find, signals, machine)
@@ -272,7 +272,7 @@ package final class WitnessDaemon {
         isAnnounced = true
         let count = seats.count { $0.served != nil }
         log.info(
-            "process: ready: witness of \(count) volume\(count == 1 ? "" : "s"), ring \(machine.ring.mode.rawValue)")
+            "process: ready: witness of \(count) volume\(count == 1 ? "" : "s"), \(machine.ringWords)")
         ProcessControls.notifySupervisor("READY=1")
     }
 

@@ -15,12 +15,14 @@ package struct Ring: ~Copyable {
         case cooperative
         /// By interrupting us.
         case plain
+        /// Without io_uring, where it is switched off or forbidden: epoll and a few threads do the same, slower.
+        case epoll
 
         var flags: UInt32 {
             switch self {
             case .deferred: HABLK_RING_DEFERRED
             case .cooperative: HABLK_RING_COOPERATIVE
-            case .plain: 0
+            case .plain, .epoll: 0
             }
         }
     }
@@ -48,6 +50,7 @@ package struct Ring: ~Copyable {
 
     // All state sits behind pointers: liburing wants a fixed address, and so a ring can be used while borrowed.
     let queues: UnsafeMutablePointer<io_uring>
+    private let engine: Unmanaged<EpollEngine>?
     private let bookkeeping: UnsafeMutablePointer<Bookkeeping>
     // The kernel reads a connect's address at the submission, which may be after the caller has gone on.
     private let addresses: UnsafeMutablePointer<sockaddr_storage>
@@ -65,14 +68,21 @@ package struct Ring: ~Copyable {
     ///   - entries: submissions per turn before the ring submits by itself; rounded up to a power of two, 1…32768. Four
     ///     times as many completions may wait; more are kept by the kernel.
     ///   - modes: the first that the kernel takes is used.
-    /// - Throws: when io_uring is absent, switched off (`kernel.io_uring_disabled`) or forbidden by a seccomp filter.
+    /// - Throws: when it takes none. io_uring may be absent, switched off (`kernel.io_uring_disabled`) or forbidden by a seccomp
+    ///   filter: `.epoll` needs none.
     package init(entries: Int = 1024, modes: [Mode] = Mode.allCases) throws(SystemError) {
         precondition(entries > 0 && entries <= 32768, "a ring has 1…32768 entries")
         let queues = UnsafeMutablePointer<io_uring>.allocate(capacity: 1)
         queues.initialize(to: io_uring())
         var accepted: Mode?
         var code: Int32 = 0
+        var engine: Unmanaged<EpollEngine>?
         for mode in modes where accepted == nil {
+            if mode == .epoll {
+                engine = Unmanaged.passRetained(try EpollEngine(entries: entries))
+                accepted = mode
+                break
+            }
             code = -hablk_ring_open(queues, UInt32(entries), UInt32(entries * 4), mode.flags)
             if code == 0 { accepted = mode }
         }
@@ -81,6 +91,7 @@ package struct Ring: ~Copyable {
             let hint = code == EPERM || code == ENOSYS ? " (see kernel.io_uring_disabled and seccomp filters)" : ""
             throw SystemError("set up io_uring" + hint, code: code)
         }
+        self.engine = engine
         self.queues = queues
         mode = accepted
         ownerBits = 0
@@ -92,7 +103,7 @@ package struct Ring: ~Copyable {
         postponed = .allocate(capacity: Self.postponedCount)
         postponed.initialize(repeating: io_uring_sqe(), count: Self.postponedCount)
         // Saves a reference count per turn; a refusal costs nothing else.
-        _ = io_uring_register_ring_fd(queues)
+        if engine == nil { _ = io_uring_register_ring_fd(queues) }
     }
 
     /// A view of a ring that outlives it: what is asked for here completes there, with `owner` in its token.
@@ -100,6 +111,7 @@ package struct Ring: ~Copyable {
     /// - Parameter owner: 1…1023.
     package init(sharing ring: borrowing Ring, owner: Int) {
         queues = ring.queues
+        engine = ring.engine
         bookkeeping = ring.bookkeeping
         addresses = ring.addresses
         postponed = ring.postponed
@@ -110,7 +122,7 @@ package struct Ring: ~Copyable {
 
     deinit {
         guard !isShared else { return }
-        io_uring_queue_exit(queues)
+        if let engine { engine.release() } else { io_uring_queue_exit(queues) }
         queues.deallocate()
         bookkeeping.deallocate()
         addresses.deallocate()
@@ -125,6 +137,12 @@ package struct Ring: ~Copyable {
     ///   A wait that a suspend of the machine interrupted lasts longer by up to what was left: read the clock after it.
     package func submitAndWait(until deadlineNanoseconds: UInt64?) {
         takePostponed()
+        if let engine {
+            engine._withUnsafeGuaranteedRef { $0.turn(until: deadlineNanoseconds) }
+            bookkeeping.pointee.addressesUsed = 0
+            bookkeeping.pointee.statistics.turns += 1
+            return
+        }
         let code = enter(until: deadlineNanoseconds)
         bookkeeping.pointee.addressesUsed = 0
         bookkeeping.pointee.statistics.turns += 1
@@ -149,6 +167,7 @@ package struct Ring: ~Copyable {
 
     /// The next completion that is there already, in the kernel's order; no system call.
     package func nextCompletion() -> Completion? {
+        if let engine { return nextCompletion(of: engine) }
         var token: UInt64 = 0
         var result: Int32 = 0
         var flags: UInt32 = 0
@@ -160,6 +179,22 @@ package struct Ring: ~Copyable {
         }
         if !io_uring_cq_has_overflow(queues) { bookkeeping.pointee.heardOf = bookkeeping.pointee.taken }
         return nil
+    }
+
+    private func nextCompletion(of engine: Unmanaged<EpollEngine>) -> Completion? {
+        while let (token, result) = engine._withUnsafeGuaranteedRef({ $0.nextCompletion() }) {
+            bookkeeping.pointee.statistics.completions += 1
+            if token >> 56 != Token.unheard.rawValue >> 56 {
+                return Completion(token: Token(rawValue: token), result: result, flags: 0)
+            }
+        }
+        return nil
+    }
+
+    /// Nil: the queue is full.
+    private func freeEntry() -> UnsafeMutablePointer<io_uring_sqe>? {
+        guard let engine else { return io_uring_get_sqe(queues) }
+        return engine._withUnsafeGuaranteedRef { $0.hasRoom ? $0.nextEntry() : nil }
     }
 
     // Quiet submissions: they complete when the kernel takes them, and say something only when they failed.
@@ -180,7 +215,7 @@ package struct Ring: ~Copyable {
 
     /// An empty submission that bears `token`; submits by itself when the queue is full.
     func submission(_ token: Token) -> UnsafeMutablePointer<io_uring_sqe> {
-        let entry = io_uring_get_sqe(queues) ?? submissionAfterMakingRoom()
+        let entry = freeEntry() ?? submissionAfterMakingRoom()
         bookkeeping.pointee.statistics.submissions += 1
         entry.pointee.user_data = token.rawValue | ownerBits
         return entry
@@ -198,7 +233,7 @@ package struct Ring: ~Copyable {
     /// Whoever calls something off that may be among them sees to it that it is there first.
     func takePostponed() {
         for place in 0..<bookkeeping.pointee.postponed {
-            let entry = io_uring_get_sqe(queues) ?? submissionAfterMakingRoom()
+            let entry = freeEntry() ?? submissionAfterMakingRoom()
             bookkeeping.pointee.statistics.submissions += 1
             entry.pointee = postponed[place]
         }
@@ -207,7 +242,8 @@ package struct Ring: ~Copyable {
 
     /// Memory for one connect's address that lasts until the submission.
     func addressMemory() -> UnsafeMutablePointer<sockaddr_storage> {
-        let isFull = bookkeeping.pointee.addressesUsed == Self.addressCount || io_uring_sq_space_left(queues) == 0
+        let hasRoom = engine?._withUnsafeGuaranteedRef { $0.hasRoom } ?? (io_uring_sq_space_left(queues) > 0)
+        let isFull = bookkeeping.pointee.addressesUsed == Self.addressCount || !hasRoom
         if isFull { submitEarly() }
         defer { bookkeeping.pointee.addressesUsed += 1 }
         return addresses + bookkeeping.pointee.addressesUsed
@@ -215,12 +251,17 @@ package struct Ring: ~Copyable {
 
     private func submissionAfterMakingRoom() -> UnsafeMutablePointer<io_uring_sqe> {
         submitEarly()
-        guard let entry = io_uring_get_sqe(queues) else { preconditionFailure("io_uring took nothing yet has no room") }
+        guard let entry = freeEntry() else { preconditionFailure("io_uring took nothing yet has no room") }
         return entry
     }
 
     private func submitEarly() {
         bookkeeping.pointee.statistics.earlySubmissions += 1
+        if let engine {
+            engine._withUnsafeGuaranteedRef { $0.take() }
+            bookkeeping.pointee.addressesUsed = 0
+            return
+        }
         // The kernel may be short of memory for a moment; taking our completions into the ring is all that can help.
         for attempt in 0..<10_000 {
             let code = attempt == 0 ? io_uring_submit(queues) : io_uring_submit_and_get_events(queues)

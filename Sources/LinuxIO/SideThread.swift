@@ -42,20 +42,7 @@ package final class SideThread<Answer: Sendable>: Sendable {
     package init() throws(SystemError) {
         let shared = try Shared()
         self.shared = shared
-        let boxed = Unmanaged.passRetained(Box { Self.run(shared) })
-        var attributes = pthread_attr_t()
-        pthread_attr_init(&attributes)
-        // Nobody joins it: a stop must not wait for a name server.
-        pthread_attr_setdetachstate(&attributes, Int32(PTHREAD_CREATE_DETACHED))
-        // Address space counts against a limit of locked memory, even when it is never touched.
-        pthread_attr_setstacksize(&attributes, 512 << 10)
-        defer { pthread_attr_destroy(&attributes) }
-        var thread = pthread_t()
-        let code = pthread_create(&thread, &attributes, { runBox($0) }, boxed.toOpaque())
-        guard code == 0 else {
-            boxed.release()
-            throw SystemError("start the side thread", code: code)
-        }
+        try startThread("start the side thread") { Self.run(shared) }
     }
 
     deinit {
@@ -97,15 +84,4 @@ package final class SideThread<Answer: Sendable>: Sendable {
             shared.answers.signal()
         }
     }
-}
-
-/// A thread's work, across the C boundary.
-private final class Box {
-    let work: () -> Void
-    init(_ work: @escaping () -> Void) { self.work = work }
-}
-
-private func runBox(_ box: UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? {
-    Unmanaged<Box>.fromOpaque(box!).takeRetainedValue().work()
-    return nil
 }

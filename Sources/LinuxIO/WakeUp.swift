@@ -7,9 +7,10 @@ package final class WakeUp: @unchecked Sendable {
     package let descriptor: Int32
     let memory: UnsafeMutableRawPointer
 
-    package init() throws(SystemError) {
+    /// - Parameter counting: each signal wakes one reader once.
+    package init(counting: Bool = false) throws(SystemError) {
         // Blocking on purpose: io_uring answers EAGAIN at once for non-blocking descriptors instead of waiting.
-        descriptor = hablk_eventfd()
+        descriptor = hablk_eventfd(counting)
         guard descriptor >= 0 else { throw .last("make an eventfd") }
         memory = .allocate(byteCount: 8, alignment: 8)
     }

@@ -21,6 +21,9 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
 }
 
 @Suite struct RingTests {
+    /// The best that there is, and what does without io_uring.
+    static let kinds = [Ring.Mode.allCases, [.epoll]]
+
     @Test func `a token keeps its three parts`() {
         let token = Token(kind: 254, slot: 0x3FFE, serial: 0xDEAD_BEEF)
         #expect(token.kind == 254)
@@ -31,11 +34,13 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(token != Token.unheard)
     }
 
-    @Test
-    func `what views of a ring ask for completes at its maker with the owner named, and is called off by it alone`()
+    @Test(arguments: Self.kinds)
+    func `what views of a ring ask for completes at its maker with the owner named, and is called off by it alone`(
+        modes: [Ring.Mode]
+    )
         throws
     {
-        let ring = try Ring(entries: 8)
+        let ring = try Ring(entries: 8, modes: modes)
         let one = Ring(sharing: ring, owner: 1)
         let other = Ring(sharing: ring, owner: 1023)
         var ends: [Int32] = [0, 0]
@@ -77,10 +82,10 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(file.isDirect, "\(file.notDirectBecause ?? "")")
     }
 
-    @Test func `a punched hole reads as zeroes and the size stays`() throws {
+    @Test(arguments: Self.kinds) func `a punched hole reads as zeroes and the size stays`(modes: [Ring.Mode]) throws {
         let folder = TemporaryFolder()
         let file = try BlockFile.create(folder.file("disk"), size: 1 << 20)
-        let ring = try Ring(entries: 8)
+        let ring = try Ring(entries: 8, modes: modes)
         let memory = PageMemory(count: 8192)
         memory.bytes.initializeMemory(as: UInt8.self, repeating: 9)
         try file.write(UnsafeRawBufferPointer(memory.bytes), at: 0)
@@ -94,8 +99,8 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(try file.refreshSize() == 1 << 20)
     }
 
-    @Test func `a deadline ends the wait, and a past one only looks`() throws {
-        let ring = try Ring(entries: 8)
+    @Test(arguments: Self.kinds) func `a deadline ends the wait, and a past one only looks`(modes: [Ring.Mode]) throws {
+        let ring = try Ring(entries: 8, modes: modes)
         let start = monotonicNow()
         ring.submitAndWait(until: start + 30_000_000)
         let waited = monotonicNow() - start
@@ -107,8 +112,8 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(monotonicNow() - second < 1_000_000_000)
     }
 
-    @Test func `a full submission queue submits by itself`() throws {
-        let ring = try Ring(entries: 4)
+    @Test(arguments: Self.kinds) func `a full submission queue submits by itself`(modes: [Ring.Mode]) throws {
+        let ring = try Ring(entries: 4, modes: modes)
         let wake = try WakeUp()
         for slot in 0..<100 { ring.poll(wake.descriptor, events: Int16(POLLOUT), token: Token(kind: 1, slot: slot)) }
         var seen = Set<Int>()
@@ -117,8 +122,11 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(ring.statistics.earlySubmissions >= 20)
     }
 
-    @Test func `receives go last, however many they are, and none is lost or passed by its own cancel`() throws {
-        let ring = try Ring(entries: 4)
+    @Test(arguments: Self.kinds)
+    func `receives go last, however many they are, and none is lost or passed by its own cancel`(modes: [Ring.Mode])
+        throws
+    {
+        let ring = try Ring(entries: 4, modes: modes)
         var ends: [Int32] = [0, 0]
         #expect(socketpair(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0, &ends) == 0)
         defer { ends.forEach { close($0) } }
@@ -153,8 +161,10 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(try completion(of: token, ring).result == 1)
     }
 
-    @Test func `a cancelled operation says so, and the cancel says nothing`() throws {
-        let ring = try Ring(entries: 8)
+    @Test(arguments: Self.kinds) func `a cancelled operation says so, and the cancel says nothing`(modes: [Ring.Mode])
+        throws
+    {
+        let ring = try Ring(entries: 8, modes: modes)
         let wake = try WakeUp()
         let token = Token(kind: 1, slot: 7, serial: 3)
         ring.await(wake, token: token)
@@ -167,8 +177,8 @@ func completion(of token: Token, _ ring: borrowing Ring) throws -> Completion {
         #expect(ring.nextCompletion() == nil)
     }
 
-    @Test func `another thread wakes the ring`() throws {
-        let ring = try Ring(entries: 8)
+    @Test(arguments: Self.kinds) func `another thread wakes the ring`(modes: [Ring.Mode]) throws {
+        let ring = try Ring(entries: 8, modes: modes)
         let thread = try SideThread<Int>()
         let token = Token(kind: 1, slot: 0)
         ring.await(thread.wakeUp, token: token)
