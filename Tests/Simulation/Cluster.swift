@@ -316,7 +316,8 @@ package final class Cluster {
             node.side,
             Oracle.Promotion(
                 forced: promotions.contains { $0.force }, peerFenced: promotions.contains { $0.fenced != nil },
-                inStep: before.isInStep, acceptsLoss: promotions.contains { $0.acceptsLoss },
+                inStep: before.isInStep, beginsLine: before.lineage != node.glimpse.lineage,
+                acceptsLoss: promotions.contains { $0.acceptsLoss },
                 unsettled: { block in live.core.pointee.isInFlight(block: UInt64(block)) }), at: step)
     }
 }

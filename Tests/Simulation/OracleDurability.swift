@@ -226,8 +226,10 @@ extension Oracle {
     }
 
     package struct Promotion {
-        /// By `--force`: the line ends, a new one begins.
+        /// By `--force`: if it is needed the line ends, and a new one begins.
         package var forced: Bool
+        /// It was needed. Else it is a promotion like any other: what waits elsewhere may still come (seed 12880279).
+        package var beginsLine: Bool
         /// The administrator vouched that the other node is off.
         package var peerFenced: Bool
         /// What the copy's own metadata said: it is in step and not inconsistent.
@@ -238,12 +240,13 @@ extension Oracle {
         package var unsettled: (Int) -> Bool
 
         package init(
-            forced: Bool, peerFenced: Bool, inStep: Bool, acceptsLoss: Bool = false,
+            forced: Bool, peerFenced: Bool, inStep: Bool, beginsLine: Bool = true, acceptsLoss: Bool = false,
             unsettled: @escaping (Int) -> Bool = { _ in false }
         ) {
             self.unsettled = unsettled
             self.acceptsLoss = acceptsLoss
             self.forced = forced
+            self.beginsLine = beginsLine
             self.peerFenced = peerFenced
             self.inStep = inStep
         }
@@ -254,7 +257,9 @@ extension Oracle {
         promotions += 1
         if isByMajority { return promotedByMajority(copy, promotion) }
         if mode == .asynchronous { owe(copy, promotion) }
-        guard !promotion.forced else { return rebase(copy, at: step, unless: promotion.unsettled) }
+        guard !promotion.forced || !promotion.beginsLine else {
+            return rebase(copy, at: step, unless: promotion.unsettled)
+        }
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
         }

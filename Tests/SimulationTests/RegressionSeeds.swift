@@ -207,6 +207,10 @@ enum RegressionSeeds {
                 "a copy made anew and promoted by force is another volume for ever, and the simulation waited for rest",
             kinds: .all.union(.givingWay)),
         Seed(
+            seed: 12_880_279,
+            found: "the oracle ended a line where a promotion by force had needed no force, and what waited came later",
+            kinds: .all),
+        Seed(
             seed: 12_411_961,
             found: "the oracle forgot how long a disk that is healed goes on hanging with what it has",
             kinds: .all.union(.givingWay)),
