@@ -74,6 +74,10 @@ package struct Configuration: Equatable, Sendable {
     package var activityLogExtents: UInt32 = 4096
     /// Bytes a second; nil: as fast as it goes.
     package var resyncRate: UInt64?
+    /// Bytes a second that a comparison of the copies reads.
+    package var verifyRate = Comparing.rate
+    /// Seconds between scheduled comparisons; 0: none.
+    package var verifyEvery: UInt64 = 0
     /// Absolute path of the file with the peers' common secret.
     package var secretFile: String?
     /// In order of their ids.
@@ -148,6 +152,8 @@ package struct Configuration: Equatable, Sendable {
         core.fencing = fencing == "stonith" ? .stonith : fencing == "resource" ? .resource : .none
         core.afterSplitBrain = afterSplitBrain
         core.maximumLag = maximumLag
+        core.verifyRate = verifyRate
+        core.verifyEvery = verifyEvery
         core.fallsBehind = onCongestion == "fall-behind"
         return core
     }

@@ -20,7 +20,7 @@ package struct ConfigurationReader {
         "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "fence-command",
         "after-sb-0pri", "after-sb-1pri", "after-sb-2pri", "timeout", "ko-count",
         "ping-interval", "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "send-buffer",
-        "on-congestion", "max-lag", "resync-rate", "secret-file", "nodes",
+        "on-congestion", "max-lag", "resync-rate", "verify-rate", "verify-every", "secret-file", "nodes",
     ]
     static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd", "witness", "state", "replication"]
 
@@ -251,6 +251,21 @@ package struct ConfigurationReader {
             } else {
                 throw wrong(value, name, text, remedy: "write `auto`, or a rate as `100MiB/s`")
             }
+        case "verify-rate":
+            let text = try scalar(value, of: name)
+            guard let rate = ConfigurationScalar.rate(text), Comparing.rates.contains(rate) else {
+                throw wrong(value, name, text, remedy: "write a rate from 4KiB/s to 1TiB/s, as `32MiB/s`")
+            }
+            draft.values.verifyRate = rate
+        case "verify-every":
+            let text = try scalar(value, of: name)
+            let isOff = ConfigurationScalar.isOff(text)
+            guard let seconds = isOff ? 0 : ConfigurationScalar.days(text),
+                isOff || Comparing.intervals.contains(seconds)
+            else {
+                throw wrong(value, name, text, remedy: "write `off`, or a time as `7d`, `12h` or `90min`, up to 3660d")
+            }
+            draft.values.verifyEvery = seconds
         default: return false
         }
         return true

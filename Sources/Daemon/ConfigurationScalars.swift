@@ -40,6 +40,15 @@ package enum ConfigurationScalar {
         return overflow ? nil : nanoseconds
     }
 
+    /// `7d`, `12h`, `90min`, `30s`: seconds.
+    package static func days(_ text: String) -> UInt64? {
+        if let (number, unit) = split(text), unit == "d" {
+            let (seconds, overflow) = number.multipliedReportingOverflow(by: 86_400)
+            return overflow ? nil : seconds
+        }
+        return duration(text).flatMap { $0 % 1_000_000_000 == 0 && $0 > 0 ? $0 / 1_000_000_000 : nil }
+    }
+
     /// `100ms..5s`, the first not above the second.
     package static func durationRange(_ text: String) -> ClosedRange<UInt64>? {
         let parts = text.split(separator: ".", omittingEmptySubsequences: false)

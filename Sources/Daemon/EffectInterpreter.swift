@@ -56,6 +56,7 @@ extension VolumeLoop {
         case .copyBuffer(let source, let target, let bytes):
             machine.pool.pointer(target.index).copyMemory(
                 from: machine.pool.pointer(source.index), byteCount: Int(bytes))
+        case .digestData(let operation, let range, let buffer): digest(operation, range, buffer)
         case .writeSuperblock(let copy): disk.writeSuperblock(replica.superblockImage, copy: copy, &events)
         case .writeLog: disk.writeLog(replica.logImage, &events)
         case .writeBitmapPage(let node, let page): writePage(node, page)
@@ -80,6 +81,7 @@ extension VolumeLoop {
         case .note(let note): log.note(note)
         case .releaseDisk: disk.release()
         case .fence(let node, let request): fencing.fence(node, request, at: now, &events)
+        case .verified: rememberComparisons()
         case .stopped: isStopped = true
         default: preconditionFailure("an effect that nobody performs")
         }

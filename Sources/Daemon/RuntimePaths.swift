@@ -35,6 +35,7 @@ package struct RuntimePaths: Equatable, Sendable {
     package func processID(_ volume: String) -> String { "\(runtimeFolder)/\(volume).pid" }
     package func log(_ volume: String) -> String { "\(runtimeFolder)/\(volume).log" }
     package func witnessState(_ volume: String) -> String { "\(stateFolder)/\(volume).witness" }
+    package func verifyMemory(_ volume: String) -> String { "\(stateFolder)/\(volume).verified" }
     package func device(_ volume: String) -> String { "\(runtimeFolder)/\(volume).device" }
     package func blackBox(_ volume: String) -> String { "\(runtimeFolder)/\(volume).blackbox" }
 

@@ -61,7 +61,8 @@ final class VolumeLoop {
         self.machine = machine
         self.signals = signals
         self.log = log
-        let core = configuration.replicaConfiguration(node: node.id)
+        var core = configuration.replicaConfiguration(node: node.id)
+        core.compared = Self.rememberedComparisons(configuration, paths)
         disk = DiskStore(machine: machine, limits: core.limits)
         disk.attach(copy.files, copy.layout)
         let run = RunID(rawValue: ProcessControls.nonzeroWord())

@@ -191,7 +191,7 @@ final class WitnessVolume {
         case .readData(let operation, _, _, _), .fillEdges(let operation, _, _), .writeData(let operation, _, _),
             .zeroData(let operation, _, _):
             events.append(.dataDone(operation, .failed))
-        case .takeBuffer, .mergeEdge, .copyBuffer, .reply, .closeClients, .fence: break
+        case .takeBuffer, .mergeEdge, .copyBuffer, .digestData, .verified, .reply, .closeClients, .fence: break
         }
     }
 

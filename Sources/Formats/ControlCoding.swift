@@ -119,6 +119,8 @@ extension ControlCommand {
         case .pauseResync: "resync-pause"
         case .resumeResync: "resync-resume"
         case .resyncRate: "resync-rate"
+        case .verify: "verify"
+        case .stopVerify: "verify-stop"
         case .map: "map"
         case .unmap: "unmap"
         case .stop: "stop"
@@ -141,6 +143,9 @@ extension ControlCommand {
         case .disconnect(let peer, let force), .invalidate(let peer, let force):
             [.init("peer", .optional(peer)), .init("force", .bool(force))]
         case .resyncRate(let rate): [.init("bytes-per-second", rate.map { .unsigned($0) } ?? .null)]
+        case .verify(let peer, let rate):
+            [.init("peer", .optional(peer)), .init("bytes-per-second", rate.map { .unsigned($0) } ?? .null)]
+        case .stopVerify(let peer): [.init("peer", .optional(peer))]
         case .map(let device, let blockSize, let ioctl):
             [
                 .init("device", .optional(device)), .init("block-size", .unsigned(blockSize)),
@@ -173,6 +178,10 @@ extension ControlCommand {
         case "resync-pause": self = .pauseResync
         case "resync-resume": self = .resumeResync
         case "resync-rate": self = .resyncRate(try json.optionalUnsigned("bytes-per-second"))
+        case "verify":
+            self = .verify(
+                peer: try json.optionalString("peer"), rate: try json.optionalUnsigned("bytes-per-second"))
+        case "verify-stop": self = .stopVerify(peer: try json.optionalString("peer"))
         case "map":
             self = .map(
                 device: try json.optionalString("device"), blockSize: try json.unsigned("block-size"),

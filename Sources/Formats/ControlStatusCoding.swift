@@ -70,7 +70,8 @@ extension VolumeStatus.Peer {
             .init("disk", .string(disk.rawValue)), .init("replication", .optional(replication?.rawValue)),
             .init("out-of-sync-bytes", .unsigned(outOfSyncBytes)), .init("lag-bytes", .unsigned(lagBytes)),
             .init("lag-seconds", .number(lagSeconds)), .init("resync", resync?.json ?? .null),
-            .init("last-resync", lastResync?.json ?? .null), .init("reason", .optional(reason)),
+            .init("last-resync", lastResync?.json ?? .null), .init("verify", verify?.json ?? .null),
+            .init("last-verify", lastVerify?.json ?? .null), .init("reason", .optional(reason)),
             .init("message", .optional(message)), .init("mode", .string(mode.rawValue)),
         ])
     }
@@ -90,6 +91,8 @@ extension VolumeStatus.Peer {
             reason: try json.optionalString("reason"), message: try json.optionalString("message"))
         // A daemon of an earlier release does not say it.
         if try json.present("mode") != nil { mode = try json.word("mode") }
+        if let value = try json.present("verify") { verify = try VolumeStatus.Verify(json: value) }
+        if let value = try json.present("last-verify") { lastVerify = try VerifyResult(json: value) }
     }
 }
 

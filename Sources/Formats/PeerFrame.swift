@@ -5,7 +5,7 @@ package import Model
 ///     header (64 bytes, little-endian)
 ///      0  magic             u32  "HBPF"
 ///      4  kind              u8
-///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused, settled); others are refused
+///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused, settled, unreadable); others are refused
 ///      6  version           u16
 ///      8  payload length    u32  bulk data; only write, readData and pullData have any
 ///     12  body length       u32  fields that do not fit here
@@ -77,13 +77,16 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
     case voted = 37
     case marksToward = 38
     case received = 39
+    case digest = 40
+    case digests = 41
+    case digestFailed = 42
 
     package var carriesPayload: Bool { self == .write || self == .readData || self == .pullData }
 
     /// Bits that may be set in the header's flags.
     var allowedFlags: UInt8 {
         switch self {
-        case .zero, .written, .flushed, .resyncBegin, .presence, .confirm: PeerFrame.flagYes
+        case .zero, .written, .flushed, .resyncBegin, .presence, .confirm, .digestFailed: PeerFrame.flagYes
         default: 0
         }
     }
@@ -94,11 +97,12 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
         case .resyncReady, .bitmapEnd, .resyncComplete, .invalidate: length == 0
         case .goodbye: length == 1
         case .verdict: length == 2
-        case .readFailed: length == 4
+        case .readFailed, .digestFailed: length == 4
         case .written, .received, .flush, .pullFailed, .ping, .pong: length == 8
         case .vote: length == 9
         case .readData: length == 12
-        case .write, .read, .pullData, .resyncFlushed: length == 16
+        case .digests: PeerBody.allowsDigests(length)
+        case .write, .read, .pullData, .resyncFlushed, .digest: length == 16
         case .chosen: length == 17
         case .presence, .rejected, .inquiry: length == 18
         case .zero, .pull, .pullZero: length == 20

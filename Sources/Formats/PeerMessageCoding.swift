@@ -22,11 +22,14 @@ enum PeerBody {
     /// Whole blocks, not none, not more than a frame of this kind moves, within the largest volume; what is applied to
     /// a disk lies within one extent, because the activity log is asked for one.
     static func isPossible(_ range: ByteRange, for kind: PeerFrameKind) -> Bool {
-        let longest = kind == .zero || kind == .pullZero ? Geometry.extentSize : Geometry.maximumPayload
+        let longest =
+            kind == .zero || kind == .pullZero
+            ? Geometry.extentSize
+            : kind == .digest ? Comparing.mostBlocks * Geometry.blockSize : Geometry.maximumPayload
         guard range.length > 0, range.length <= longest, range.isBlockAligned,
             range.offset <= Geometry.maximumVolumeSize, range.end <= Geometry.maximumVolumeSize
         else { return false }
-        guard kind == .write || kind == .zero else { return true }
+        guard kind == .write || kind == .zero || kind == .digest else { return true }
         return range.offset / Geometry.extentSize == (range.end - 1) / Geometry.extentSize
     }
 }
@@ -57,6 +60,7 @@ extension FieldReader {
         case .joinOffer: .joinOffer(try readJoinOffer())
         case .marksToward: .marksToward(try node(), try readRuns((header.bodyLength - 1) / 16))
         case .standing, .inquiry, .inquiryAnswer, .vote, .voteRuns, .voted: try readVoting(header)
+        case .digest, .digests, .digestFailed: try readComparing(header)
         }
     }
 
@@ -92,7 +96,7 @@ extension FieldReader {
     }
 
     /// Offset and length.
-    private mutating func range(_ header: PeerFrameHeader) throws(FieldError) -> ByteRange {
+    mutating func range(_ header: PeerFrameHeader) throws(FieldError) -> ByteRange {
         let offset = try u64()
         return try checked(ByteRange(offset: offset, length: UInt64(try u32())), header.kind)
     }
@@ -183,6 +187,7 @@ extension FieldWriter {
         case .write, .zero, .written, .received, .flush, .flushed, .confirm: writeWritePath(message, payloadLength)
         case .read, .readData, .readFailed, .pull, .pullData, .pullZero, .pullFailed:
             (writeCopying(message, payloadLength), 0)
+        case .digest, .digests, .digestFailed: writeComparing(message)
         default: writeControl(message)
         }
     }
@@ -332,7 +337,7 @@ extension FieldWriter {
 
     private func flag(_ yes: Bool) -> UInt8 { yes ? PeerFrame.flagYes : 0 }
 
-    private mutating func range(_ range: ByteRange, _ kind: PeerFrameKind) {
+    mutating func range(_ range: ByteRange, _ kind: PeerFrameKind) {
         precondition(PeerBody.isPossible(range, for: kind), "a range that no frame can carry")
         u64(range.offset)
         u32(UInt32(range.length))

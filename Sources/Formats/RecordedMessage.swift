@@ -16,6 +16,7 @@ extension FieldWriter {
             u64(range.length)
             u32(UInt32(bitPattern: buffer.index))
         case .bitmapRuns(let runs), .voteRuns(let runs), .marksToward(_, let runs): u64(UInt64(runs.count))
+        case .digests(_, let digests): u64(UInt64(digests.count / Comparing.digestLength))
         default: break
         }
         let (kind, flags) = write(message, payloadLength: payloadLength)
@@ -41,6 +42,10 @@ extension FieldReader {
             let runs = try u64()
             guard runs <= UInt64(PeerFrame.maximumRuns) else { throw .value(.runs) }
             bodyLength = Int(runs) * 16 + (kind == .marksToward ? 1 : 0)
+        } else if kind == .digests {
+            let digests = try u64()
+            guard (1...Comparing.mostBlocks).contains(digests) else { throw .value(.size) }
+            bodyLength = 4 + Int(digests) * Comparing.digestLength
         }
         let stamp = FrameStamp(session: .none, lineage: .none, number: Record.empty.number)
         let header = PeerFrameHeader(

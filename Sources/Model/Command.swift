@@ -14,6 +14,9 @@ package enum Command: Equatable, Sendable {
     case resumeResync
     /// Bytes a second; nil: as fast as it goes.
     case resyncRate(UInt64?)
+    /// Compares this primary's copy with the peer's, or with each that is in step; bytes a second, nil: as configured.
+    case verify(peer: NodeID?, rate: UInt64?)
+    case stopVerify(peer: NodeID?)
     /// Demote, flush, leave: afterwards the effect `.stopped`.
     case stop
 }

@@ -24,6 +24,9 @@ package enum ControlCommand: Equatable, Sendable {
     case resumeResync
     /// Bytes a second; nil: as fast as it goes.
     case resyncRate(UInt64?)
+    /// Compares the copies; bytes a second, nil: as configured.
+    case verify(peer: String?, rate: UInt64?)
+    case stopVerify(peer: String?)
     /// Makes the kernel's device. `device`: /dev/nbdN, nil: a free one; `blockSize` in bytes; `ioctl`: by the old way.
     case map(device: String?, blockSize: UInt64, ioctl: Bool)
     case unmap
@@ -57,6 +60,14 @@ package enum ControlCommand: Equatable, Sendable {
         case .pauseResync: return .pauseResync
         case .resumeResync: return .resumeResync
         case .resyncRate(let rate): return .resyncRate(rate)
+        case .verify(let peer, let rate):
+            if let rate, !Comparing.rates.contains(rate) {
+                throw .refused(
+                    "wrong-value", "a comparison at \(rate) bytes a second cannot be",
+                    remedy: "name a rate from 4KiB/s to 1TiB/s")
+            }
+            return .verify(peer: try id(peer), rate: rate)
+        case .stopVerify(let peer): return .stopVerify(peer: try id(peer))
         case .stop: return .stop
         }
     }
@@ -225,6 +236,8 @@ extension VolumeStatus.Peer {
             .init("out-of-sync", outOfSyncBytes == 0 ? "no" : "yes"),
             .init("lag", step == 0 ? nil : "over \(1 << (step - 1)) s"),
             .init("resync", resync.map { $0.paused.isEmpty ? "running" : "paused" }), .init("last-resync", last),
+            .init("verify", verify.map { $0.differingBytes > 0 ? "differs" : "running" }),
+            .init("last-verify", lastVerify.map { "\($0.word), \($0.differingBytes) bytes differ, ended \($0.ended)" }),
             .init("reason", reason), .init("message", message),
         ]
     }

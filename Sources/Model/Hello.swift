@@ -1,7 +1,7 @@
 /// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the
 /// configuration that must be equal.
 package struct Hello: Equatable, Sendable {
-    package static let protocolVersion: UInt16 = 3
+    package static let protocolVersion: UInt16 = 4
     package static let nonceLength = 32
 
     package struct Node: Equatable, Sendable {

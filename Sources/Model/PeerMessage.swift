@@ -160,4 +160,11 @@ package enum PeerMessage: Equatable, Sendable {
 
     /// `invalidate --peer`: the receiver throws its data away.
     case invalidate
+
+    // Comparing. Asked while the primary holds back writes to the range: what lies there when it answers is what counts.
+    case digest(id: UInt32, range: ByteRange)
+    /// A digest of each block, `Comparing.digestLength` bytes, one behind the other.
+    case digests(id: UInt32, [UInt8])
+    /// A block of it cannot be read; or, not `unreadable`, the sender does not follow this primary now.
+    case digestFailed(id: UInt32, unreadable: Bool)
 }

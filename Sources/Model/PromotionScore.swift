@@ -43,7 +43,8 @@ package struct PromotionScore: Equatable, Sendable {
         let others = copies(status)
         if others.contains(where: { $0.connection != .connected }) { return .apart }
         let isWhole = others.allSatisfy {
-            $0.disk == .upToDate && $0.replication == .established && $0.outOfSyncBytes == 0
+            $0.disk == .upToDate && ($0.replication == .established || $0.replication == .verify)
+                && $0.outOfSyncBytes == 0
         }
         return isWhole && status.disk == .upToDate ? .together : .between
     }

@@ -29,6 +29,27 @@ package struct VolumeStatus: Equatable, Sendable {
         }
     }
 
+    /// A comparison of this node's copy with the peer's that is under way.
+    package struct Verify: Equatable, Sendable {
+        package var doneBytes: UInt64
+        package var totalBytes: UInt64
+        package var bytesPerSecond: UInt64
+        package var etaSeconds: Double?
+        package var differingBytes: UInt64
+        package var unreadableBytes: UInt64
+        package init(
+            doneBytes: UInt64, totalBytes: UInt64, bytesPerSecond: UInt64, etaSeconds: Double?,
+            differingBytes: UInt64, unreadableBytes: UInt64
+        ) {
+            self.doneBytes = doneBytes
+            self.totalBytes = totalBytes
+            self.bytesPerSecond = bytesPerSecond
+            self.etaSeconds = etaSeconds
+            self.differingBytes = differingBytes
+            self.unreadableBytes = unreadableBytes
+        }
+    }
+
     package struct Peer: Equatable, Sendable {
         package var node: String
         package var id: UInt8
@@ -47,6 +68,8 @@ package struct VolumeStatus: Equatable, Sendable {
         }
         package var resync: Resync?
         package var lastResync: LastResync?
+        package var verify: Verify?
+        package var lastVerify: VerifyResult?
         package var reason: String?
         package var message: String?
         package init(

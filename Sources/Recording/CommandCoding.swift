@@ -44,6 +44,13 @@ extension RecordWriter {
             u8(10)
             optional(rate)
         case .stop: u8(11)
+        case .verify(let peer, let rate):
+            u8(12)
+            optionalNode(peer)
+            optional(rate)
+        case .stopVerify(let peer):
+            u8(13)
+            optionalNode(peer)
         }
     }
 
@@ -86,6 +93,8 @@ extension FieldReader {
         case 9: .resumeResync
         case 10: .resyncRate(try optional())
         case 11: .stop
+        case 12: .verify(peer: try nodeOrNone(), rate: try optional())
+        case 13: .stopVerify(peer: try nodeOrNone())
         default: throw .value(.reason)
         }
     }

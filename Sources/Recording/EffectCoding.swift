@@ -47,11 +47,15 @@ extension RecordWriter {
             text(note.text)
         case .releaseDisk: u8(9)
         case .stopped: u8(10)
+        case .verified(let node):
+            u8(26)
+            self.node(node)
         case .fence(let node, let request):
             u8(24)
             self.node(node)
             u64(request)
-        case .readData, .fillEdges, .writeData, .zeroData, .flushData, .takeBuffer, .mergeEdge, .copyBuffer:
+        case .readData, .fillEdges, .writeData, .zeroData, .flushData, .takeBuffer, .mergeEdge, .copyBuffer,
+            .digestData:
             writeData(effect)
         case .dial, .cancelDial, .offerToDiscard, .closeSession, .closeClients: writeSession(effect)
         }
@@ -98,6 +102,11 @@ extension RecordWriter {
             buffer(source)
             buffer(target)
             u32(bytes)
+        case .digestData(let operation, let range, let buffer):
+            u8(25)
+            u32(operation.rawValue)
+            self.range(range)
+            self.buffer(buffer)
         default: preconditionFailure("an effect without a coding")
         }
     }
@@ -164,6 +173,8 @@ extension FieldReader {
         case 22: return .closeSession(try node(), try identity(), try text())
         case 23: return .closeClients(try text())
         case 24: return .fence(try node(), request: try u64())
+        case 25: return .digestData(OperationID(rawValue: try u32()), try range(), try buffer())
+        case 26: return .verified(try node())
         default: throw .value(.reason)
         }
     }

@@ -71,6 +71,11 @@ extension RecordWriter {
             self.node(node)
             u64(request)
             u32(UInt32(outcome.exitCode))
+        case .digested(let operation, let digests):
+            u8(19)
+            u32(operation.rawValue)
+            u64(UInt64(digests.count / Comparing.digestLength))
+            fields { $0.bytes(digests) }
         }
     }
 
@@ -156,6 +161,10 @@ extension FieldReader {
             let (node, request, code) = (try node(), try u64(), try u32())
             guard let code = UInt16(exactly: code) else { throw .value(.reason) }
             return .event(.fenceAnswered(node, request: request, FencingOutcome(exitCode: code)))
+        case 19:
+            let (operation, count) = (OperationID(rawValue: try u32()), try u64())
+            guard (1...Comparing.mostBlocks).contains(count) else { throw .value(.size) }
+            return .event(.digested(operation, Array(try bytes(Int(count) * Comparing.digestLength))))
         default: throw .value(.reason)
         }
     }

@@ -64,6 +64,23 @@ extension RecordWriter {
         u8(value.afterSplitBrain.withTwoPrimaries.rawValue)
         u64(value.maximumLag)
         truth(value.fallsBehind)
+        u64(value.verifyRate)
+        u64(value.verifyEvery)
+        u8(UInt8(value.compared.count))
+        for earlier in value.compared {
+            node(earlier.node)
+            compared(earlier.result)
+        }
+    }
+
+    private mutating func compared(_ value: VerifyResult) {
+        u8(value.end.rawValue)
+        for number in [
+            value.began, value.ended, value.reached, value.comparedBytes, value.differingBytes, value.unreadableBytes,
+            value.skippedBytes, value.completed,
+        ] { u64(number) }
+        truth(value.reason != nil)
+        if let reason = value.reason { text(reason) }
     }
 
     private mutating func limits(_ value: Limits) {
@@ -206,7 +223,25 @@ extension FieldReader {
         configuration.afterSplitBrain = try splitBrainPolicies()
         configuration.maximumLag = try u64()
         configuration.fallsBehind = try truth()
+        configuration.verifyRate = try u64()
+        configuration.verifyEvery = try u64()
+        let earlier = Int(try u8())
+        guard earlier <= Int(NodeSet.capacity) else { throw .value(.node) }
+        for _ in 0..<earlier { configuration.compared.append(.init(node: try self.node(), result: try compared())) }
         return configuration
+    }
+
+    private mutating func compared() throws(FieldError) -> VerifyResult {
+        guard let end = VerifyResult.End(rawValue: try u8()) else { throw .value(.reason) }
+        var result = VerifyResult(end: end, began: try u64(), ended: try u64())
+        result.reached = try u64()
+        result.comparedBytes = try u64()
+        result.differingBytes = try u64()
+        result.unreadableBytes = try u64()
+        result.skippedBytes = try u64()
+        result.completed = try u64()
+        result.reason = try truth() ? try text() : nil
+        return result
     }
 
     private mutating func splitBrainPolicies() throws(FieldError) -> SplitBrainPolicies {

@@ -20,6 +20,7 @@ extension Replica {
             }
             if hasDisk, log.extents > 0 { earliest = min(earliest, nextCooling.nanoseconds) }
             considerCommands(&earliest)
+            if !comparison.running.isEmpty { considerComparisons(&earliest) }
             return earliest == .max ? nil : MonotonicTime(nanoseconds: earliest)
         }
     }

@@ -31,6 +31,8 @@ package enum Effect: Sendable {
     case mergeEdge(from: BufferID, covering: ByteRange, exact: ByteRange, into: BufferID)
     /// The first `bytes` of one buffer to another (a read that a peer answered). Done at once.
     case copyBuffer(from: BufferID, into: BufferID, bytes: UInt32)
+    /// A digest of each block of the range, whose data the buffer holds. Answered by `.digested`.
+    case digestData(OperationID, ByteRange, BufferID)
 
     // Metadata. Each write is durable (FUA) when it is answered.
     /// Writes `Replica.superblockImage` to copy 0 or 1. Answered by `.superblockWritten`.
@@ -64,6 +66,8 @@ package enum Effect: Sendable {
     /// Runs the fence command for a peer that this node lost. Answered by `.fenceAnswered` with the same request; one that is
     /// not waited for any more may still be answered.
     case fence(NodeID, request: UInt64)
+    /// The comparison with that peer ended: `Replica.verifyResult(of:)` is what a restart is to know.
+    case verified(NodeID)
     /// The answer to `.stop`: nothing more will come.
     case stopped
 }

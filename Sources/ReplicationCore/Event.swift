@@ -75,6 +75,8 @@ package enum Event: Sendable {
     case dataDone(OperationID, DiskResult)
     /// Answers `.takeBuffer`; the buffer is the core's until `.releaseBuffer`.
     case bufferTaken(OperationID, BufferID)
+    /// Answers `.digestData`.
+    case digested(OperationID, [UInt8])
     case superblockWritten(succeeded: Bool)
     case logWritten(succeeded: Bool)
     case bitmapPageWritten(NodeID, page: UInt32, succeeded: Bool)

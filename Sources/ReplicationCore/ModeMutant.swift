@@ -26,6 +26,8 @@ enum ModeMutant {
     case crashedPrimaryLeads
     /// What an asynchronous primary may have acknowledged is given up on a word only.
     case lossIsAccepted
+    /// A peer reads what is compared behind the frames that it was sent.
+    case digestBehindFrames
 }
 
 #if Mutants

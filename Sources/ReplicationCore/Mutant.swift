@@ -273,6 +273,8 @@ enum Mutant {
     case servedStaysNamed
     /// Whoever acknowledges beside another copy is named by the record.
     case whoServesIsNamed
+    /// A range that is compared is locked against writes.
+    case compareLocksRange
 }
 
 #if Mutants

@@ -112,6 +112,7 @@
             case .servedStaysNamed, .disklessKnowsItsLine, .disklessActsUnderItsRecord: "diskless primary"
             case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded, .lostReadsAreAskedAgain: "diskless primary"
             case .whoServesIsNamed: "suspect copy promoted"
+            case .compareLocksRange: "verify: false alarms"
             default: ""
             }
         }
@@ -189,6 +190,7 @@
             case .memoryMakesSuspect, .receivedIsWritten, .framesEndBeforePromotion, .flushWaitsForHeld: "F4, F14"
             case .crashedPrimaryLeads, .lossIsAccepted: "F10, F24"
             case .sendBufferIsBounded, .demotionDrainsHeld, .leaverDrainsHeld: "async"
+            case .digestBehindFrames: "verify: false alarms"
             }
         }
     }

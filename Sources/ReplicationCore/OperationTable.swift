@@ -15,6 +15,10 @@ struct Operation {
         case pullAsk
         /// Blocks that the members may hold differently, copied from here to all of them.
         case settle
+        /// A range that is compared with a peer: clients' writes to it wait until both copies are read.
+        case verify
+        /// Its other side: what the primary sent before is written first.
+        case digestRead
     }
 
     enum Phase: UInt8 {
@@ -31,6 +35,8 @@ struct Operation {
         case waitingFlush
         /// A read's data is here; the lease is not.
         case waitingLease
+        /// It is read, and its digest is being taken.
+        case waitingDigest
     }
 
     var kind = Kind.free
@@ -76,7 +82,7 @@ struct Operation {
         switch kind {
         case .clientWrite, .clientZero, .clientTrim, .peerWrite, .peerZero, .peerTrim, .pullWrite, .pullZero, .pullAsk:
             true
-        case .free, .clientRead, .clientFlush, .peerRead, .pullRead, .settle: false
+        case .free, .clientRead, .clientFlush, .peerRead, .pullRead, .settle, .verify, .digestRead: false
         }
     }
 

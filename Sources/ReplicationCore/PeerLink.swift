@@ -191,6 +191,7 @@ extension Replica {
         if superblock.record.isEmpty, !isOrderly { expectBack(node) }
         if wasConnected { note(isOrderly ? .info : .warning, "connection", "disconnected: \(why)", peer: node) }
         endResync(node, relation)
+        interruptComparison(with: node, "the connection ended: \(why)")
         dropReads(from: node)
         dropArrivals(from: node)
         if required.contains(node), !isLeftOut(.repliesHeldAtLoss) {
@@ -241,6 +242,7 @@ extension Replica {
     mutating func tick() {
         for node in everyone { tick(node) }
         offerOverdue()
+        if configuration.verifyEvery > 0 { beginDueComparisons() }
         if now >= nextCooling {
             nextCooling = now + configuration.limits.coolAfter / 4
             coolLog()
@@ -269,6 +271,7 @@ extension Replica {
             note(.warning, "connection", "away for longer than it may: cut off", peer: node)
         }
         noteLag(of: node)
+        if !comparison.running.isEmpty { giveUpQuestions(to: node) }
         guard peers[index].hasSession else { return }
         if now >= peers[index].lastHeard + timing.pingInterval + timing.pingTimeout {
             dropSession(node, "no answer to pings")
@@ -401,6 +404,7 @@ extension Replica {
         case .voteRuns(let runs): voteRunsTold(runs, by: node)
         case .voted(let vote): voted(vote, by: node)
         case .marksToward(let absent, let runs): marksTold(runs, toward: absent, by: node)
+        case .digest, .digests, .digestFailed: receiveComparing(message, stamp, from: node)
         case .ping, .pong, .write, .zero, .written, .received, .flush, .flushed, .confirm: break
         }
     }

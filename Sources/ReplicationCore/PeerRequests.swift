@@ -21,7 +21,7 @@ extension Replica {
         operation.peer = node
         operation.session = self[peer: node].session
         operation.began = now
-        table.insert(operation, at: slot)
+        table.insert(operation, at: slot, ordered: kind != .digestRead || !isLeftOut(.digestBehindFrames))
         if operation.isFrame, isInMemoryMode(toward: node) { send(.received(sequence: id), to: node) }
         if table[slot].blockers == 0 { enterPeerOperation(slot) }
     }
@@ -32,6 +32,7 @@ extension Replica {
         case .peerWrite, .peerZero, .peerTrim: send(.written(sequence: id, succeeded: false), to: node)
         case .peerRead: send(.readFailed(id: UInt32(truncatingIfNeeded: id)), to: node)
         case .pullRead: send(.pullFailed(id: id), to: node)
+        case .digestRead: send(.digestFailed(id: UInt32(truncatingIfNeeded: id), unreadable: hasDisk), to: node)
         default: break
         }
     }
@@ -67,7 +68,7 @@ extension Replica {
     }
 
     /// What is asked after frames that wait finds them written (seed 3736).
-    private mutating func enterBehindArrivals(
+    mutating func enterBehindArrivals(
         _ kind: Operation.Kind, _ range: ByteRange, _ id: UInt64, _ node: NodeID
     ) {
         guard !relaxed.isEmpty, self[peer: node].arrivals.isHolding else { return enter(kind, range, id, nil, node) }
@@ -151,11 +152,12 @@ extension Replica {
         switch table[slot].kind {
         case .peerWrite, .peerZero, .peerTrim:
             if acquireExtent(slot) { submitPeerWrite(slot) }
-        case .peerRead, .pullRead:
+        case .peerRead, .pullRead, .digestRead:
             table[slot].phase = .waitingBuffer
             emit(.takeBuffer(OperationID(rawValue: UInt32(slot)), bytes: UInt32(table[slot].range.length)))
         case .pullWrite, .pullZero: submitPeerWrite(slot)
         case .settle: takeForSettling(slot)
+        case .verify: compareLocked(slot)
         case .pullAsk:
             table[slot].phase = .running
             send(.pull(id: table[slot].sequence, range: table[slot].range), to: table[slot].peer)
@@ -166,6 +168,10 @@ extension Replica {
     mutating func bufferTaken(_ id: OperationID, _ buffer: BufferID) {
         let slot = Int(id.rawValue)
         precondition(slot < table.count && table[slot].phase == .waitingBuffer, "a buffer comes to who asked for it")
+        if table[slot].kind == .verify {
+            lockCompared(slot, buffer)
+            return
+        }
         table[slot].buffer = buffer
         guard hasDisk else {
             table[slot].localFailed = true
@@ -255,6 +261,10 @@ extension Replica {
             settle(slot, result)
             return
         }
+        if table[slot].kind == .verify || table[slot].kind == .digestRead {
+            comparedRead(slot, result)
+            return
+        }
         let operation = table[slot]
         let isCurrent = operation.session == self[peer: operation.peer].session
         if result == .failed { table[slot].localFailed = true }
@@ -308,7 +318,7 @@ extension Replica {
                 send(.written(sequence: operation.sequence, succeeded: !operation.localFailed), to: operation.peer)
             case .pullWrite, .pullZero:
                 if !operation.localFailed { pulled(operation.sequence, operation.range, operation.peer) }
-            case .peerRead, .pullRead:
+            case .peerRead, .pullRead, .digestRead:
                 if operation.localFailed { refuse(operation.kind, operation.sequence, operation.peer) }
             default: break
             }

@@ -73,6 +73,8 @@ extension Replica {
         case .resyncRate(let rate):
             configuration.resyncRate = rate
             emit(.commandDone(id, .done("resync rate: \(rate.map { "\($0) bytes/s" } ?? "auto")")))
+        case .verify(let peer, let rate): performVerify(id, peer, rate: rate)
+        case .stopVerify(let peer): performStopVerify(id, peer)
         case .stop: stopping = Stopping(command: id)
         }
     }
@@ -90,7 +92,7 @@ extension Replica {
         Refusal(reason: reason, message: message, remedy: remedy)
     }
 
-    private mutating func refuse(_ id: CommandID, _ reason: String, _ message: String, _ remedy: String) {
+    mutating func refuse(_ id: CommandID, _ reason: String, _ message: String, _ remedy: String) {
         emit(.commandDone(id, .refused(refusal(reason, message, remedy))))
     }
 

@@ -56,6 +56,21 @@ package struct ReplicaConfiguration: Sendable {
     package var maximumLag: UInt64 = 0
     /// `on-congestion: fall-behind`: an asynchronous peer whose send buffer is full is left behind and filled later.
     package var fallsBehind = false
+    /// Bytes a second that a comparison of the copies may read.
+    package var verifyRate = Comparing.rate
+    /// Seconds after which a primary compares the copies anew (`verify-every`); 0: only when it is told to.
+    package var verifyEvery: UInt64 = 0
+    /// What earlier runs of this node found.
+    package var compared: [Compared] = []
+
+    package struct Compared: Equatable, Sendable {
+        package var node: NodeID
+        package var result: VerifyResult
+        package init(node: NodeID, result: VerifyResult) {
+            self.node = node
+            self.result = result
+        }
+    }
 
     package init(
         volume: String, node: NodeID, members: [Member], limits: Limits, timing: Timing, resyncRate: UInt64?
@@ -191,6 +206,7 @@ package struct Replica {
     var writableClients: UInt32 = 0
     var connects: [PendingConnect] = []
     var isResyncPaused = false
+    var comparison = ComparisonState()
 
     var peers: [Peer]
 
@@ -230,6 +246,7 @@ package struct Replica {
         self.metadata = MetadataWriter()
         log = ActivityLog(slots: 1, replay: nil)
         bitmaps = NodeID.all.map { _ in DirtyBitmap(blocks: 0) }
+        for earlier in configuration.compared { comparison.results[earlier.node] = earlier.result }
         swap(&self.effects, &effects)
         if let metadata { adopt(metadata) } else { beginDialing() }
         advance()
@@ -254,6 +271,7 @@ package struct Replica {
         case .clientRequest(let request): begin(request)
         case .message(let node, let stamp, let message): receive(message, stamp, from: node)
         case .bufferTaken(let operation, let buffer): bufferTaken(operation, buffer)
+        case .digested(let operation, let digests): digested(operation, digests)
         case .superblockWritten(let succeeded): superblockWritten(succeeded)
         case .logWritten(let succeeded): logWritten(succeeded)
         case .bitmapPageWritten(let node, let page, let succeeded): bitmapPageWritten(node, Int(page), succeeded)
@@ -296,6 +314,7 @@ package struct Replica {
             advanceRounds()
             if !asynchronous.isEmpty { advanceArrivals() }
             advanceResync()
+            if !comparison.running.isEmpty { advanceComparisons() }
             advanceCommands()
             advanceStop()
         } while attention

@@ -81,6 +81,8 @@ extension Replica {
             lagBytes: lagBytes(of: node), lagSeconds: Double(lagAge(of: node, at: now)) / 1e9,
             resync: resync(of: peer, at: now), lastResync: peer.lastResync,
             reason: peer.reason, message: peer.message)
+        status.verify = verifyProgress(of: node, at: now)
+        status.lastVerify = comparison.results[node]
         status.mode = asynchronous.contains(node) ? .asynchronous : relaxed.contains(node) ? .memory : .sync
         return status
     }
@@ -92,6 +94,7 @@ extension Replica {
         case .source, .sourceBeginning, .sourcePreparing: return .resyncSource
         case .target, .targetWaiting: return .resyncTarget
         case .none: return nil
+        case .established where isComparing(with: peer.id): return .verify
         case .nothing, .establishing, .established, .carrier, .carried: return .established
         }
     }

@@ -67,6 +67,12 @@ struct StatusTable {
             if let resync = peer.resync {
                 remarks.append("\(status.volume): \(ResyncProgress.line(resync, peer))")
             }
+            if let verify = peer.verify {
+                remarks.append("\(status.volume): \(VerifyWords.progress(verify, peer.node))")
+            }
+            if let last = peer.lastVerify {
+                remarks.append("\(status.volume): verified with \(peer.node) \(VerifyWords.status(last))")
+            }
             if peer.reason != nil || peer.message != nil {
                 remarks.append("\(status.volume), \(peer.node): \(Self.words(peer.reason, peer.message))")
             }

@@ -95,6 +95,12 @@ private let badLines = [
     BadLine("activity-log: 4", 15, "`activity-log` cannot be `4`"),
     BadLine("resync-rate: fast", 14, "`resync-rate` cannot be `fast`"),
     BadLine("resync-rate: 0", 14, "`resync-rate` cannot be `0`"),
+    BadLine("verify-rate: auto", 14, "`verify-rate` cannot be `auto`"),
+    BadLine("verify-rate: 4095", 14, "`verify-rate` cannot be `4095`"),
+    BadLine("verify-every: 7", 15, "`verify-every` cannot be `7`"),
+    BadLine("verify-every: 0d", 15, "`verify-every` cannot be `0d`"),
+    BadLine("verify-every: 3661d", 15, "`verify-every` cannot be `3661d`"),
+    BadLine("verify-every: 500ms", 15, "`verify-every` cannot be `500ms`"),
     BadLine("secret-file: r0.secret", 14, "`secret-file` cannot be `r0.secret`"),
     BadLine("quorum: off", 1, "`quorum` stands here again, first in line 2"),
     BadLine("{", 1, "this is no YAML"),
@@ -166,6 +172,8 @@ private let badNodes = [
             activity-log: 128
             on-congestion: block
             resync-rate: 100MiB/s
+            verify-rate: 8MiB/s
+            verify-every: 7d
             secret-file: /etc/hablk/r0.secret
             nodes:
               bravo:
@@ -186,6 +194,7 @@ private let badNodes = [
         #expect(configuration.timing.reconnectMinimum == 200_000_000)
         #expect(configuration.timing.reconnectMaximum == 120_000_000_000)
         #expect(configuration.epochBytes == 1 << 20 && configuration.activityLogExtents == 128)
+        #expect(configuration.verifyRate == 8 << 20 && configuration.verifyEvery == 604_800)
         #expect(configuration.resyncRate == 100 << 20 && configuration.secretFile == "/etc/hablk/r0.secret")
         #expect(configuration.nodes.map(\.name) == ["alpha", "bravo"])
         let bravo = try #require(configuration.node(named: "bravo"))

@@ -24,7 +24,18 @@ private let bare = VolumeStatus(
     ])
 
 /// Everything set that the example leaves empty.
-private let busy = VolumeStatus(
+private let busy = { () -> VolumeStatus in
+    var status = idle
+    status.peers[0].verify = .init(
+        doneBytes: 4096, totalBytes: 8192, bytesPerSecond: 7, etaSeconds: 1.5, differingBytes: 4096, unreadableBytes: 0)
+    var last = VerifyResult(end: .stopped, began: 1, ended: 2)
+    last.runs = [BlockRun(first: 3, count: 2)]
+    last.differingBytes = 8192
+    status.peers[0].lastVerify = last
+    return status
+}()
+
+private let idle = VolumeStatus(
     volume: "r0", node: "alpha", role: .secondary, disk: .inconsistent, size: 0, generation: nil, term: 0, inStep: [],
     quorum: nil, suspended: [.noData, .user], suspect: true, nbd: "/tmp/\"quoted\"\n/r0.nbd", device: nil, clients: 0,
     pid: 1, reason: "split-brain", message: "zwei Köpfe",
@@ -47,8 +58,8 @@ private let busy = VolumeStatus(
                 "message": null, "peers": [{"node": "bravo", "id": 1, "connection": "connected", \
                 "role": "secondary", "disk": "up-to-date", "replication": "established", "out-of-sync-bytes": 0, \
                 "lag-bytes": 0, "lag-seconds": 0, "resync": null, "last-resync": {"bytes": 1048576, \
-                "seconds": 0.4, "because": "peer-was-away"}, "reason": null, "message": null, \
-                "mode": "async"}], "votes": null}
+                "seconds": 0.4, "because": "peer-was-away"}, "verify": null, "last-verify": null, "reason": null, \
+                "message": null, "mode": "async"}], "votes": null}
                 """)
     }
 
@@ -67,6 +78,15 @@ private let busy = VolumeStatus(
         #expect(try ControlCoding.decodeResponse(line) == .status(status))
     }
 
+    @Test func aComparisonShowsItsProgressAndWhatTheLastOneFound() {
+        let verify = #""verify": {"done-bytes": 4096, "total-bytes": 8192, "bytes-per-second": 7, "eta-seconds": 1.5, "#
+        #expect(busy.json.text.contains(verify + #""differing-bytes": 4096, "unreadable-bytes": 0}"#))
+        let last =
+            #""last-verify": {"result": "differs", "end": "stopped", "began": 1, "ended": 2, "reached-bytes": 0, "#
+        #expect(busy.json.text.contains(last))
+        #expect(busy.json.text.contains(#""differing": [{"offset": 12288, "length": 8192}]}"#))
+    }
+
     @Test func aResyncShowsItsProgressAndWhoPausedIt() {
         let resync = #""resync": {"done-bytes": 1, "total-bytes": 3, "bytes-per-second": 9, "eta-seconds": null, "#
         #expect(busy.json.text.contains(resync + #""paused": ["bravo"]}"#))
@@ -80,7 +100,8 @@ private let busy = VolumeStatus(
             .demote(force: true), .connect(peer: "b", discardMyData: true, dryRun: true),
             .disconnect(peer: nil, force: true), .attach, .detach(force: true), .outdate(force: false),
             .invalidate(peer: "bravo", force: true), .pauseResync, .resumeResync, .resyncRate(nil),
-            .resyncRate(100 << 20), .map(device: "/dev/nbd3", blockSize: 512, ioctl: true),
+            .resyncRate(100 << 20), .verify(peer: nil, rate: nil), .verify(peer: "bravo", rate: 1 << 20),
+            .stopVerify(peer: nil), .map(device: "/dev/nbd3", blockSize: 512, ioctl: true),
             .map(device: nil, blockSize: 4096, ioctl: false), .unmap, .stop,
         ]
         var requests: [ControlRequest] = [.status, .events(now: true), .events(now: false)]

@@ -76,8 +76,8 @@ import Testing
         hello.version = Hello.protocolVersion + 1
         var bytes = HelloFrame.encode(.hello(hello))
         bytes[12...] = ArraySlice([UInt8](repeating: 0xff, count: bytes.count - 12))
-        let error = #expect(throws: HelloError.otherVersion(theirs: 4)) { try decode(bytes) }
-        #expect(error?.description == "the peer speaks protocol version 4, this node version 3")
+        let error = #expect(throws: HelloError.otherVersion(theirs: 5)) { try decode(bytes) }
+        #expect(error?.description == "the peer speaks protocol version 5, this node version 4")
     }
 
     @Test func `what is no node at all is told apart`() {

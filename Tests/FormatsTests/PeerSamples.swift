@@ -115,6 +115,9 @@ struct SeededDice: RandomNumberGenerator {
                 JoinOffer(
                     volume: identity(), record: record(), current: generation(), history: history(), bases: bases()))
         case .invalidate: .invalidate
+        case .digest: .digest(id: UInt32(truncatingIfNeeded: next()), range: range(atMost: 256 << 10))
+        case .digests: .digests(id: UInt32(truncatingIfNeeded: next()), bytes((1 + pick(64)) * 32))
+        case .digestFailed: .digestFailed(id: UInt32(truncatingIfNeeded: next()), unreadable: flip())
         case .standing: .standing(standing())
         case .inquiry:
             .inquiry(Inquiry(round: next(), instance: identity(), isDiskless: flip(), fenced: flip() ? node() : nil))

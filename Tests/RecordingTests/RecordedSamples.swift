@@ -80,10 +80,15 @@ enum RecordedSamples {
         timing.pingTimeout = 113
         timing.reconnectMinimum = 114
         timing.reconnectMaximum = 115
-        let configuration = ReplicaConfiguration(
+        var configuration = ReplicaConfiguration(
             volume: "r0", node: NodeID(unchecked: 2),
             members: [.init(id: NodeID(unchecked: 2), name: "alpha"), .init(id: peer, name: "brävo")], limits: limits,
             timing: timing, resyncRate: 116)
+        configuration.verifyEvery = 119
+        var result = VerifyResult(end: .interrupted, began: 120, ended: 121)
+        result.completed = 122
+        result.reason = "the connection ended"
+        configuration.compared = [.init(node: peer, result: result)]
         return RecordedStart(
             configuration: configuration, run: RunID(rawValue: 117), seed: .max, wallClock: 118, metadata: metadata,
             time: MonotonicTime(nanoseconds: 1000))
@@ -110,6 +115,8 @@ enum RecordedSamples {
             .pull(id: .max, range: range), .pullData(id: 9, range: range, buffer: buffer),
             .pullZero(id: 10, range: range), .pullFailed(id: 11), .resyncFlushed(pulls: 12, writes: 13),
             .resyncComplete, .marksToward(peer, Array(runs.prefix(1000))), .joinOffer(offer), .invalidate,
+            .digest(id: 16, range: range), .digests(id: 17, [UInt8](repeating: 200, count: 64 * 32)),
+            .digestFailed(id: 18, unreadable: true),
             .standing(standing),
             .inquiry(Inquiry(round: 14, instance: InstanceID(rawValue: 52), isDiskless: true, fenced: peer)),
             .inquiryAnswer(InquiryAnswer(round: 15, objection: .heardPrimary, standing: standing)),
@@ -142,7 +149,8 @@ enum RecordedSamples {
             .connect(peer: nil, discardMyData: true, dryRun: true, deadline: deadline),
             .disconnect(peer: peer, force: true), .detach(force: true), .outdate(force: false),
             .invalidate(peer: peer, force: true, deadline: deadline), .pauseResync, .resumeResync, .resyncRate(nil),
-            .resyncRate(50), .stop,
+            .resyncRate(50), .stop, .verify(peer: peer, rate: 51), .verify(peer: nil, rate: nil),
+            .stopVerify(peer: peer),
         ]
     }
 
@@ -160,6 +168,7 @@ enum RecordedSamples {
             .sessionClosed(peer, session, "Warum? 因为"), .dialFailed(peer, ""),
             .peerRefused(peer, reason: "mismatch", message: "size"), .commandWithdrawn(command),
             .fenceAnswered(peer, request: 3, .failed(code: 258)), .fenceAnswered(peer, request: 4, .peerFenced),
+            .digested(operation, [UInt8](repeating: 201, count: 64 * 32)),
         ] + requests.map { .clientRequest($0) } + commands.map { .command(command, $0) }
             + messages.enumerated().map { .message(peer, stamp(UInt64($0 / 2)), $1) }
     }
@@ -178,7 +187,7 @@ enum RecordedSamples {
             .commandDone(command, .refused(refusal)), .commandDone(command, .timedOut(refusal)),
             .note(Note(.info, "role", "one")), .note(Note(.warning, "disk", "two", peer: peer)),
             .note(Note(.error, "io", String(repeating: "x", count: 4096))), .releaseDisk, .stopped,
-            .fence(peer, request: 3),
+            .fence(peer, request: 3), .digestData(operation, range, buffer), .verified(peer),
         ] + messages.enumerated().map { .send(peer, stamp(UInt64($0 / 2)), $1) }
     }
 }

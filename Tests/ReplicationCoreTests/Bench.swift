@@ -3,7 +3,7 @@ import ReplicationCore
 import Testing
 
 /// What a disk does, and what the pool of buffers does: each kind can be held back or made to fail.
-enum Work: Hashable { case superblock, log, page, write, read, flush, buffer }
+enum Work: Hashable { case superblock, log, page, write, read, flush, buffer, digest }
 
 /// What happened, in order.
 enum Moment: Equatable {
@@ -34,6 +34,8 @@ final class Bench {
 
     var held: Set<Work> = []
     var failing: Set<Work> = []
+    /// Blocks that hold something else here than the peer says that it has.
+    var rotten: Set<UInt64> = []
     private var waiting: [(work: Work, answer: Event, moment: Moment?)] = []
     private var answers: [(answer: Event, moment: Moment?)] = []
     private(set) var stable: Superblock
@@ -157,7 +159,7 @@ final class Bench {
         case .closeClients: note(.clientsClosed)
         case .releaseDisk: note(.diskReleased)
         case .stopped: note(.stopped)
-        case .cancelDial, .offerToDiscard, .note, .mergeEdge, .copyBuffer: break
+        case .cancelDial, .offerToDiscard, .note, .mergeEdge, .copyBuffer, .verified: break
         default: performAtDisk(effect)
         }
     }
@@ -174,6 +176,7 @@ final class Bench {
             let fails = failing.contains(.flush)
             answer(.flush, .dataDone(id, fails ? .failed : .succeeded), fails ? nil : .flushed)
         case .takeBuffer(let id, _): answer(.buffer, .bufferTaken(id, lend()))
+        case .digestData(let id, let range, _): answer(.digest, .digested(id, digests(of: range)))
         case .writeSuperblock(let copy):
             let fails = failing.contains(.superblock)
             let image = core.superblockImage
@@ -207,6 +210,14 @@ final class Bench {
         if case .ping(let number) = message {
             lastPing = number
             if answersPings { answers.append((frame(.pong(number)), nil)) }
+        }
+    }
+
+    /// What this disk, or the peer's, has there: the number of the block, thirty-two times.
+    func digests(of range: ByteRange, there: Bool = false) -> [UInt8] {
+        range.blocks.flatMap { block in
+            let isRotten = !there && rotten.contains(block)
+            return [UInt8](repeating: isRotten ? 0xff : UInt8(block & 0x7f), count: Comparing.digestLength)
         }
     }
 

@@ -105,6 +105,9 @@ final class VoterBench {
         case .readData(let id, _, _, _), .fillEdges(let id, _, _): answer(.read, id)
         case .writeData(let id, _, _), .zeroData(let id, _, _): answer(.write, id)
         case .takeBuffer(let id, _): answers.append(.bufferTaken(id, lend()))
+        case .digestData(let id, let range, _):
+            let count = Int(range.length / Geometry.blockSize) * Comparing.digestLength
+            answers.append(.digested(id, [UInt8](repeating: 0, count: count)))
         case .releaseBuffer(let buffer): lent.remove(buffer)
         default: break
         }

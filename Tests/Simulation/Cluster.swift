@@ -46,6 +46,7 @@ package final class Cluster {
     /// With quorum: who was told `promote --force`, and serves or served by it.
     var ruler: (side: Int, hasServed: Bool)?
     var mishaps: Mishaps
+    var comparisons: Comparisons
     var duels: DuelState
 
     /// Events on their way to a node.
@@ -90,6 +91,7 @@ package final class Cluster {
         momentRandom = SplitMix(seed: seed, subject: "moments")
         nodeRandoms = (0..<options.nodes).map { SplitMix(seed: seed, subject: "node \($0)") }
         mishaps = Mishaps(seed: seed, nodes: options.nodes)
+        comparisons = Comparisons(seed: seed)
         duels = DuelState(seed: seed)
         fencingRandom = SplitMix(seed: seed, subject: "fencing")
         operationsLeft = options.operations
@@ -135,6 +137,7 @@ package final class Cluster {
         heap.push(.watch, at: now + 1_000_000_000)
         if options.duel != nil { after(options.duel == .founding ? 0 : 30_000_000, .begin) }
         if !mishapKinds.isEmpty { heap.push(.mishap, at: now + 300_000_000) }
+        if options.faults.contains(.verifying) { heap.push(.verify, at: now + 250_000_000) }
         while !isDone, oracle.violation == nil, happensNext() {
             if let watched = options.watched { watch(watched) }
             if step > 4_000_000 { oracle.fail(.liveness, "I7", "four million steps and no end") }
@@ -185,6 +188,7 @@ package final class Cluster {
         case .moment(let kind, let node): moment(kind, nodes[node])
         case .watch: watch()
         case .mishap: mishap()
+        case .verify: verify()
         case .fenced(let node, let incarnation, let peer, let request):
             fenced(nodes[node], incarnation, peer, request)
         case .closed(let session, let toward): closedEarly(session, toward)
@@ -242,6 +246,7 @@ package final class Cluster {
         if node.stopsNow { return finishStop(node) }
         let before = node.glimpse
         node.glimpse = live.core.pointee.glimpse()
+        checkComparison(node, live)
         oracle.requires(node.side, node.glimpse.required, inStep: node.glimpse.inStep)
         if node.glimpse.number != before.number { checkRecord(node) }
         checkReason(node, before)
@@ -277,8 +282,11 @@ package final class Cluster {
         case .readData, .fillEdges, .writeData, .zeroData, .flushData: submitData(effect, node)
         case .writeSuperblock, .writeLog, .writeBitmapPage: submitMetadata(effect, node, live)
         case .takeBuffer, .mergeEdge, .copyBuffer, .releaseBuffer: performOnBuffers(effect, node)
+        case .digestData(let id, let range, let buffer): digest(id, range, buffer, node)
+        case .verified(let peer): verified(with: peer, node, live)
         case .send(let peer, let stamp, let message):
             if case .verdict(let outcome, let rule) = message { verdictSent(outcome, rule, by: node) }
+            if case .digest(_, let range) = message { node.asks(of: peer, range, at: step) }
             send(message, stamp, to: peer, from: node)
         case .dial(let peer): dial(peer, from: node)
         case .cancelDial(let peer): node.dialing[Int(peer.rawValue)] = nil

@@ -24,6 +24,7 @@ extension Cluster {
         }
         noteLoaded(metadata, node)
         node.run = RunID(rawValue: nodeRandoms[node.side].next() | 1)
+        node.bornAt = step
         node.usesDisk = true
         node.durable = nil
         oracle.terms.forget(node.side)
@@ -52,6 +53,7 @@ extension Cluster {
         configuration.maximumLag = options.maximumLag
         configuration.fallsBehind = options.fallsBehind
         configuration.afterSplitBrain = options.afterSplitBrain
+        if options.faults.contains(.verifying) { configuration.verifyEvery = options.verifyEvery }
         let start = RecordedStart(
             configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
             wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, time: node.localTime(now))

@@ -6,6 +6,8 @@ final class Copies {
     private let cells: UnsafeMutablePointer<UInt64>
     private var differingSectors: [UInt8]
     private(set) var differing: BlockSet
+    /// Blocks in which a difference was planted: whoever looks for differences that nobody knows of leaves them out.
+    private(set) var planted: Set<Int> = []
 
     private let count: Int
 
@@ -35,11 +37,20 @@ final class Copies {
         return Array(UnsafeBufferPointer(start: cells + side * sectors + range.lowerBound, count: range.count))[...]
     }
 
+    /// Before the first difference there.
+    func plant(_ block: Int) { planted.insert(block) }
+
+    /// Whether two copies differ in a block, planted or not.
+    func differ(_ one: Int, _ other: Int, _ block: Int) -> Bool {
+        (block * 8..<block * 8 + 8).contains { self[one, $0] != self[other, $0] }
+    }
+
     func set(_ side: Int, _ sector: Int, to value: UInt64) {
         guard self[side, sector] != value else { return }
         let wereEqual = areEqual(sector)
         cells[side * sectors + sector] = value
         let block = sector / 8
+        guard planted.isEmpty || !planted.contains(block) else { return }
         guard wereEqual != areEqual(sector) else { return }
         if wereEqual {
             differingSectors[block] += 1

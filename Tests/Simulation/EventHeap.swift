@@ -80,6 +80,8 @@ enum Happening {
     case heal(direction: Int, cut: Int)
     case watch
     case mishap
+    /// The copies are compared, perhaps after a difference was planted.
+    case verify
     case fenced(node: Int, incarnation: Int, peer: NodeID, request: UInt64)
     /// The side hears that the session is closed, ahead of what is still on its way.
     case closed(session: Int, toward: Int)

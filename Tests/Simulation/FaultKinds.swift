@@ -95,6 +95,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// With quorum: a duel that leads exactly to one moment. Drawn from a stream of its own.
     package static let exactDuels = FaultKinds(rawValue: 1 << 39)
 
+    /// An administrator has the copies compared, and plants differences where no client writes (`Comparisons`).
+    package static let verifying = FaultKinds(rawValue: 1 << 40)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -140,7 +143,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.lossy, "lossy"), (.heldBytes, "held-bytes"), (.corruption, "corruption"), (.racing, "racing"),
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
-        (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"),
+        (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"), (.verifying, "verifying"),
     ]
 
     package init?(name: some StringProtocol) {

@@ -19,7 +19,7 @@ extension ScriptedCluster {
 
     private static let commands: Set<String> = [
         "promote", "demote", "connect", "disconnect", "detach", "outdate", "invalidate", "pause-resync",
-        "resume-resync", "stop",
+        "resume-resync", "stop", "verify", "stop-verify",
     ]
 
     private func command(_ words: [String], _ node: SimulatedNode) throws(ScenarioError) -> Command {
@@ -44,6 +44,8 @@ extension ScriptedCluster {
             return .invalidate(peer: words.contains("peer") ? peer : nil, force: force, deadline: deadline)
         case "pause-resync": return .pauseResync
         case "resume-resync": return .resumeResync
+        case "verify": return .verify(peer: nil, rate: nil)
+        case "stop-verify": return .stopVerify(peer: nil)
         default: return .stop
         }
     }

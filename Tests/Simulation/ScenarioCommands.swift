@@ -108,6 +108,13 @@ extension ScriptedCluster {
             // The disk forgets a block that it had: what no disk may do, for whoever doubts that the oracle looks on.
             guard words.count == 3 else { throw ScenarioError("forge NODE BLOCK") }
             for block in try blocks(words[2]) { try node(words, 1).disk.forget(Int(block)) }
+        case "plant":
+            // A block rots, and the oracle knows: a comparison is to find it.
+            guard words.count == 3 else { throw ScenarioError("plant NODE BLOCK") }
+            for block in try blocks(words[2]) {
+                cluster.copies.plant(Int(block))
+                try node(words, 1).disk.rot(Int(block), to: 1 << 62 | block)
+            }
         case "snapshot": takeSnapshot(of: try node(words, 1))
         case "restore":
             guard restore(try node(words, 1)) else { throw ScenarioError("it runs, or has no snapshot") }

@@ -226,6 +226,15 @@ final class SimulatedDisk {
         return true
     }
 
+    /// Another value is on the platter, and nobody was told.
+    func rot(_ block: Int, to value: UInt64) {
+        for sector in block * 8..<block * 8 + 8 {
+            stable[sector] = value
+            copies.set(side, sector, to: value)
+        }
+        revision += 1
+    }
+
     func forget(_ block: Int) {
         for sector in block * 8..<block * 8 + 8 {
             stable[sector] = 0

@@ -101,6 +101,12 @@ final class SimulatedNode {
     var outcomes: [UInt32: CommandOutcome] = [:]
     var nextCommand: UInt32 = 1
 
+    // Comparisons of copies: when it asked whom for what, and how many pieces it has compared.
+    var asked: [UInt64: UInt64] = [:]
+    var compared: UInt64 = 0
+    /// The step in which the process began.
+    var bornAt: UInt64 = 0
+
     // For the trace and the oracle.
     var watched: (UInt64, UInt64) = (0, 0)
     var lastPowerLoss: UInt64 = 0
@@ -179,5 +185,7 @@ final class SimulatedNode {
         clients = 0
         clientLeaves = false
         commands.removeAll()
+        asked.removeAll()
+        compared = 0
     }
 }

@@ -43,6 +43,8 @@ package struct SimulationOptions: Sendable {
     package var timing: Timing
     package var limits: Limits
     package var resyncRate: UInt64?
+    /// `verify-every`, seconds, with `FaultKinds.verifying`; 0: only when an administrator says so.
+    package var verifyEvery: UInt64 = 0
     /// The kernel's monotonic clock at the start of each node.
     package var clockOffsets: [UInt64]
     /// Parts in a million by which each node's clock runs fast (`drift`).
@@ -94,6 +96,9 @@ package struct SimulationOptions: Sendable {
         }
         drawPace()
         drawSmallLog()
+        var verifyRandom = SplitMix(seed: seed, subject: "verify options")
+        if verifyRandom.chance(1, in: 4) { faults.insert(.verifying) }
+        if verifyRandom.chance(1, in: 2) { verifyEvery = verifyRandom.within(1...20) }
     }
 
     /// Two nodes that fence each other: what `seed` draws for two nodes, and how.
@@ -152,7 +157,7 @@ package struct SimulationOptions: Sendable {
         witnesses = copies == 2 || copies == 4 && random.chance(1, in: 2) ? 1 : 0
         failsWithoutQuorum = random.chance(1, in: 4)
         confirmsReads = random.chance(1, in: 5)
-        faults.formIntersection(.withQuorum.union([.givingWay, .smallLog]))
+        faults.formIntersection(.withQuorum.union([.givingWay, .smallLog, .verifying]))
         timing.lease = timing.pingInterval + timing.pingTimeout * random.within(1...3)
         while clockOffsets.count < nodes { clockOffsets.append(random.within(1...1 << 40)) }
         clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }

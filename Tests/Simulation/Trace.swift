@@ -62,6 +62,7 @@ enum TraceText {
         case .attached(_, let command): "attached command \(command.rawValue)"
         case .clientRequest(let request):
             "client \(request.kind)\(request.forced ? " forced" : "") \(of(request.range)) ticket \(request.ticket)"
+        case .digested(let operation, _): "digested \(operation.rawValue)"
         case .dataDone(let operation, let result): "data done \(operation.rawValue) \(result)"
         case .bufferTaken(let operation, let buffer): "buffer \(buffer.index) taken for \(operation.rawValue)"
         case .message(_, let stamp, let message): "from peer \(of(message)) [\(stamp.number) \(short(stamp.session))]"
@@ -98,6 +99,8 @@ enum TraceText {
         switch message {
         case .write(let sequence, let range, let buffer): "write \(sequence) \(of(range)) buffer \(buffer.index)"
         case .zero(let sequence, let range, let trim): "\(trim ? "trim" : "zero") \(sequence) \(of(range))"
+        case .digest(let id, let range): "digest \(id) \(of(range))"
+        case .digests(let id, let digests): "digests \(id), \(digests.count) bytes"
         case .pull(let id, let range): "pull \(id) \(of(range))"
         case .pullData(let id, let range, let buffer): "pullData \(id) \(of(range)) buffer \(buffer.index)"
         case .pullZero(let id, let range): "pullZero \(id) \(of(range))"

@@ -155,6 +155,8 @@ final class Transcript: ClusterWitness {
         case .pauseResync: "pause-resync"
         case .resumeResync: "resume-resync"
         case .resyncRate: "resync-rate"
+        case .verify: "verify"
+        case .stopVerify: "stop-verify"
         case .stop: "down"
         }
     }

@@ -42,6 +42,9 @@ extension Transcript {
         case .resyncFlushed: "resync: flushed"
         case .resyncComplete: "resync: complete"
         case .invalidate: "invalidate"
+        case .digest(_, let range): "digests of \(Self.text(of: range))?"
+        case .digests(_, let digests): "\(digests.count / Comparing.digestLength) digests"
+        case .digestFailed(_, let unreadable): "digests: \(unreadable ? "FAILED" : "not now")"
         default: nil
         }
     }

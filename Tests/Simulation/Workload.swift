@@ -65,6 +65,8 @@ extension Cluster {
         var range =
             kind == .flush ? ByteRange(offset: 0, length: 0) : drawRange(aligned: kind == .zero || kind == .trim)
         if kind == .read, let recent = drawRecent() { range = recent }
+        // What was planted there nobody wrote.
+        if range.blocks.contains(where: { copies.planted.contains(Int($0)) }) { return }
         if kind != .read, kind != .flush { recentWrites = recentWrites.suffix(7) + [range] }
         let forced = kind != .read && kind != .flush && workloadRandom.chance(options.forcedShare, in: 100)
         give(node, kind, range, forced: forced)

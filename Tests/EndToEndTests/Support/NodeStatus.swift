@@ -17,6 +17,33 @@ struct NodeStatus: Decodable {
         }
     }
 
+    struct Verify: Decodable {
+        let doneBytes: UInt64
+        enum CodingKeys: String, CodingKey { case doneBytes = "done-bytes" }
+    }
+
+    struct LastVerify: Decodable {
+        struct Run: Decodable, Equatable {
+            let offset: UInt64
+            let length: UInt64
+        }
+
+        let result: String
+        let ended: UInt64
+        let reachedBytes: UInt64
+        let comparedBytes: UInt64
+        let differingBytes: UInt64
+        let completed: UInt64?
+        let message: String?
+        let differing: [Run]
+        enum CodingKeys: String, CodingKey {
+            case result, ended, completed, message, differing
+            case reachedBytes = "reached-bytes"
+            case comparedBytes = "compared-bytes"
+            case differingBytes = "differing-bytes"
+        }
+    }
+
     struct Peer: Decodable {
         let node: String
         let connection: String
@@ -29,10 +56,13 @@ struct NodeStatus: Decodable {
         let mode: String
         let resync: Resync?
         let lastResync: LastResync?
+        let verify: Verify?
+        let lastVerify: LastVerify?
         let reason: String?
         let message: String?
         enum CodingKeys: String, CodingKey {
-            case node, connection, role, disk, replication, resync, reason, message, mode
+            case node, connection, role, disk, replication, resync, verify, reason, message, mode
+            case lastVerify = "last-verify"
             case lagBytes = "lag-bytes"
             case lagSeconds = "lag-seconds"
             case outOfSyncBytes = "out-of-sync-bytes"

@@ -25,6 +25,7 @@ final class HostileBench {
     var sentOffer: JoinOffer?
     var sentReads: [(id: UInt32, range: ByteRange)] = []
     var sentPulls: [(id: UInt64, range: ByteRange)] = []
+    var sentDigests: [(id: UInt32, range: ByteRange)] = []
     var sentWrites: [UInt64] = []
     var sentRound: UInt64 = 0
     var lastSent: PeerMessage?
@@ -159,6 +160,12 @@ final class HostileBench {
             if bytes == 0 || UInt64(bytes) > Geometry.maximumPayload { fail("a buffer of \(bytes) bytes") }
             let event = Event.bufferTaken(id, lend())
             answers.append((event, event))
+        case .digestData(let id, let range, let buffer):
+            if !lent.contains(buffer) { fail("a digest of a buffer that was given back") }
+            let count = Int(range.length / Geometry.blockSize) * Comparing.digestLength
+            if count > Int(Comparing.mostBlocks) * Comparing.digestLength { return fail("a digest of \(range)") }
+            let event = Event.digested(id, [UInt8](repeating: 1, count: count))
+            answers.append((event, event))
         case .writeSuperblock(let copy): writeSuperblock(copy)
         case .writeLog: writeLog()
         case .writeBitmapPage(let node, let page):
@@ -178,7 +185,8 @@ final class HostileBench {
         case .closeSession(_, let closed, _): if closed == session { forgetSession() }
         case .mergeEdge(let from, _, _, let into), .copyBuffer(let from, let into, _):
             if !lent.contains(from) || !lent.contains(into) { fail("bytes of a buffer that was given back") }
-        case .dial, .cancelDial, .offerToDiscard, .closeClients, .commandDone, .note, .releaseDisk, .fence, .stopped:
+        case .dial, .cancelDial, .offerToDiscard, .closeClients, .commandDone, .note, .releaseDisk, .fence, .verified,
+            .stopped:
             break
         }
     }
@@ -217,6 +225,7 @@ final class HostileBench {
         case .joinOffer(let offer): sentOffer = offer
         case .read(let id, let range): sentReads.append((id, range))
         case .pull(let id, let range): sentPulls.append((id, range))
+        case .digest(let id, let range): sentDigests.append((id, range))
         case .write(let sequence, _, _), .zero(let sequence, _, _): sentWrites.append(sequence)
         case .flush(let round): sentRound = round
         default: break
@@ -251,6 +260,7 @@ final class HostileBench {
         sentVerdict = nil
         sentReads.removeAll()
         sentPulls.removeAll()
+        sentDigests.removeAll()
         sentWrites.removeAll()
     }
 }

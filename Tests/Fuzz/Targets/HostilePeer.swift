@@ -55,6 +55,7 @@ extension HostileBench {
         case .pull(let id, let range): hear(.pullData(id: id, range: range, buffer: lend()), &input)
         case .read(let id, let range): hear(.readData(id: id, range: range, buffer: lend()), &input)
         case .ping(let number): hear(.pong(number), &input)
+        case .digest(let id, let range): hear(.digests(id: id, digests(of: range, &input)), &input)
         default: hear(.state(state(&input)), &input)
         }
     }
@@ -100,7 +101,9 @@ extension HostileBench {
     }
 
     private func hearRare(_ input: inout InputBytes) {
-        switch input.u8() & 7 {
+        let kind = input.u8()
+        if kind & 0x18 == 0x18 { return hearComparing(&input) }
+        switch kind & 7 {
         case 0: hear(.invalidate, &input)
         case 1: hear(.goodbye(input.pick(Array(GoodbyeReason.allCases))), &input)
         case 2: hear(.ping(counter(&input)), &input)
@@ -109,6 +112,25 @@ extension HostileBench {
         case 5: handle(.dialFailed(peer, "no route"))
         case 6: handle(.peerRefused(peer, reason: "mismatch", message: "another size"))
         default: handle(.peerRefused(peer, reason: "authentication", message: "another secret"))
+        }
+    }
+
+    private func digests(of range: ByteRange, _ input: inout InputBytes) -> [UInt8] {
+        let byte = input.u8()
+        let count = byte < 0xf0 ? range.length / Geometry.blockSize : UInt64(byte & 7) + 1
+        return [UInt8](repeating: byte & 1, count: Int(count) * Comparing.digestLength)
+    }
+
+    /// Questions, and answers to questions of ours, of others, and of the wrong length.
+    private func hearComparing(_ input: inout InputBytes) {
+        let shape = input.u8()
+        let asked = sentDigests.isEmpty ? nil : sentDigests[Int(shape >> 3) % sentDigests.count]
+        let id = shape & 4 == 0 ? asked?.id ?? 0 : UInt32(input.u8())
+        let own = range(&input, within: true)
+        switch shape & 3 {
+        case 0: hear(.digest(id: id, range: own), &input)
+        case 1: hear(.digestFailed(id: id, unreadable: input.flag()), &input)
+        default: hear(.digests(id: id, digests(of: asked?.range ?? own, &input)), &input)
         }
     }
 

@@ -94,6 +94,7 @@ extension HostileBench {
         case 10: command = .invalidate(peer: named, force: force, deadline: deadline)
         case 11: command = .pauseResync
         case 12: command = .resumeResync
+        case 13 where force: command = dryRun ? .stopVerify(peer: named) : .verify(peer: named, rate: nil)
         case 13: command = .resyncRate(dryRun ? nil : UInt64(input.u8()) << 16)
         case 14: return handle(.commandWithdrawn(CommandID(rawValue: UInt32(input.u8()))))
         default: command = .stop

@@ -1,0 +1,187 @@
+import ArgumentParser
+import Daemon
+import Formats
+import Model
+
+struct Verify: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compare the copies of a running volume by strong digests, and say what differs.",
+        discussion: """
+            Run it on the primary. The volume stays in use, and what differs for a moment only because it is being written \
+            is not reported. Nothing is changed. Without --wait it returns when the comparison has begun; its result is in \
+            `hablk status`.
+
+            Exit codes with --wait: 0 all copies are equal; 1 they differ, or something could not be read or compared.
+
+            Example: hablk verify r0 --wait --rate 100MiB/s
+            """)
+    @OptionGroup var options: VolumeOptions
+    @OptionGroup var toward: PeerOption
+    @Option(name: .long, help: ArgumentHelp("Bytes a second, as 100MiB/s.", valueName: "rate")) var rate: String?
+    @Flag(name: .long, help: "Wait for the end and show the progress.") var wait = false
+    @Flag(name: .long, help: "End a comparison that is under way.") var stop = false
+    @OptionGroup var limit: TimeoutOption
+
+    func validate() throws {
+        if let rate, ConfigurationScalar.rate(rate).map(Comparing.rates.contains) != true {
+            throw ValidationError("`\(rate)` is no rate from 4KiB/s to 1TiB/s: write as `100MiB/s`.")
+        }
+        if stop, wait || rate != nil { throw ValidationError("--stop takes neither --wait nor --rate.") }
+    }
+
+    func run() throws {
+        let volume = options.local
+        if stop {
+            let line = try volume.perform(.stopVerify(peer: toward.peer), timeout: limit.timeout.nanoseconds)
+            return Report.done(line, volume: volume.name, json: options.json)
+        }
+        let command = ControlCommand.verify(peer: toward.peer, rate: rate.flatMap(ConfigurationScalar.rate))
+        let line = try volume.perform(command, timeout: limit.timeout.nanoseconds)
+        guard wait else { return Report.done(line, volume: volume.name, json: options.json) }
+        let results = try VerifyWait.follow(volume, peer: toward.peer)
+        if options.json {
+            Output.line(VerifyWait.json(results, volume: volume.name).text)
+        } else {
+            for (node, result) in results { Output.line("\(node): \(VerifyWords.line(result))") }
+        }
+        guard results.allSatisfy({ $0.result.word == "equal" }), !results.isEmpty else {
+            throw ExitCode(CommandFailure.Kind.failed.exitCode)
+        }
+    }
+}
+
+/// Follows what `verify` began, until it ends.
+enum VerifyWait {
+    static func follow(
+        _ volume: LocalVolume, peer: String?
+    ) throws(CommandFailure) -> [(node: String, result: VerifyResult)] {
+        var line = ProgressLine()
+        var nodes: Set<String> = []
+        while true {
+            let status: VolumeStatus
+            do throws(CommandFailure) {
+                status = try volume.status()
+            } catch {
+                line.clear()
+                throw error
+            }
+            let running = status.peers.filter { $0.verify != nil && (peer == nil || $0.node == peer) }
+            nodes.formUnion(running.map(\.node))
+            if running.isEmpty {
+                line.clear()
+                // It may have ended before it was looked at.
+                return status.peers.compactMap { one in
+                    guard nodes.contains(one.node) || nodes.isEmpty && (peer == nil || one.node == peer) else {
+                        return nil
+                    }
+                    return one.lastVerify.map { (one.node, $0) }
+                }
+            }
+            if let one = running.first, let verify = one.verify { line.draw(VerifyWords.progress(verify, one.node)) }
+            Now.sleep(milliseconds: 100)
+        }
+    }
+
+    static func json(_ results: [(node: String, result: VerifyResult)], volume: String) -> JSONValue {
+        .object([
+            .init("version", .integer(1)), .init("result", .string("done")), .init("volume", .string(volume)),
+            .init(
+                "peers",
+                .array(
+                    results.map { node, result in
+                        .object([.init("node", .string(node)), .init("last-verify", result.json)])
+                    })),
+        ])
+    }
+}
+
+/// A line that is drawn again and again on a terminal.
+struct ProgressLine {
+    private var isDrawn = false
+    private let isWanted = Output.isTerminal(2)
+
+    mutating func draw(_ text: String) {
+        guard isWanted else { return }
+        Output.write("\r\u{1b}[K" + text, to: 2)
+        isDrawn = true
+    }
+
+    mutating func clear() {
+        guard isDrawn else { return }
+        Output.write("\r\u{1b}[K", to: 2)
+        isDrawn = false
+    }
+}
+
+/// Comparisons in the words of `status` and `verify --wait`.
+enum VerifyWords {
+    /// `verify with bravo [#####...]  45%  120 MiB of 256 MiB  32 MiB/s  4s left`
+    static func progress(_ verify: VolumeStatus.Verify, _ node: String) -> String {
+        let part = min(1, Double(verify.doneBytes) / Double(max(verify.totalBytes, 1)))
+        let width = 24
+        let full = Int(part * Double(width))
+        let percent = String(Int(part * 100))
+        var line = "verify with \(node) [" + String(repeating: "#", count: full)
+        line += String(repeating: ".", count: width - full) + "] "
+        line += String(repeating: " ", count: 3 - min(3, percent.count)) + percent + "%  "
+        line += ConfigurationScalar.describe(bytes: verify.doneBytes) + " of "
+        line += ConfigurationScalar.describe(bytes: verify.totalBytes)
+        line += "  \(ConfigurationScalar.describe(bytes: verify.bytesPerSecond))/s"
+        if let eta = verify.etaSeconds, eta >= 0, eta < 1e9 {
+            line += "  \(ConfigurationScalar.describe(nanoseconds: UInt64(eta * 1e9))) left"
+        }
+        if verify.differingBytes > 0 {
+            line += "  \(ConfigurationScalar.describe(bytes: verify.differingBytes)) differ"
+        }
+        return line
+    }
+
+    /// `equal: 256 MiB compared`
+    static func line(_ result: VerifyResult) -> String {
+        var line = result.word
+        if result.word != "interrupted", result.end == .interrupted { line += ", interrupted" }
+        if result.end != .complete { line += " at \(result.reached)" }
+        if let reason = result.reason { line += ": \(reason)" }
+        line += "; \(ConfigurationScalar.describe(bytes: result.comparedBytes)) compared"
+        if result.differingBytes > 0 {
+            line += ", \(ConfigurationScalar.describe(bytes: result.differingBytes)) differ"
+        }
+        if result.unreadableBytes > 0 {
+            line += ", \(ConfigurationScalar.describe(bytes: result.unreadableBytes)) cannot be read"
+        }
+        if result.skippedBytes > 0 {
+            line += ", \(ConfigurationScalar.describe(bytes: result.skippedBytes)) are marked and were left out"
+        }
+        let shown = result.runs.prefix(4).map { run in
+            let first = run.first * Geometry.blockSize
+            return "\(first)+\(run.count * Geometry.blockSize)"
+        }
+        if !shown.isEmpty {
+            line += " (at \(shown.joined(separator: ", "))\(result.runs.count > shown.count ? ", ..." : ""))"
+        }
+        return line
+    }
+
+    /// The same with its time, as UTC.
+    static func status(_ result: VerifyResult) -> String { "\(UTC.text(result.ended)): \(line(result))" }
+}
+
+/// A moment of the wall clock in words.
+enum UTC {
+    /// `2026-03-01 04:05:06 UTC`
+    static func text(_ seconds: UInt64) -> String {
+        // Days since 1970 to a date of the Gregorian calendar, by eras of 400 years that begin in March.
+        let days = Int(min(seconds / 86_400, 1 << 30)) + 719_468
+        let era = days / 146_097
+        let dayOfEra = days % 146_097
+        let year = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
+        let dayOfYear = dayOfEra - (365 * year + year / 4 - year / 100)
+        let place = (5 * dayOfYear + 2) / 153
+        let day = dayOfYear - (153 * place + 2) / 5 + 1
+        let month = place < 10 ? place + 3 : place - 9
+        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
+        let clock = Int(seconds % 86_400)
+        return "\(year + era * 400 + (month <= 2 ? 1 : 0))-\(two(month))-\(two(day)) "
+            + "\(two(clock / 3600)):\(two(clock / 60 % 60)):\(two(clock % 60)) UTC"
+    }
+}
