@@ -121,6 +121,7 @@ extension ControlCommand {
         case .resyncRate: "resync-rate"
         case .verify: "verify"
         case .stopVerify: "verify-stop"
+        case .repair: "verify-repair"
         case .map: "map"
         case .unmap: "unmap"
         case .stop: "stop"
@@ -146,6 +147,7 @@ extension ControlCommand {
         case .verify(let peer, let rate):
             [.init("peer", .optional(peer)), .init("bytes-per-second", rate.map { .unsigned($0) } ?? .null)]
         case .stopVerify(let peer): [.init("peer", .optional(peer))]
+        case .repair(let peer, let source): [.init("peer", .optional(peer)), .init("from", .optional(source))]
         case .map(let device, let blockSize, let ioctl):
             [
                 .init("device", .optional(device)), .init("block-size", .unsigned(blockSize)),
@@ -181,6 +183,8 @@ extension ControlCommand {
         case "verify":
             self = .verify(
                 peer: try json.optionalString("peer"), rate: try json.optionalUnsigned("bytes-per-second"))
+        case "verify-repair":
+            self = .repair(peer: try json.optionalString("peer"), from: try json.optionalString("from"))
         case "verify-stop": self = .stopVerify(peer: try json.optionalString("peer"))
         case "map":
             self = .map(

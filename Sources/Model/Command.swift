@@ -17,6 +17,8 @@ package enum Command: Equatable, Sendable {
     /// Compares this primary's copy with the peer's, or with each that is in step; bytes a second, nil: as configured.
     case verify(peer: NodeID?, rate: UInt64?)
     case stopVerify(peer: NodeID?)
+    /// What the last comparison with the peer found to differ gets, everywhere, what the source has: this node or that peer.
+    case repair(peer: NodeID?, from: NodeID?)
     /// Demote, flush, leave: afterwards the effect `.stopped`.
     case stop
 }

@@ -27,6 +27,8 @@ package enum ControlCommand: Equatable, Sendable {
     /// Compares the copies; bytes a second, nil: as configured.
     case verify(peer: String?, rate: UInt64?)
     case stopVerify(peer: String?)
+    /// Overwrites what differs with what one copy has.
+    case repair(peer: String?, from: String?)
     /// Makes the kernel's device. `device`: /dev/nbdN, nil: a free one; `blockSize` in bytes; `ioctl`: by the old way.
     case map(device: String?, blockSize: UInt64, ioctl: Bool)
     case unmap
@@ -68,6 +70,7 @@ package enum ControlCommand: Equatable, Sendable {
             }
             return .verify(peer: try id(peer), rate: rate)
         case .stopVerify(let peer): return .stopVerify(peer: try id(peer))
+        case .repair(let peer, let source): return .repair(peer: try id(peer), from: try id(source))
         case .stop: return .stop
         }
     }

@@ -51,6 +51,10 @@ extension RecordWriter {
         case .stopVerify(let peer):
             u8(13)
             optionalNode(peer)
+        case .repair(let peer, let source):
+            u8(14)
+            optionalNode(peer)
+            optionalNode(source)
         }
     }
 
@@ -95,6 +99,7 @@ extension FieldReader {
         case 11: .stop
         case 12: .verify(peer: try nodeOrNone(), rate: try optional())
         case 13: .stopVerify(peer: try nodeOrNone())
+        case 14: .repair(peer: try nodeOrNone(), from: try nodeOrNone())
         default: throw .value(.reason)
         }
     }

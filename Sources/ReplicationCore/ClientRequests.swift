@@ -4,7 +4,7 @@ import Model
 extension Replica {
     mutating func begin(_ request: ClientRequest) {
         let slot = Int(request.ticket)
-        precondition(slot < table.clientSlots, "tickets are below Limits.clientOperations")
+        precondition(slot < configuration.limits.clientOperations, "tickets are below Limits.clientOperations")
         guard role == .primary, demotion?.isDraining != true, stopping == nil else {
             if request.kind == .write, let buffer = request.buffer { emit(.releaseBuffer(buffer)) }
             emit(.reply(request.ticket, .notPrimary))
@@ -112,6 +112,10 @@ extension Replica {
 
     /// A request that covers blocks only in part is completed to whole blocks first; its overlap lock is already held.
     private mutating func fillEdges(_ slot: Int) {
+        if slot == repairSlot {
+            readForRepair(slot)
+            return
+        }
         let operation = table[slot]
         guard operation.kind == .clientWrite, !operation.exact.isBlockAligned, let buffer = operation.buffer else {
             prepareLog(slot)
@@ -293,12 +297,16 @@ extension Replica {
 
     mutating func complete(_ slot: Int, _ result: ClientResult) {
         table[slot].isReplied = true
-        emit(.reply(UInt32(slot), result))
+        answer(slot, result)
         endClient(slot)
     }
 
+    private mutating func answer(_ slot: Int, _ result: ClientResult) {
+        if slot == repairSlot { repairWritten(result) } else { emit(.reply(UInt32(slot), result)) }
+    }
+
     mutating func endClient(_ slot: Int) {
-        if !table[slot].isReplied { emit(.reply(UInt32(slot), table[slot].givenUpResult)) }
+        if !table[slot].isReplied { answer(slot, table[slot].givenUpResult) }
         let isNumbered = table[slot].isClientWrite && table[slot].sequence > 0
         let isHeld = isNumbered && !held.isEmpty && held.takeBuffer(of: table[slot].sequence)
         if let buffer = table[slot].buffer, table[slot].kind == .clientWrite, !isHeld { emit(.releaseBuffer(buffer)) }
@@ -364,7 +372,11 @@ extension Replica {
             table[slot].range.contains(range)
         {
             table[slot].legs = NodeSet()
-            emit(.mergeEdge(from: buffer, covering: range, exact: table[slot].exact, into: into))
+            if slot == repairSlot {
+                emit(.copyBuffer(from: buffer, into: into, bytes: UInt32(range.length)))
+            } else {
+                emit(.mergeEdge(from: buffer, covering: range, exact: table[slot].exact, into: into))
+            }
             table[slot].edges &= table[slot].edges - 1
             if table[slot].edges == 0 { edgesFilled(slot) } else { askForEdge(slot) }
         }
@@ -376,7 +388,7 @@ extension Replica {
         table[slot].legs = NodeSet()
         guard table[slot].kind == .clientRead || table[slot].phase == .waitingEdges else { return }
         // Asked before this copy was filled: it is read here now.
-        guard !hasDisk || !required.contains(me) else {
+        guard !hasDisk || !required.contains(me) || slot == repairSlot else {
             table[slot].edges = 0
             waitAtGate(slot)
             return
@@ -424,6 +436,10 @@ extension Replica {
     /// says which read it cannot.
     private mutating func clientIOFailed(_ slot: Int) {
         let isWrite = table[slot].isClientWrite && table[slot].phase == .running
+        if slot == repairSlot, !isWrite, !table[slot].isGivenUp {
+            complete(slot, .failed)
+            return
+        }
         if table[slot].isGivenUp {
             if isWrite { failDisk("a write failed") }
             endClient(slot)

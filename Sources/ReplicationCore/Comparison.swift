@@ -140,7 +140,7 @@ extension Replica {
             .commandDone(id, .done(ending.isEmpty ? "nothing is being compared" : "no longer comparing with \(names)")))
     }
 
-    private func obstacleToComparing(with node: NodeID) -> (reason: String, message: String)? {
+    func obstacleToComparing(with node: NodeID) -> (reason: String, message: String)? {
         if node == me { return ("no-such-peer", "\(name(node)) is this node") }
         if witnesses.contains(node) { return ("no-copy", "\(name(node)) is a witness and holds no data") }
         if !hasDisk || !required.contains(me) { return ("no-disk", "this primary has no copy in step of its own") }
@@ -196,17 +196,23 @@ extension Replica {
     }
 
     mutating func interruptComparison(with node: NodeID, _ reason: String) {
+        if repair != nil { interruptRepair(with: node) }
         if isComparing(with: node) { endComparison(with: node, .interrupted, reason) }
     }
 
     /// Why the comparison cannot go on; nil: it can.
-    private func interruption(of node: NodeID) -> String? {
+    func interruption(of node: NodeID) -> String? {
         if role != .primary || demotion != nil || stopping != nil { return "this node is no longer primary" }
         return obstacleToComparing(with: node)?.message
     }
 
+    mutating func tickComparisons() {
+        for node in comparison.running.map(\.node) { giveUpQuestions(to: node) }
+        if configuration.verifyEvery > 0 { beginDueComparisons() }
+    }
+
     /// `verify-every`: what was not compared for that long, at the primary. One that an administrator ended counts.
-    mutating func beginDueComparisons() {
+    private mutating func beginDueComparisons() {
         guard role == .primary, demotion == nil, stopping == nil else { return }
         for node in others where !isComparing(with: node) && obstacleToComparing(with: node) == nil {
             if let last = comparison.results[node] {
@@ -367,7 +373,7 @@ extension Replica {
     }
 
     /// Questions that stay unanswered hold writes back: they are given up in time.
-    mutating func giveUpQuestions(to node: NodeID) {
+    private mutating func giveUpQuestions(to node: NodeID) {
         guard let index = comparison.running.firstIndex(where: { $0.node == node }) else { return }
         let limit = configuration.timing.cutOff
         while let place = comparison.running[index].pieces.firstIndex(where: { piece in

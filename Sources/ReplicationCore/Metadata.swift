@@ -47,6 +47,11 @@ struct PeerFlush {
 }
 
 extension Replica {
+    mutating func remember(_ mark: StartMark, of node: NodeID) {
+        if self[peer: node].isPutBack || self[peer: node].handshake != .finished { return }
+        superblock.peers[node].seen = superblock.peers[node].seen.merged(with: mark)
+    }
+
     /// The operation id of local flushes; all others are slots of the table.
     static var flushOperation: OperationID { OperationID(rawValue: .max) }
 

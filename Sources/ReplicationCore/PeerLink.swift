@@ -242,7 +242,7 @@ extension Replica {
     mutating func tick() {
         for node in everyone { tick(node) }
         offerOverdue()
-        if configuration.verifyEvery > 0 { beginDueComparisons() }
+        tickComparisons()
         if now >= nextCooling {
             nextCooling = now + configuration.limits.coolAfter / 4
             coolLog()
@@ -271,7 +271,6 @@ extension Replica {
             note(.warning, "connection", "away for longer than it may: cut off", peer: node)
         }
         noteLag(of: node)
-        if !comparison.running.isEmpty { giveUpQuestions(to: node) }
         guard peers[index].hasSession else { return }
         if now >= peers[index].lastHeard + timing.pingInterval + timing.pingTimeout {
             dropSession(node, "no answer to pings")
@@ -462,11 +461,6 @@ extension Replica {
             if reason == .again { expectBack(node) }
         }
         redial(node)
-    }
-
-    mutating func remember(_ mark: StartMark, of node: NodeID) {
-        if self[peer: node].isPutBack || self[peer: node].handshake != .finished { return }
-        superblock.peers[node].seen = superblock.peers[node].seen.merged(with: mark)
     }
 
     /// Tells connected peers what `status` shows of this node, when it changed. After every event: by fields, so that no

@@ -168,6 +168,10 @@ extension Replica {
     mutating func bufferTaken(_ id: OperationID, _ buffer: BufferID) {
         let slot = Int(id.rawValue)
         precondition(slot < table.count && table[slot].phase == .waitingBuffer, "a buffer comes to who asked for it")
+        if slot == repairSlot {
+            repairHasBuffer(buffer)
+            return
+        }
         if table[slot].kind == .verify {
             lockCompared(slot, buffer)
             return

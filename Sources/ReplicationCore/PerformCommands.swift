@@ -75,6 +75,7 @@ extension Replica {
             emit(.commandDone(id, .done("resync rate: \(rate.map { "\($0) bytes/s" } ?? "auto")")))
         case .verify(let peer, let rate): performVerify(id, peer, rate: rate)
         case .stopVerify(let peer): performStopVerify(id, peer)
+        case .repair(let peer, let source): performRepair(id, peer, from: source)
         case .stop: stopping = Stopping(command: id)
         }
     }
@@ -86,6 +87,7 @@ extension Replica {
             for node in pending.peers { offerToDiscard(node, false) }
         }
         connects.removeAll { $0.command == id }
+        if repair?.command == id { repair?.isWithdrawn = true }
     }
 
     private func refusal(_ reason: String, _ message: String, _ remedy: String) -> Refusal {

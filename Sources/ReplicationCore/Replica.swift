@@ -207,6 +207,7 @@ package struct Replica {
     var connects: [PendingConnect] = []
     var isResyncPaused = false
     var comparison = ComparisonState()
+    var repair: Repair?
 
     var peers: [Peer]
 
@@ -234,7 +235,8 @@ package struct Replica {
         earlierLeases = isLeftOut(.startCountsAsPong) ? MonotonicTime(nanoseconds: 0) : now
         random = Randomness(seed: seed)
         let limits = configuration.limits
-        table = OperationTable(clients: limits.clientOperations, peers: limits.peerOperations)
+        // The last of the clients' slots is a repair's.
+        table = OperationTable(clients: limits.clientOperations + 1, peers: limits.peerOperations)
         unconfirmed = Unconfirmed(capacity: limits.unconfirmedEntries + limits.clientOperations)
         slotOfSequence.reserveCapacity(limits.clientOperations * 2)
         held = HeldWrites(capacity: relaxed.isEmpty ? 0 : limits.unconfirmedEntries + limits.clientOperations)
@@ -315,6 +317,7 @@ package struct Replica {
             if !asynchronous.isEmpty { advanceArrivals() }
             advanceResync()
             if !comparison.running.isEmpty { advanceComparisons() }
+            if repair != nil { advanceRepair() }
             advanceCommands()
             advanceStop()
         } while attention

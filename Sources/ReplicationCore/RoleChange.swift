@@ -333,6 +333,8 @@ extension Replica {
     }
 
     mutating func withdraw(_ slot: Int) {
+        // A repair whose buffer is on its way ends when that comes.
+        if table[slot].phase == .waitingBuffer { return }
         gateQueue.remove(slot)
         logQueue.remove(slot)
         flushQueue.remove(slot)

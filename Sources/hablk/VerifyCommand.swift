@@ -11,6 +11,10 @@ struct Verify: ParsableCommand {
             is not reported. Nothing is changed. Without --wait it returns when the comparison has begun; its result is in \
             `hablk status`.
 
+            With --repair what differed gets, on all copies, what the copy named with --from has: an ordinary write of the \
+            primary, block by block, which no client's write comes between. The blocks are remembered by the primary until it \
+            stops or is demoted.
+
             Exit codes with --wait: 0 all copies are equal; 1 they differ, or something could not be read or compared.
 
             Example: hablk verify r0 --wait --rate 100MiB/s
@@ -20,19 +24,30 @@ struct Verify: ParsableCommand {
     @Option(name: .long, help: ArgumentHelp("Bytes a second, as 100MiB/s.", valueName: "rate")) var rate: String?
     @Flag(name: .long, help: "Wait for the end and show the progress.") var wait = false
     @Flag(name: .long, help: "End a comparison that is under way.") var stop = false
+    @Flag(name: .long, help: "Overwrite what the last comparison found to differ; needs --from.") var repair = false
+    @Option(name: .long, help: ArgumentHelp("The copy that is right: with --repair.", valueName: "node"))
+    var from: String?
     @OptionGroup var limit: TimeoutOption
 
     func validate() throws {
         if let rate, ConfigurationScalar.rate(rate).map(Comparing.rates.contains) != true {
             throw ValidationError("`\(rate)` is no rate from 4KiB/s to 1TiB/s: write as `100MiB/s`.")
         }
-        if stop, wait || rate != nil { throw ValidationError("--stop takes neither --wait nor --rate.") }
+        if stop || repair, wait || rate != nil || stop && repair {
+            throw ValidationError("--stop and --repair take neither --wait nor --rate, nor each other.")
+        }
+        if from != nil, !repair { throw ValidationError("--from says what --repair writes.") }
     }
 
     func run() throws {
         let volume = options.local
         if stop {
             let line = try volume.perform(.stopVerify(peer: toward.peer), timeout: limit.timeout.nanoseconds)
+            return Report.done(line, volume: volume.name, json: options.json)
+        }
+        if repair {
+            let command = ControlCommand.repair(peer: toward.peer, from: from)
+            let line = try volume.perform(command, timeout: limit.timeout.nanoseconds)
             return Report.done(line, volume: volume.name, json: options.json)
         }
         let command = ControlCommand.verify(peer: toward.peer, rate: rate.flatMap(ConfigurationScalar.rate))

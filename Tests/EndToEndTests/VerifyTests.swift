@@ -35,6 +35,8 @@ extension EndToEnd {
                 #expect(try cluster.alpha.attempt("status").output.contains("verified with bravo"))
                 try load.verify(on: cluster.alpha)
 
+                let unnamed = try cluster.alpha.attempt("verify", "--repair")
+                #expect(unnamed.code == 3 && unnamed.errors.contains("--repair --from alpha, or --from bravo"))
                 let elsewhere = try verify(cluster.bravo)
                 #expect(elsewhere.code == 3 && elsewhere.errors.contains("remedy: on alpha: hablk verify r0"))
                 try cluster.alpha.demote()
@@ -44,6 +46,35 @@ extension EndToEnd {
                 let kept = try #require(try cluster.alpha.status().peer.lastVerify)
                 #expect(kept.result == "differs" && kept.ended == last.ended && kept.differing.isEmpty)
             }
+        }
+
+        @Test func `what differs gets what the named copy has, under load`() throws {
+            try withCluster { cluster in
+                try cluster.startWithPrimary()
+                let load = LoadClient(cluster.alpha, blocks: 2048)
+                try withLoad(load) {
+                    try spoil(cluster.bravo, at: 40 * mebibyte, length: 16384)
+                    #expect(try verify(cluster.alpha).code == 1)
+                    try cluster.alpha.hablk("verify", "--repair", "--from", "alpha")
+                    #expect(try verify(cluster.alpha).code == 0)
+                    #expect(try firstByte(of: cluster.bravo, at: 40 * mebibyte + 8192) == 0)
+
+                    try spoil(cluster.bravo, at: 48 * mebibyte)
+                    #expect(try verify(cluster.alpha).code == 1)
+                    try cluster.alpha.hablk("verify", "--repair", "--from", "bravo")
+                    #expect(try verify(cluster.alpha).code == 0)
+                    let again = try cluster.alpha.attempt("verify", "--repair", "--from", "bravo")
+                    #expect(again.code == 3 && again.errors.contains("nothing-to-repair"))
+                }
+                #expect(load.report.mismatches.isEmpty)
+                try load.verify(on: cluster.alpha)
+            }
+        }
+
+        private func firstByte(of node: TestNode, at offset: UInt64) throws -> UInt8? {
+            let file = try FileHandle(forReadingFrom: URL(fileURLWithPath: node.diskPath))
+            try file.seek(toOffset: offset)
+            return try file.read(upToCount: 1)?.first
         }
 
         @Test func `a cut link ends it, and status says where; it can be stopped`() throws {

@@ -101,7 +101,8 @@ private let idle = VolumeStatus(
             .disconnect(peer: nil, force: true), .attach, .detach(force: true), .outdate(force: false),
             .invalidate(peer: "bravo", force: true), .pauseResync, .resumeResync, .resyncRate(nil),
             .resyncRate(100 << 20), .verify(peer: nil, rate: nil), .verify(peer: "bravo", rate: 1 << 20),
-            .stopVerify(peer: nil), .map(device: "/dev/nbd3", blockSize: 512, ioctl: true),
+            .stopVerify(peer: nil), .repair(peer: "bravo", from: nil), .repair(peer: nil, from: "alpha"),
+            .map(device: "/dev/nbd3", blockSize: 512, ioctl: true),
             .map(device: nil, blockSize: 4096, ioctl: false), .unmap, .stop,
         ]
         var requests: [ControlRequest] = [.status, .events(now: true), .events(now: false)]

@@ -151,6 +151,7 @@ enum RecordedSamples {
             .invalidate(peer: peer, force: true, deadline: deadline), .pauseResync, .resumeResync, .resyncRate(nil),
             .resyncRate(50), .stop, .verify(peer: peer, rate: 51), .verify(peer: nil, rate: nil),
             .stopVerify(peer: peer),
+            .repair(peer: nil, from: peer),
         ]
     }
 

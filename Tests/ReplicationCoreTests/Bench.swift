@@ -328,6 +328,10 @@ final class Bench {
         hear(.pullData(id: id, range: range, buffer: lend()))
     }
 
+    func hearReadData(_ id: UInt32, _ range: ByteRange) {
+        hear(.readData(id: id, range: range, buffer: lend()))
+    }
+
     /// The whole handshake with a peer that says this; what the core made of it.
     @discardableResult func meet(_ theirs: HandshakeState) -> HandshakeOutcome? {
         let start = moments.count

@@ -265,6 +265,7 @@ package final class Cluster {
         guard !options.isByMajority, before.isPrimary, node.glimpse.isPrimary,
             before.required.contains(other(node).id),
             node.glimpse.required == NodeSet(node.id), node.operationsInFlight == 0, node.closedClientsAt == 0,
+            !node.isRepairing,
             now > node.heardAt + options.timing.cutOff
         else { return }
         oracle.fail("I8", "node \(node.side) leaves the other behind though no client waits")

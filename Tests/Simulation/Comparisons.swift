@@ -33,6 +33,11 @@ extension Cluster {
             if node.isUp { ask(node, .stopVerify(peer: nil)) }
             return
         }
+        if drawn == 2, let primary {
+            let peer = other(primary).id
+            ask(primary, .repair(peer: peer, from: comparisons.random.chance(1, in: 2) ? peer : primary.id))
+            return
+        }
         if comparisons.random.chance(1, in: 2) { plantDifference() }
         guard let node = drawn == 1 ? nodes[comparisons.random.below(options.copies)] : primary, node.isUp else {
             return
@@ -45,6 +50,8 @@ extension Cluster {
 
     /// A block that no client used rots on one copy, while nobody compares.
     private func plantDifference() {
+        // Whoever duels reads blocks of its own choice.
+        guard options.duel == nil else { return }
         for node in copyNodes {
             guard let live = node.live else { continue }
             let status = live.core.pointee.status(at: node.localTime(now))

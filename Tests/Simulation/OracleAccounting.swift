@@ -4,12 +4,14 @@ package import ReplicationCore
 /// I7, C13: what the core holds and has under way stays within `Limits`; commands are answered in their time. (That each
 /// request is answered once and each buffer given back once is seen where the cluster does what the core wants.)
 package enum OracleAccounting {
-    /// - Parameter settling: copies of blocks under way to settle them.
+    /// - Parameters:
+    ///   - settling: copies of blocks under way to settle them.
+    ///   - repairs: writes of an administrator's beside those of clients.
     /// - Returns: what is too much.
     package static func excess(
-        _ footprint: Footprint, _ limits: Limits, blocks: UInt64, settling: Int = 0
+        _ footprint: Footprint, _ limits: Limits, blocks: UInt64, settling: Int = 0, repairs: Int = 0
     ) -> String? {
-        let clients = limits.clientOperations
+        let clients = limits.clientOperations + repairs
         func words(_ count: Int, _ name: String, _ most: Int) -> String { "has \(count) \(name), more than \(most)" }
         if footprint.waitingAtGate > clients {
             return words(footprint.waitingAtGate, "requests before the gate", clients)
@@ -142,7 +144,7 @@ extension Cluster {
             let excess =
                 OracleAccounting.excess(
                     live.core.pointee.footprint(), options.limits, blocks: options.blocks,
-                    settling: options.isByMajority ? 8 : 0)
+                    settling: options.isByMajority ? 8 : 0, repairs: options.faults.contains(.verifying) ? 1 : 0)
                 ?? node.disk.queue.excess(options.limits)
             if let excess { oracle.fail("I7", "node \(node.side) \(excess)") }
             // What is held for a peer, and what came and waits.

@@ -19,7 +19,7 @@ extension ScriptedCluster {
 
     private static let commands: Set<String> = [
         "promote", "demote", "connect", "disconnect", "detach", "outdate", "invalidate", "pause-resync",
-        "resume-resync", "stop", "verify", "stop-verify",
+        "resume-resync", "stop", "verify", "stop-verify", "repair",
     ]
 
     private func command(_ words: [String], _ node: SimulatedNode) throws(ScenarioError) -> Command {
@@ -46,6 +46,9 @@ extension ScriptedCluster {
         case "resume-resync": return .resumeResync
         case "verify": return .verify(peer: nil, rate: nil)
         case "stop-verify": return .stopVerify(peer: nil)
+        case "repair":
+            guard let place = words.firstIndex(of: "from") else { return .repair(peer: nil, from: nil) }
+            return .repair(peer: nil, from: try self.node(words, place + 1).id)
         default: return .stop
         }
     }

@@ -145,6 +145,10 @@ final class SimulatedNode {
     }
 
     var isUp: Bool { live != nil }
+    /// An administrator's write may be under way.
+    var isRepairing: Bool {
+        commands.contains { if case .repair? = $0.command { true } else { false } }
+    }
     var operationsInFlight: Int { operations.reduce(0) { $0 + ($1 == nil ? 0 : 1) } }
 
     func localTime(_ now: UInt64) -> MonotonicTime {

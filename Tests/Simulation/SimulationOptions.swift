@@ -98,7 +98,7 @@ package struct SimulationOptions: Sendable {
         drawSmallLog()
         var verifyRandom = SplitMix(seed: seed, subject: "verify options")
         if verifyRandom.chance(1, in: 4) { faults.insert(.verifying) }
-        if verifyRandom.chance(1, in: 2) { verifyEvery = verifyRandom.within(1...20) }
+        if verifyRandom.chance(1, in: 2) { verifyEvery = verifyRandom.within(30...120) }
     }
 
     /// Two nodes that fence each other: what `seed` draws for two nodes, and how.

@@ -157,6 +157,7 @@ final class Transcript: ClusterWitness {
         case .resyncRate: "resync-rate"
         case .verify: "verify"
         case .stopVerify: "stop-verify"
+        case .repair: "repair"
         case .stop: "down"
         }
     }

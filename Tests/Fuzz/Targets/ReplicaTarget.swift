@@ -93,6 +93,7 @@ extension HostileBench {
         case 9: command = .outdate(force: force)
         case 10: command = .invalidate(peer: named, force: force, deadline: deadline)
         case 11: command = .pauseResync
+        case 12 where force: command = .repair(peer: named, from: dryRun ? peer : me)
         case 12: command = .resumeResync
         case 13 where force: command = dryRun ? .stopVerify(peer: named) : .verify(peer: named, rate: nil)
         case 13: command = .resyncRate(dryRun ? nil : UInt64(input.u8()) << 16)
