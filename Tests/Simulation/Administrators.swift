@@ -127,7 +127,13 @@ extension Cluster {
             // Whoever has a fence command lets it see to that.
             command = .promote(force: force, peerFenced: nil, deadline: deadline, dryRun: dryRun)
         }
-        if case .promote(force: true, _, _, _, _) = command { hasForced = true }
+        if case .promote(force: true, _, _, _, _) = command {
+            hasForced = true
+            let isFirst = !node.commands.contains {
+                if case .promote(force: true, _, _, _, _) = $0.command { true } else { false }
+            }
+            if isFirst { node.forcedFrom = node.glimpse.lineage }
+        }
         if case .promote(let force, let fenced, let deadline, let dryRun, _) = command, options.mode == .asynchronous {
             let acceptsLoss = administratorRandom.chance(1, in: fenced == nil ? 4 : 2)
             command = .promote(

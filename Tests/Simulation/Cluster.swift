@@ -325,7 +325,7 @@ package final class Cluster {
             node.side,
             Oracle.Promotion(
                 forced: promotions.contains { $0.force }, peerFenced: promotions.contains { $0.fenced != nil },
-                inStep: before.isInStep, beginsLine: before.lineage != node.glimpse.lineage,
+                inStep: before.isInStep, beginsLine: node.forcedFrom != node.glimpse.lineage,
                 acceptsLoss: promotions.contains { $0.acceptsLoss },
                 unsettled: { block in live.core.pointee.isInFlight(block: UInt64(block)) }), at: step)
     }

@@ -119,6 +119,9 @@ final class SimulatedNode {
     /// A promotion that was answered in the same turn in which the role changed.
     var lastPromotion: [(force: Bool, fenced: NodeID?, acceptsLoss: Bool)] = []
 
+    /// The line in which it was when it was told to promote itself by force.
+    var forcedFrom = LineageID.none
+
     struct PendingCommand {
         var id: CommandID
         /// Nil: `attach`.
