@@ -223,7 +223,18 @@ scenario_fence() {  # the fence commands: what they answer, what they leave behi
     cluster unplug "$second" storage
     cluster exec "$first" hablk wait r0 --for disconnected --timeout 10s >/dev/null || return
     says 4 "$first" $fence r0 "$second" && rule | grep -q "value=\"$first\"" && says 4 "$first" $fence r0 "$second" &&
-        says 6 "$second" $fence r0 "$first" && says 0 "$second" $fence --lift r0 && says 0 "$first" $fence --lift r0 || return
+        says 6 "$second" $fence r0 "$first" && says 1 "$first" $fence --lift-in-step r0 &&
+        says 0 "$second" $fence --lift-in-step r0 && rule | grep -q "value=\"$first\"" || return
+    # A lift that is late, on a machine that is slow: what it looked at is not what it finds.
+    cluster exec "$first" sh -c "mkdir /run/slow && printf '#!/bin/sh\nsleep 3\necho primary 10000 together primary\n' >/run/slow/hablk &&
+        chmod 755 /run/slow/hablk && PATH=/run/slow:\$PATH timeout 20 $fence --lift-in-step r0" >/dev/null 2>&1 &
+    local late=$!
+    sleep 1
+    says 4 "$first" $fence r0 "$second"
+    local code=$?
+    wait $late
+    expect "$code $?" "0 0" && rule | grep -q "value=\"$first\"" || { echo "a late lift removed a newer rule"; return 1; }
+    says 0 "$second" $fence --lift r0 && says 0 "$first" $fence --lift r0 || return
     cluster plug "$second" storage
     steady && sleep 2
     [ -z "$(rule)" ] || { echo "the rule stays"; return 1; }

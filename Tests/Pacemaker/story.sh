@@ -50,8 +50,10 @@ witness() {  # as its unit would: it runs while its node does
     cluster exec n3 pgrep -x hablk >/dev/null ||
         cluster exec n3 sh -c 'setsid hablk witness </dev/null >>/run/hablk/witness.log 2>&1 &'
 }
-steady() {  # all nodes there, one promoted, both copies in sync
-    cluster wait 60 "Online: \[ ${nodes[*]} \]" ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
+# All nodes there, one promoted, both copies in sync. Pacemaker 2.1.5 may forget the result of an action that it logged as ok (its
+# history says "pending" still, clients are served): it asks again after the failure-timeout of 120 s.
+steady() {
+    cluster wait 150 "Online: \[ ${nodes[*]} \]" ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
     primary=$(cluster promoted)
     [ -n "$primary" ] || { echo "nobody is promoted any more"; return 1; }
     other=n$((3 - ${primary#n}))
@@ -82,13 +84,16 @@ everything() {  # what the cluster and each node say of themselves, for whoever 
     for node in "${nodes[@]}"; do
         echo "--- $node"
         cluster exec "$node" hablk status r0 2>&1
+        # What Pacemaker remembers of its actions: one that is pending there (-1) is none that is under way.
+        cluster exec "$node" cibadmin --local --query --xpath "//lrm_resource[@id='r0']" 2>&1 |
+            grep -o '<lrm_rsc_op.*' | sed -E 's/ (crm-debug-origin|crm_feature_set|transition-[a-z]+|op-digest|op-[a-z]+-[a-z]+)="[^"]*"//g'
         tail -n 40 "$CLUSTER_DIR/$node/run/"*.log
         grep -E 'notice|warning|error|hablk' "$CLUSTER_DIR/$node/var/log/pacemaker/pacemaker.log" | tail -n 60
     done
 }
 scenario() {  # scenario NAME: one line of the table
     local name=$1 began=$SECONDS client code=0 result
-    well || { echo "$name: the cluster is not well before it"; return 1; }
+    well || { echo "$name: the cluster is not well before it" | tee -a "$work/failed"; return 1; }
     first=$primary second=$other
     cluster mark
     # A scenario of the virtual address has its client out there.
@@ -114,6 +119,11 @@ scenario() {  # scenario NAME: one line of the table
     fi
     printf '%-18s FAILED  %s\n' "$name" "$result"
     cat "$work/said"
+    {
+        printf '\n%s FAILED  %s\n' "$name" "$result"
+        tail -n 20 "$work/said"
+        cluster events | tail -n 30
+    } >>"$work/failed"
     everything
     return 1
 }
