@@ -125,7 +125,9 @@ static inline int hablk_try_send_message(int socket, const struct msghdr *messag
 }
 static inline int hablk_try_connect(int socket, const struct sockaddr *address, socklen_t length) {
     if (hablk_set_nonblocking(socket, true) != 0) return -errno;
-    return hablk_result(connect(socket, address, length));
+    int result = hablk_result(connect(socket, address, length));
+    if (result != -EINPROGRESS && result != -EINTR) hablk_set_nonblocking(socket, false);
+    return result;
 }
 /// How a connect ended that is writable now.
 static inline int hablk_connected(int socket) {

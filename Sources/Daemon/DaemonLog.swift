@@ -86,15 +86,6 @@ package final class DaemonLog {
     /// UTC, as in 2026-01-31T12:34:56.789Z.
     private static func time() -> String {
         let now = wallClockNow()
-        var seconds = time_t(now / 1_000_000_000)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        func digits(_ value: Int32, _ width: Int) -> String {
-            let text = String(value)
-            return String(repeating: "0", count: max(0, width - text.count)) + text
-        }
-        let date = "\(parts.tm_year + 1900)-\(digits(parts.tm_mon + 1, 2))-\(digits(parts.tm_mday, 2))"
-        let clock = "\(digits(parts.tm_hour, 2)):\(digits(parts.tm_min, 2)):\(digits(parts.tm_sec, 2))"
-        return "\(date)T\(clock).\(digits(Int32(now / 1_000_000 % 1000), 3))Z"
+        return UTC.timestamp(now / 1_000_000_000, milliseconds: now / 1_000_000)
     }
 }

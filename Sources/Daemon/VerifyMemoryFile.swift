@@ -1,7 +1,6 @@
-import COpenSSL
 import Formats
 import LinuxIO
-package import Model
+import Model
 import ReplicationCore
 
 /// What comparisons of the copies need of the daemon: digests, and a memory of their results over a restart.
@@ -33,24 +32,6 @@ extension VolumeLoop {
         guard let text = RuntimeFile.contents(paths.verifyMemory(configuration.volume)) else { return [] }
         return VerifyMemory.results(text).compactMap { node, result in
             configuration.node(named: node).map { .init(node: $0.id, result: result) }
-        }
-    }
-}
-
-/// The strong digests by which copies are compared.
-package enum Digests {
-    /// `Comparing.digestLength` bytes for each block of the range, whose data begins at `data`.
-    package static func of(blocks data: UnsafeMutableRawPointer, range: ByteRange) -> [UInt8] {
-        let blockSize = Int(Geometry.blockSize)
-        let count = Int(range.length) / blockSize
-        return [UInt8](unsafeUninitializedCapacity: count * Comparing.digestLength) { digests, length in
-            guard let output = digests.baseAddress else { return }
-            for block in 0..<count {
-                let input = data.advanced(by: block * blockSize).assumingMemoryBound(to: UInt8.self)
-                let result = SHA256(input, blockSize, output.advanced(by: block * Comparing.digestLength))
-                precondition(result != nil, "OpenSSL computes no SHA-256")
-            }
-            length = count * Comparing.digestLength
         }
     }
 }

@@ -70,8 +70,6 @@ struct Peer {
     var handshake = Handshake.none
     var mine: HandshakeState?
     var theirs: HandshakeState?
-    /// What was remembered of its copy when its state came: what it does after that state makes it no older.
-    var seenBefore: StartMark?
     /// Its numbers are below the remembered ones, and it has not said yet that it is ready to be filled: what is remembered is all
     /// that tells, should this session end.
     var isPutBack = false

@@ -33,7 +33,7 @@ extension Replica {
             current: superblock.current, history: superblock.history, base: slot.base,
             dirtyBlocks: hasDisk ? self[bitmap: node].count : 0,
             unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance,
-            seen: self[peer: node].seenBefore ?? slot.seen, mark: mark,
+            seen: slot.seen, mark: mark,
             flags: superblock.flags, hasDisk: hasDisk, isPrimary: role == .primary, isKeeper: isKeeper,
             discardMyData: self[peer: node].discardMine && role != .primary, run: run,
             resumes: self[peer: node].resumableRun, foundSequence: metadata.foundSequence)
@@ -49,7 +49,6 @@ extension Replica {
             return
         }
         self[peer: node].theirs = state
-        self[peer: node].seenBefore = superblock.peers[node].seen
         self[peer: node].claimsPrimary = state.isPrimary
         if !isOfOtherLine(state.record) || isLeftOut(.linesHaveTheirTerms) {
             highestPromise = max(highestPromise, state.promised)

@@ -175,7 +175,6 @@ extension Replica {
         self[peer: node].relation = .none
         self[peer: node].mine = nil
         self[peer: node].theirs = nil
-        self[peer: node].seenBefore = nil
         self[peer: node].isPutBack = false
         self[peer: node].verdict = nil
         self[peer: node].theirVerdict = nil

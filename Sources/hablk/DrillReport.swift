@@ -1,3 +1,4 @@
+import Daemon
 import Formats
 import Glibc
 
@@ -7,7 +8,7 @@ struct DrillReport {
     /// Nil: a throw-away one.
     let volume: String?
     private let began = Now.nanoseconds
-    private let date = Self.now()
+    private let date = UTC.timestamp(UInt64(max(time(nil), 0)))
     private(set) var steps: [(seconds: Double, what: String)] = []
     private(set) var checks: [(what: String, held: Bool)] = []
     /// The longest that a client waited for an answer, or until the volume was served again; seconds.
@@ -30,16 +31,6 @@ struct DrillReport {
     mutating func check(_ what: String, _ held: Bool) {
         checks.append((what, held))
         note("\(held ? "held" : "NOT SO"): \(what)")
-    }
-
-    /// RFC 3339, in UTC.
-    private static func now() -> String {
-        var seconds = time(nil)
-        var parts = tm()
-        gmtime_r(&seconds, &parts)
-        var text = [CChar](repeating: 0, count: 32)
-        let length = strftime(&text, text.count, "%Y-%m-%dT%H:%M:%SZ", &parts)
-        return String(decoding: text.prefix(length).map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
     private static func host() -> String {

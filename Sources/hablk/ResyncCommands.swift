@@ -38,54 +38,34 @@ struct Resync: ParsableCommand {
     }
 }
 
-/// A line that is drawn again and again on a terminal: how far a resync is, how fast, how long yet.
+/// How far a resync is, how fast, how long yet.
 struct ResyncProgress {
-    private var isDrawn = false
-    private let isWanted = Output.isTerminal(2)
+    private var line = ProgressLine()
 
     /// Whether there is anybody to look at it.
-    var isVisible: Bool { isWanted }
+    var isVisible: Bool { line.isVisible }
 
     mutating func draw(_ status: VolumeStatus?) {
-        guard isWanted else { return }
         guard let peer = status?.peers.first(where: { $0.resync != nil }), let resync = peer.resync else {
             return clear()
         }
-        Output.write("\r\u{1b}[K" + Self.line(resync, peer), to: 2)
-        isDrawn = true
+        line.draw(Self.line(resync, peer))
     }
 
-    mutating func clear() {
-        guard isDrawn else { return }
-        Output.write("\r\u{1b}[K", to: 2)
-        isDrawn = false
-    }
+    mutating func clear() { line.clear() }
 
     /// `resync from bravo [#####>    ]  45%  120 MiB of 256 MiB  80 MiB/s  2s left`
     static func line(_ resync: VolumeStatus.Resync, _ peer: VolumeStatus.Peer) -> String {
-        let total = max(resync.totalBytes, 1)
-        let part = min(1, Double(resync.doneBytes) / Double(total))
-        let width = 24
-        let full = Int(part * Double(width))
-        let bar = String(repeating: "#", count: full) + String(repeating: ".", count: width - full)
-        let percent = String(Int(part * 100))
         let direction = peer.replication == .resyncSource ? "to" : "from"
-        var line = "resync \(direction) \(peer.node) [\(bar)] "
-        line += String(repeating: " ", count: 3 - min(3, percent.count)) + percent + "%  "
-        line += ConfigurationScalar.describe(bytes: resync.doneBytes) + " of "
-        line += ConfigurationScalar.describe(bytes: resync.totalBytes)
+        let line = "resync \(direction) \(peer.node) " + ProgressLine.bar(resync.doneBytes, of: resync.totalBytes)
         if !resync.paused.isEmpty { return line + "  paused by \(resync.paused.joined(separator: ", "))" }
-        line += "  \(ConfigurationScalar.describe(bytes: resync.bytesPerSecond))/s"
-        if let eta = resync.etaSeconds, eta >= 0, eta < 1e9 {
-            line += "  \(ConfigurationScalar.describe(nanoseconds: UInt64(eta * 1e9))) left"
-        }
-        return line
+        return line + ProgressLine.pace(resync.bytesPerSecond, etaSeconds: resync.etaSeconds)
     }
 
     /// Shows a resync that a command began, on a terminal, until it ends or time is over. It goes on either way.
     static func follow(_ volume: LocalVolume, until deadline: UInt64?) {
         var progress = ResyncProgress()
-        guard progress.isWanted else { return }
+        guard progress.isVisible else { return }
         // A moment for it to begin.
         var idle = 0
         while idle < 4, deadline ?? .max > Now.nanoseconds, let status = try? volume.status() {

@@ -110,41 +110,12 @@ enum VerifyWait {
     }
 }
 
-/// A line that is drawn again and again on a terminal.
-struct ProgressLine {
-    private var isDrawn = false
-    private let isWanted = Output.isTerminal(2)
-
-    mutating func draw(_ text: String) {
-        guard isWanted else { return }
-        Output.write("\r\u{1b}[K" + text, to: 2)
-        isDrawn = true
-    }
-
-    mutating func clear() {
-        guard isDrawn else { return }
-        Output.write("\r\u{1b}[K", to: 2)
-        isDrawn = false
-    }
-}
-
 /// Comparisons in the words of `status` and `verify --wait`.
 enum VerifyWords {
     /// `verify with bravo [#####...]  45%  120 MiB of 256 MiB  32 MiB/s  4s left`
     static func progress(_ verify: VolumeStatus.Verify, _ node: String) -> String {
-        let part = min(1, Double(verify.doneBytes) / Double(max(verify.totalBytes, 1)))
-        let width = 24
-        let full = Int(part * Double(width))
-        let percent = String(Int(part * 100))
-        var line = "verify with \(node) [" + String(repeating: "#", count: full)
-        line += String(repeating: ".", count: width - full) + "] "
-        line += String(repeating: " ", count: 3 - min(3, percent.count)) + percent + "%  "
-        line += ConfigurationScalar.describe(bytes: verify.doneBytes) + " of "
-        line += ConfigurationScalar.describe(bytes: verify.totalBytes)
-        line += "  \(ConfigurationScalar.describe(bytes: verify.bytesPerSecond))/s"
-        if let eta = verify.etaSeconds, eta >= 0, eta < 1e9 {
-            line += "  \(ConfigurationScalar.describe(nanoseconds: UInt64(eta * 1e9))) left"
-        }
+        var line = "verify with \(node) " + ProgressLine.bar(verify.doneBytes, of: verify.totalBytes)
+        line += ProgressLine.pace(verify.bytesPerSecond, etaSeconds: verify.etaSeconds)
         if verify.differingBytes > 0 {
             line += "  \(ConfigurationScalar.describe(bytes: verify.differingBytes)) differ"
         }
@@ -178,25 +149,5 @@ enum VerifyWords {
     }
 
     /// The same with its time, as UTC.
-    static func status(_ result: VerifyResult) -> String { "\(UTC.text(result.ended)): \(line(result))" }
-}
-
-/// A moment of the wall clock in words.
-enum UTC {
-    /// `2026-03-01 04:05:06 UTC`
-    static func text(_ seconds: UInt64) -> String {
-        // Days since 1970 to a date of the Gregorian calendar, by eras of 400 years that begin in March.
-        let days = Int(min(seconds / 86_400, 1 << 30)) + 719_468
-        let era = days / 146_097
-        let dayOfEra = days % 146_097
-        let year = (dayOfEra - dayOfEra / 1460 + dayOfEra / 36_524 - dayOfEra / 146_096) / 365
-        let dayOfYear = dayOfEra - (365 * year + year / 4 - year / 100)
-        let place = (5 * dayOfYear + 2) / 153
-        let day = dayOfYear - (153 * place + 2) / 5 + 1
-        let month = place < 10 ? place + 3 : place - 9
-        func two(_ number: Int) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        let clock = Int(seconds % 86_400)
-        return "\(year + era * 400 + (month <= 2 ? 1 : 0))-\(two(month))-\(two(day)) "
-            + "\(two(clock / 3600)):\(two(clock / 60 % 60)):\(two(clock % 60)) UTC"
-    }
+    static func status(_ result: VerifyResult) -> String { "\(UTC.words(result.ended)): \(line(result))" }
 }

@@ -34,6 +34,27 @@ extension Bench {
         return state
     }
 
+    /// What the peer says when it stayed where the two parted.
+    func stateLeftBehind(_ change: (inout HandshakeState) -> Void = { _ in }) -> HandshakeState {
+        peerState {
+            $0.current = core.durableState.history[0]
+            $0.history = Array(core.durableState.history.dropFirst())
+            $0.record.number.index = 1
+            $0.record.inStep = NodeSet(alpha, beta)
+            $0.required = NodeSet(alpha, beta)
+            $0.base = .inStep
+            change(&$0)
+        }
+    }
+
+    /// The peer of this primary stops; the blocks are written without it, and it will be back in another run.
+    func goOnAlone(writing blocks: UInt64...) {
+        hear(.goodbye(.stopping))
+        for (slot, block) in blocks.enumerated() { ask(UInt32(slot), .write, block: block) }
+        #expect(stable.record.inStep == NodeSet(alpha))
+        peerRun = RunID(rawValue: 0x901)
+    }
+
     /// Both were empty; the record that names both is chosen. `alpha` makes it, `beta` accepts it.
     static func established(
         _ node: NodeID, fencing: ReplicaConfiguration.Fencing = .none,

@@ -17,20 +17,8 @@ import Testing
     /// `alpha` fills `beta` with blocks 5 and 9.
     private func source(fallsBehind: Bool = false) -> Bench {
         let bench = Self.primary(fallsBehind: fallsBehind)
-        bench.hear(.goodbye(.stopping))
-        bench.ask(0, .write, block: 5)
-        bench.ask(1, .write, block: 9)
-        #expect(bench.stable.record.inStep == NodeSet(alpha))
-        bench.peerRun = RunID(rawValue: 0x901)
-        let theirs = bench.peerState {
-            $0.current = bench.core.durableState.history[0]
-            $0.history = Array(bench.core.durableState.history.dropFirst())
-            $0.record.number.index = 1
-            $0.record.inStep = NodeSet(alpha, beta)
-            $0.required = NodeSet(alpha, beta)
-            $0.base = .inStep
-        }
-        #expect(bench.meet(theirs) == .sourceOfMarked)
+        bench.goOnAlone(writing: 5, 9)
+        #expect(bench.meet(bench.stateLeftBehind()) == .sourceOfMarked)
         bench.hear(.presence(Presence(role: .secondary, disk: .inconsistent, mark: .none, resyncPaused: false)))
         bench.hear(.resyncReady)
         bench.hear(.resyncReady)

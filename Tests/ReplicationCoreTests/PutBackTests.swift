@@ -8,19 +8,13 @@ import Testing
     private func remembering() -> Bench {
         let bench = Bench.primary()
         bench.hear(.confirm(sequence: 0, mark: StartMark(startNumber: 3, sequence: 61), settled: false))
-        bench.hear(.goodbye(.stopping))
-        bench.ask(0, .write, block: 5)
-        #expect(bench.stable.record.inStep == NodeSet(alpha))
-        bench.peerRun = RunID(rawValue: 0x901)
+        bench.goOnAlone(writing: 5)
         return bench
     }
 
     /// `beta`, put back to half of what it was and started once: its last number is as high as the remembered one.
     private func putBack(_ bench: Bench) -> HandshakeState {
-        bench.peerState {
-            $0.current = bench.core.durableState.history[0]
-            $0.history = Array(bench.core.durableState.history.dropFirst())
-            $0.record.number.index = 1
+        bench.stateLeftBehind {
             $0.record.inStep = NodeSet(alpha)
             $0.flags = [.inconsistent]
             $0.mark = StartMark(startNumber: 4, sequence: 61)
@@ -43,13 +37,7 @@ import Testing
     }
 
     @Test func `put back to the same image while it is filled it is noticed again`() {
-        let half = Bench(beta, superblock: Self.halfFilled())
-        let source = half.peerState {
-            $0.seenInstance = instance(of: beta)
-            $0.seen = StartMark(startNumber: 9, sequence: 9000)
-            $0.record.inStep = NodeSet(alpha)
-        }
-        #expect(half.meet(source) == .targetOfEverything)
+        let half = Self.halfFilled()
         #expect(half.stable.startNumber > 9 && half.stable.sequence > 9000)
         half.breakLink()
         half.peerRun = RunID(rawValue: 0x901)
@@ -78,13 +66,7 @@ import Testing
     }
 
     @Test func `a number that leaves no room to count on is not outbid`() {
-        let half = Bench(beta, superblock: Self.halfFilled())
-        let source = half.peerState {
-            $0.seenInstance = instance(of: beta)
-            $0.seen = StartMark(startNumber: 1 << 62, sequence: 1 << 62)
-            $0.record.inStep = NodeSet(alpha)
-        }
-        #expect(half.meet(source) == .targetOfEverything)
+        let half = Self.halfFilled(seen: StartMark(startNumber: 1 << 62, sequence: 1 << 62))
         #expect(half.stable.flags.contains(.rolledBack))
         #expect(half.stable.startNumber < 1 << 61 && half.stable.sequence < 1 << 61)
     }
@@ -121,22 +103,24 @@ import Testing
         #expect(bench.meet(theirs) == .parted)
         #expect(bench.stable.flags.isSuperset(of: [.outdated, .rolledBack]))
 
-        let half = Bench(beta, superblock: Self.halfFilled())
-        let source = half.peerState {
-            $0.seenInstance = instance(of: beta)
-            $0.seen = StartMark(startNumber: 9, sequence: 9000)
-            $0.record.inStep = NodeSet(alpha)
-        }
-        #expect(half.meet(source) == .targetOfEverything)
+        let half = Self.halfFilled()
         #expect(half.stable.flags.isSuperset(of: [.outdated, .rolledBack, .inconsistent]))
     }
 
-    private static func halfFilled() -> Superblock {
+    /// `beta`, put back to the middle of being filled, is told so by its source and is filled anew.
+    private static func halfFilled(seen: StartMark = StartMark(startNumber: 9, sequence: 9000)) -> Bench {
         var superblock = Bench.secondary().stable
         superblock.flags = [.inconsistent, .outdated]
         superblock.record.inStep = NodeSet(alpha)
         superblock.required = NodeSet(alpha)
-        return superblock
+        let half = Bench(beta, superblock: superblock)
+        let source = half.peerState {
+            $0.seenInstance = instance(of: beta)
+            $0.seen = seen
+            $0.record.inStep = NodeSet(alpha)
+        }
+        #expect(half.meet(source) == .targetOfEverything)
+        return half
     }
 
     @Test func `promoted by force it outbids what is remembered of it, and fills the other from the beginning`() {

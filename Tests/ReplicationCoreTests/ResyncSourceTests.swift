@@ -6,30 +6,14 @@ import Testing
     /// `alpha`, primary and alone in step, with blocks 5 and 9 written since `beta` was lost.
     private func ahead() -> Bench {
         let bench = Bench.primary()
-        bench.hear(.goodbye(.stopping))
-        bench.ask(0, .write, block: 5)
-        bench.ask(1, .write, block: 9)
-        #expect(bench.stable.record.inStep == NodeSet(alpha))
-        bench.peerRun = RunID(rawValue: 0x901)
+        bench.goOnAlone(writing: 5, 9)
         return bench
-    }
-
-    /// What `beta` says, which stayed where the two parted.
-    private func behind(_ bench: Bench) -> HandshakeState {
-        bench.peerState {
-            $0.current = bench.core.durableState.history[0]
-            $0.history = Array(bench.core.durableState.history.dropFirst())
-            $0.record.number.index = 1
-            $0.record.inStep = NodeSet(alpha, beta)
-            $0.required = NodeSet(alpha, beta)
-            $0.base = .inStep
-        }
     }
 
     /// The target is ready and knows all marks.
     private func source() -> Bench {
         let bench = ahead()
-        #expect(bench.meet(behind(bench)) == .sourceOfMarked)
+        #expect(bench.meet(bench.stateLeftBehind()) == .sourceOfMarked)
         bench.hear(.presence(Presence(role: .secondary, disk: .inconsistent, mark: .none, resyncPaused: false)))
         bench.hear(.resyncReady)
         bench.hear(.resyncReady)
@@ -198,7 +182,7 @@ import Testing
         #expect(bench.core.isPrimary)
         bench.ask(2, .write, block: 700)
         bench.breakLink()
-        var half = behind(bench)
+        var half = bench.stateLeftBehind()
         half.flags.insert(.inconsistent)
         half.record = bench.core.durableState.record
         half.record.number.index = 1
