@@ -146,10 +146,14 @@ scenario_address-moved() { scenario_moved; }
 
 # --- Administrators
 
+# `crm node` (crmsh) writes back the whole of what it read before: a result of an action that came meanwhile is lost, and
+# Pacemaker says "Promoting" until it asks again after the failure-timeout.
+standby() { cluster exec "$1" crm_standby --node "$1" --update "$2"; }
+
 scenario_standby() {
-    cluster exec "$first" crm node standby "$first"
+    standby "$first" on
     promoted_on 20 "$second"
-    cluster exec "$first" crm node online "$first"
+    standby "$first" off
     cluster wait 20 'Unpromoted: \[ n. \]' && calm
 }
 scenario_moved() {
@@ -161,11 +165,11 @@ scenario_moved() {
 scenario_frozen-stop() {  # a primary whose writers wait for its peer is demoted and stopped all the same
     cluster unplug "$first" storage
     sleep 2
-    cluster exec "$first" crm node standby "$first"
+    standby "$first" on
     cluster seen 30 "r0 stop on $first: ok"
     local code=$?
     cluster plug "$first" storage
-    cluster exec "$first" crm node online "$first"
+    standby "$first" off
     [ $code = 0 ] && ! cluster events | grep 'fence device'
 }
 scenario_failing-promote() {  # the other cannot: the role comes back
@@ -423,18 +427,18 @@ scenario_runbook-disk() {  # the primary's disk is replaced while clients write
     cluster exec "$first" hablk detach r0 --force
     sleep 1
     cluster exec "$first" hablk status r0
-    cluster exec "$first" crm node standby "$first" && promoted_on 20 "$second" || return
+    standby "$first" on && promoted_on 20 "$second" || return
     cluster exec "$first" hablk wait r0 --for stopped --timeout 20s || return
     cluster exec "$first" rm /var/lib/hablk/r0.img
-    cluster exec "$first" hablk create r0 && cluster exec "$first" crm node online "$first" || return
+    cluster exec "$first" hablk create r0 && standby "$first" off || return
     cluster wait 20 'Unpromoted: \[ n. \]' && cluster exec "$first" hablk wait r0 --for in-sync --timeout 30s
 }
 scenario_runbook-node() {  # a machine of the same name with nothing on it
     # What a late fence command left would keep the other one from being promoted.
     local wait
     for wait in 1 2 3; do
-        cluster exec "$second" crm node standby "$second" && cluster exec "$second" hablk wait r0 --for stopped --timeout 20s &&
-            cluster exec "$first" crm node online "$second" && steady && sleep $wait || return
+        standby "$second" on && cluster exec "$second" hablk wait r0 --for stopped --timeout 20s &&
+            standby "$second" off && steady && sleep $wait || return
     done
     cluster stop "$first" && promoted_on 20 "$second" || return
     rm -f "$CLUSTER_DIR/$first/disk/r0.img" "$CLUSTER_DIR/$first/etc/hablk/r0.yaml"

@@ -91,8 +91,8 @@ event() {  # event NAME COMMAND…: what happens; then all is well again
 }
 node_dies() { cluster kill "$primary" && cluster seen 60 "r0-address start on $other: ok" && cluster start "$primary"; }
 moved() {
-    cluster exec "$primary" crm node standby "$primary" && cluster seen 60 "r0-address start on $other: ok" &&
-        cluster exec "$primary" crm node online "$primary"
+    cluster exec "$primary" crm_standby --node "$primary" --update on && cluster seen 60 "r0-address start on $other: ok" &&
+        cluster exec "$primary" crm_standby --node "$primary" --update off
 }
 disk_lost() {  # nothing above it notices
     cluster exec "$primary" hablk detach r0 --force >/dev/null && sleep 3 && ! cluster events | grep -E 'start|stop' &&

@@ -50,10 +50,8 @@ witness() {  # as its unit would: it runs while its node does
     cluster exec n3 pgrep -x hablk >/dev/null ||
         cluster exec n3 sh -c 'setsid hablk witness </dev/null >>/run/hablk/witness.log 2>&1 &'
 }
-# All nodes there, one promoted, both copies in sync. Pacemaker 2.1.5 may forget the result of an action that it logged as ok (its
-# history says "pending" still, clients are served): it asks again after the failure-timeout of 120 s.
-steady() {
-    cluster wait 150 "Online: \[ ${nodes[*]} \]" ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
+steady() {  # all nodes there, one promoted, both copies in sync
+    cluster wait 60 "Online: \[ ${nodes[*]} \]" ' Promoted: \[ n. \]' ' Unpromoted: \[ n. \]' || return
     primary=$(cluster promoted)
     [ -n "$primary" ] || { echo "nobody is promoted any more"; return 1; }
     other=n$((3 - ${primary#n}))
