@@ -44,7 +44,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
     case servedPrimary, oneOutdated, supersededRecord
     case higherTerm, nobodyLeads
     case discardedByPolicy, primaryLost
-    case formerPrimary
+    case crashedPrimary
 
     /// The `reason` that `status` and refusals show.
     package var reason: String {
@@ -92,7 +92,7 @@ package enum HandshakeRule: UInt8, Sendable, CaseIterable {
         case .nobodyLeads: "no-primary"
         case .primaryLeads: "primary-leads"
         case .newerRecord: "newer-record"
-        case .formerPrimary: "crashed-primary"
+        case .crashedPrimary: "crashed-primary"
         case .supersededRecord: "superseded-record"
         case .lowerNode: "lower-node"
         case .containsGeneration: "line-contains-generation"
@@ -296,7 +296,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         }
         if isAsynchronous, let former = formerPrimary(mine, theirs) {
             return former == mine.node
-                ? source(mine, theirs, because: .formerPrimary) : target(mine, theirs, because: .formerPrimary)
+                ? source(mine, theirs, because: .crashedPrimary) : target(mine, theirs, because: .crashedPrimary)
         }
         if mineSuspect != theirsSuspect {
             return mineSuspect ? target(mine, theirs, because: .oneSuspect) : source(mine, theirs, because: .oneSuspect)

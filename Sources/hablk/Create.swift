@@ -35,7 +35,7 @@ struct Create: ParsableCommand {
         name: .long,
         help: ArgumentHelp("As 512MiB or 10GiB; the smallest disk decides when left out.", valueName: "size"))
     var size: String?
-    @Option(name: .long, help: ArgumentHelp("sync (memory and async are not in this release).", valueName: "mode"))
+    @Option(name: .long, help: ArgumentHelp("sync; memory or async need --quorum off.", valueName: "mode"))
     var replication: String?
     @Option(
         name: .long,

@@ -46,7 +46,7 @@ import Testing
         #expect(outcomes == Set(HandshakeOutcome.allCases))
         let missed = Set(HandshakeRule.allCases).subtracting(rules)
         // And without `async`.
-        #expect(missed == [.higherTerm, .nobodyLeads, .formerPrimary])
+        #expect(missed == [.higherTerm, .nobodyLeads, .crashedPrimary])
     }
 
     @Test(arguments: [11, 12] as [UInt64]) func `verdicts by record are mirror images, by one rule`(seed: UInt64) {

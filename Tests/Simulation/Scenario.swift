@@ -85,6 +85,11 @@ extension ScriptedCluster.Shape {
             case "piece": resyncPiece = try ScriptedCluster.number(parts[1])
             case "window": resyncWindow = try ScriptedCluster.number(parts[1])
             case "blank": blank = Set(try parts[1].split(separator: ",").map(ScriptedCluster.side))
+            case "replication": replication = try Self.modes(parts[1])
+            case "send-buffer": sendBuffer = try ScriptedCluster.number(parts[1])
+            case "on-congestion":
+                guard parts[1] == "fall-behind" else { throw ScenarioError("`\(word)`: only fall-behind is said") }
+                fallsBehind = true
             case "after-sb-0pri", "after-sb-1pri", "after-sb-2pri": try setPolicy(parts[0], parts[1])
             default: throw ScenarioError("no option is called `\(parts[0])`")
             }
@@ -92,6 +97,15 @@ extension ScriptedCluster.Shape {
         guard blocks >= 32, blocks <= 1 << 16, logExtents >= 1 else {
             throw ScenarioError("too few or too many blocks")
         }
+    }
+
+    /// `async`, or for a and b `sync,async`.
+    private static func modes(_ word: String) throws(ScenarioError) -> [ReplicationMode] {
+        let modes = word.split(separator: ",").map { ReplicationMode(rawValue: String($0)) }
+        guard (1...2).contains(modes.count), let first = modes[0], let second = modes[modes.count - 1] else {
+            throw ScenarioError("`\(word)` is no mode of replication")
+        }
+        return [first, second]
     }
 
     private mutating func setPolicy(_ name: String, _ word: String) throws(ScenarioError) {

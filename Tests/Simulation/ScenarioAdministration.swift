@@ -31,7 +31,7 @@ extension ScriptedCluster {
         case "promote":
             return .promote(
                 force: force, peerFenced: words.contains("--peer-fenced") ? peer : nil, deadline: deadline,
-                dryRun: dryRun)
+                dryRun: dryRun, acceptsLoss: words.contains("--accept-data-loss"))
         case "demote": return .demote(force: force, deadline: deadline)
         case "connect":
             return .connect(

@@ -29,6 +29,11 @@ final class ScriptedCluster {
         /// Bytes that a resync target asks for at once, and in all before it has the first.
         var resyncPiece: UInt64 = 512 << 10
         var resyncWindow: UInt64 = 8 << 20
+        /// How writes go to each node.
+        var replication = [ReplicationMode.sync, .sync]
+        /// Bytes that may be on their way to a node that acknowledges nothing.
+        var sendBuffer: UInt64 = 1 << 20
+        var fallsBehind = false
     }
 
     init(_ shape: Shape) {
@@ -59,6 +64,9 @@ final class ScriptedCluster {
         options.limits.unconfirmedEntries = shape.unconfirmedEntries
         options.limits.resyncPiece = shape.resyncPiece
         options.limits.resyncWindow = shape.resyncWindow
+        options.limits.sendBuffer = shape.sendBuffer
+        options.replication = shape.replication
+        options.fallsBehind = shape.fallsBehind
         options.timing = Timing()
         options.timing.cutOff = 3_000_000_000
         options.timing.pingInterval = 200_000_000

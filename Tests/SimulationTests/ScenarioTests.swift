@@ -31,7 +31,7 @@ struct ScenarioTests {
 
     /// Rules that no two copies without quorum can reach; the index says why.
     private static let unreachable: Set<HandshakeRule> = [
-        .crossedLines, .unrelatedLines, .higherTerm, .nobodyLeads, .formerPrimary,
+        .crossedLines, .unrelatedLines, .higherTerm, .nobodyLeads,
     ]
 
     @Test func `each rule of the verdict has a story`() throws {
