@@ -77,7 +77,8 @@ extension Replica {
         else { return }
         for node in others where required.contains(node) && !self[peer: node].receivesWrites { return }
         if !hasDisk, required.contains(me) { return }
-        if let slot = flushQueue.first, !held.isEmpty, table[slot].through > completeThrough() { return }
+        // Also when what it waits for is held no more, its peer being left behind: a write before it may hang at this disk.
+        if let slot = flushQueue.first, table[slot].through > 0, table[slot].through > completeThrough() { return }
         startRound()
         finishRound()
     }

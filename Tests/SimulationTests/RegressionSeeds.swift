@@ -442,5 +442,11 @@ enum RegressionSeeds {
         Seed(
             seed: 13_400_243,
             found: "a copy that had answered from memory, and died before its log was written, was not suspect"),
+        Seed(
+            seed: 42_002_543,
+            found: "a flush waited for a write that hung and was held no more, and round followed round meanwhile"),
+        Seed(
+            seed: 33_700_157,
+            found: "a volume that cannot be copied in four minutes over the link that was drawn had no more than these"),
     ]
 }
