@@ -40,8 +40,6 @@ struct Change {
     var loses: NodeSet
     /// Those of `loses` that were primary when the change began: it may outlive the session that told so.
     var served = NodeSet()
-    /// Those of `loses` that were fenced when the change began, or had said that they are out of step.
-    var warned = NodeSet()
     var phase = Phase.draining
     var record = Record.empty
     var current: Generation
@@ -182,7 +180,6 @@ extension Replica {
         for node in others where loses.contains(node) && self[peer: node].theirs?.isPrimary == true {
             change?.served.insert(node)
         }
-        for node in others where loses.contains(node) && isWarned(node) { change?.warned.insert(node) }
         // Nothing that was written before rests on it.
         if change?.isHarmless == true { change?.phase = .flushing(0) }
         attention = true

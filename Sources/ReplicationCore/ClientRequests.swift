@@ -275,7 +275,7 @@ extension Replica {
     /// No record that loses a member is undecided, and this process did not just wake from a long stop.
     var mayAcknowledge: Bool {
         mutating get {
-            guard leads, doubts.isEmpty, unwarned.isEmpty, candidacy == nil || isLeftOut(.repliesNeedTheTerm) else {
+            guard leads, doubts.isEmpty, candidacy == nil || isLeftOut(.repliesNeedTheTerm) else {
                 return false
             }
             guard hasDisk || !required.contains(me) || isLeftOut(.failedDiskLeavesBeforeReply) else { return false }

@@ -23,8 +23,7 @@ extension Replica {
     /// Whether this primary may make a record without `node`; the command is begun when it has to be.
     mutating func mayGoOn(without node: NodeID) -> Bool {
         guard configuration.fencing != .none, !isByMajority else { return true }
-        // One that is there is left out at once: what is acknowledged without it waits (`unwarned`).
-        if self[peer: node].isConnected { return true }
+        if self[peer: node].isConnected { return !awaitsWord(of: node) }
         fence(node)
         return configuration.fencing == .resource || self[peer: node].fencing?.phase == .succeeded
             || isLeftOut(.fencedBeforeLeft)
@@ -32,40 +31,42 @@ extension Replica {
 
     // MARK: Left out, and there
 
-    /// The record without `node` is chosen. It says itself, durably, that it is out of step, or it could be promoted after a crash,
-    /// years later, by a node that fences this one. A target's word is that it is ready to be filled.
-    mutating func leaveUnwarned(_ node: NodeID) {
-        guard configuration.fencing == .stonith, role == .primary, !isByMajority, !isWarned(node),
-            !isLeftOut(.heardBeforeLeft)
-        else { return }
-        unwarned.insert(node)
-        // Away for as long as any member may be, it is fenced, if something waits.
-        guard self[peer: node].isConnected || self[peer: node].lostAt == nil else { return }
+    /// A primary leaves nobody out under `fencing: stonith` who is heard and may still take itself for whole: it says first, durably,
+    /// that it is out of step. Else it could be promoted after a crash, years later, by a node that fences this one; and what a
+    /// record without it says is not to be remembered with a condition.
+    func awaitsWord(of node: NodeID) -> Bool {
+        configuration.fencing == .stonith && role == .primary && !isByMajority && self[peer: node].isConnected
+            && !isOutOfStep(node) && !isLeftOut(.heardBeforeLeft)
+    }
+
+    /// It is heard again, and is to say that it is out of step: should it go before that, it is away like any member, and is fenced
+    /// when its time is over.
+    mutating func expectWord(of node: NodeID) {
+        guard awaitsWord(of: node), required.contains(node) else { return }
         self[peer: node].isCutOff = false
-        self[peer: node].lostAt = self[peer: node].isConnected ? nil : self[peer: node].lastHeard
-    }
-
-    mutating func warned(_ node: NodeID) {
-        guard unwarned.contains(node) else { return }
-        unwarned.remove(node)
         self[peer: node].lostAt = nil
-        if unwarned.isEmpty { recheckHeld() }
     }
 
-    mutating func advanceFencing() {
-        guard !unwarned.isEmpty else { return }
-        for node in unwarned {
-            if superblock.record.inStep.contains(node) || isWarned(node) {
-                warned(node)
-            } else if role == .primary, !self[peer: node].hasSession, self[peer: node].isCutOff,
-                table.clientWrites > 0 || !flushQueue.isEmpty
-            {
-                fence(node)
-            }
-        }
+    /// It was asked for that long ago, and what waits for it may wait for ever: it answers pings, and its disk hangs.
+    func isWordOverdue(of node: NodeID, since asked: MonotonicTime) -> Bool {
+        guard now.since(asked) > configuration.timing.cutOff, awaitsWord(of: node) else { return false }
+        if isPreparingSource(node) { return true }
+        return lostMembers.contains(node) && (table.clientWrites > 0 || !flushQueue.isEmpty)
     }
 
-    func isWarned(_ node: NodeID) -> Bool { self[peer: node].fencing?.phase == .succeeded || isOutOfStep(node) }
+    private func isPreparingSource(_ node: NodeID) -> Bool {
+        if case .sourcePreparing = self[peer: node].relation { return true }
+        return false
+    }
+
+    /// The other side of it: this copy is to be filled by a primary that waits for this word.
+    mutating func sayOutdated(to theirs: HandshakeState) {
+        guard configuration.fencing == .stonith, theirs.isPrimary, hasDisk, !isByMajority,
+            superblock.flags.isDisjoint(with: [.inconsistent, .outdated]), !isLeftOut(.targetSaysOutdated)
+        else { return }
+        superblock.flags.insert(.outdated)
+        persistSuperblock()
+    }
 
     /// By its own word of this session, which is durable. One whose disk is gone says nothing of what its next run finds there.
     private func isOutOfStep(_ node: NodeID) -> Bool {
@@ -158,9 +159,7 @@ extension Replica {
         }
         let isFirst = superblock.record.isEmpty
         for node in others
-        where (isFirst || required.contains(node) || unwarned.contains(node)) && !members.contains(node)
-            && node != promotion.peerFenced
-        {
+        where (isFirst || required.contains(node)) && !members.contains(node) && node != promotion.peerFenced {
             guard !self[peer: node].isConnected else { continue }
             if promotion.dryRun { return nil }
             fence(node)
@@ -185,10 +184,13 @@ extension Replica {
         return nil
     }
 
-    /// Requests are held because a peer is not fenced yet, or not ready to be left behind.
+    /// Requests are held because a peer is not fenced yet, or has not said yet that it is out of step.
     var isHeldForFencing: Bool {
         guard configuration.fencing == .stonith, role == .primary, !isByMajority else { return false }
-        if !unwarned.isEmpty, table.clientWrites > 0 || !flushQueue.isEmpty { return true }
+        let isWaiting = table.clientWrites > 0 || !flushQueue.isEmpty
+        if isWaiting, others.contains(where: { required.contains($0) && isPreparingSource($0) && awaitsWord(of: $0) }) {
+            return true
+        }
         return lostMembers.contains { self[peer: $0].fencing.map { $0.phase != .succeeded } ?? false }
     }
 }

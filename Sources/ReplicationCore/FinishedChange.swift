@@ -19,12 +19,13 @@ extension Replica {
             isUnsettled = false
         }
         for node in done.loses where node != me {
-            if !done.warned.contains(node) { leaveUnwarned(node) }
             leftOut(node)
         }
         for node in done.record.inStep where node != me { send(.chosen(done.record.number), to: node) }
         switch done.purpose {
-        case .establish(let node): becomeEstablished(node)
+        case .establish(let node):
+            isLeaveUndecided = false
+            becomeEstablished(node)
         case .join(let node): joined(node)
         case .promote where isByMajority, .keep: candidacyChosen()
         case .promote, .found, .force: becomePrimary()
@@ -40,7 +41,7 @@ extension Replica {
 
     private mutating func leftOut(_ node: NodeID) {
         doubts.remove(node)
-        if !unwarned.contains(node) { self[peer: node].lostAt = nil }
+        self[peer: node].lostAt = nil
         self[peer: node].resumableRun = .none
         if relaxed.contains(node), self[peer: node].behindSince == nil {
             self[peer: node].behindSince = held.first?.began ?? now

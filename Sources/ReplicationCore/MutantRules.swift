@@ -174,7 +174,8 @@
         /// Why the rule is there.
         fileprivate var rule: String {
             switch self {
-            case .fencedBeforeLeft, .heardBeforeLeft, .fencedBeforePromoted, .fencedForOneAbsence: "fencing"
+            case .fencedBeforeLeft, .heardBeforeLeft, .targetSaysOutdated, .fencedBeforePromoted, .fencedForOneAbsence:
+                "fencing"
             }
         }
     }

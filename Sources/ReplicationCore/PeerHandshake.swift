@@ -195,6 +195,7 @@ extension Replica {
             self[peer: node].target.because = verdict.rule.words
             self[peer: node].target.began = now
             rememberBeingBehind(theirs)
+            sayOutdated(to: theirs)
         case .nothing:
             self[peer: node].relation = .nothing
             // Without its disk it has nothing that this copy lacks.

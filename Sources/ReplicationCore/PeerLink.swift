@@ -197,9 +197,6 @@ extension Replica {
             // From when it was last heard: writers stall for the configured time, not for the ping time-out on top.
             if self[peer: node].lostAt == nil { self[peer: node].lostAt = self[peer: node].lastHeard }
         } else {
-            if unwarned.contains(node), self[peer: node].lostAt == nil {
-                self[peer: node].lostAt = self[peer: node].lastHeard
-            }
             dropLegs(to: node)
             dropFromRound(node)
         }
@@ -303,7 +300,7 @@ extension Replica {
             isStuck = true
         }
         if self[peer: node].handshake == .exchanging, now.since(self[peer: node].toldAt) > limit { isStuck = true }
-        if unwarned.contains(node), now.since(max(self[peer: node].toldAt, opened)) > limit { isStuck = true }
+        if isWordOverdue(of: node, since: max(self[peer: node].toldAt, opened)) { isStuck = true }
         guard isStuck else { return }
         dropSession(node, "what it was asked stayed unanswered for \(limit / 1_000_000) ms")
         self[peer: node].isCutOff = true

@@ -171,8 +171,6 @@ package struct Replica {
     var doubts = NodeSet()
     /// Questions to the fence command so far.
     var fenceRequests: UInt64 = 0
-    /// Left out under `fencing: stonith` while they were heard, and without their own word that they are out of step.
-    var unwarned = NodeSet()
     /// When it woke: what peers said before is no news.
     var wokeAt = MonotonicTime(nanoseconds: 0)
     var promotion: Promotion?
@@ -305,7 +303,6 @@ package struct Replica {
             advanceDisk()
             advanceAcceptance()
             advanceCandidacy()
-            advanceFencing()
             advanceChange()
             advanceHandshakes()
             advanceRole()

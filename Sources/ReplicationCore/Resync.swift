@@ -29,6 +29,7 @@ extension Replica {
         self[peer: node].source = ResyncSource()
         self[peer: node].source.because = rule.words
         self[peer: node].source.began = now
+        expectWord(of: node)
         if isLeftOut(.marksSurviveConnect) { self[bitmap: node].clearAll() }
     }
 
@@ -57,6 +58,7 @@ extension Replica {
         // An outdated source is one by an administrator's word: a record of itself alone ends that.
         let isOutdated = superblock.flags.contains(.outdated) && record.inStep == NodeSet(me)
         guard isOut && !isOutdated || isLeftOut(.excludedBeforeResync) else {
+            guard !awaitsWord(of: node) else { return }
             begin(.exclude, losing: NodeSet(node), offeringTo: NodeSet())
             return
         }
@@ -93,7 +95,6 @@ extension Replica {
             self[peer: node].lostAt = nil
             // It has said durably that it was put back, if it was: what it tells from now on is above what is remembered.
             self[peer: node].isPutBack = false
-            warned(node)
             attention = true
         }
         guard self[peer: node].relation == .source else {

@@ -32,25 +32,33 @@ import Testing
         return bench
     }
 
-    @Test func `what is written without one that is there waits until it is ready to be filled`() {
+    private func isLeftOut(_ bench: Bench) -> Bool { bench.stable.record.inStep == NodeSet(alpha) }
+
+    @Test func `no record leaves out who is there until it says that it is outdated`() {
         let bench = waiting()
         bench.peerRun = RunID(rawValue: 0x901)
         #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
         bench.hear(presence(.upToDate))
+        bench.hear(presence(.consistent))
         bench.pass(milliseconds: 1000)
-        #expect(bench.stable.record.inStep == NodeSet(alpha))
+        #expect(!isLeftOut(bench))
         #expect(bench.reply(to: 0) == nil)
-        bench.hear(.resyncReady)
+        bench.hear(presence(.outdated))
+        #expect(isLeftOut(bench))
         #expect(bench.reply(to: 0) == .done)
     }
 
-    @Test func `or says that it is outdated`() {
-        let bench = waiting()
-        bench.peerRun = RunID(rawValue: 0x901)
-        #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
-        #expect(bench.reply(to: 0) == nil)
-        bench.hear(presence(.outdated))
-        #expect(bench.reply(to: 0) == .done)
+    @Test func `so a daemon that is started again before that fences it, as it would any member`() throws {
+        let before = waiting()
+        before.peerRun = RunID(rawValue: 0x901)
+        #expect(before.meet(before.peerState()) == .sourceOfMarked)
+        before.pass(milliseconds: 100)
+        // The peer may be promoted now, having fenced this node.
+        let bench = Bench(alpha, superblock: before.stable, fencing: .stonith)
+        let command = bench.promote()
+        #expect(!bench.core.isPrimary)
+        bench.handle(.fenceAnswered(beta, request: try #require(bench.fenceRequests.last), .peerFenced))
+        #expect(bench.end(of: command) == "done")
     }
 
     @Test func `who left before that is fenced like a member, and an answer for an earlier absence does not count`()
@@ -60,7 +68,6 @@ import Testing
         let first = try #require(bench.fenceRequests.last)
         bench.peerRun = RunID(rawValue: 0x901)
         #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
-        #expect(bench.stable.record.inStep == NodeSet(alpha))
         bench.breakLink()
         bench.pass(milliseconds: 100)
         #expect(bench.fenceRequests.count == 1)
@@ -68,35 +75,56 @@ import Testing
         #expect(bench.fenceRequests.count == 2)
         bench.handle(.fenceAnswered(beta, request: first, .peerFenced))
         #expect(bench.reply(to: 0) == nil)
+        #expect(!isLeftOut(bench))
         let second = try #require(bench.fenceRequests.dropFirst().first)
         bench.handle(.fenceAnswered(beta, request: second, .peerFenced))
         #expect(bench.reply(to: 0) == .done)
+        #expect(isLeftOut(bench))
     }
 
-    @Test func `who leaves while the record without it is on its way to disk is fenced, too`() throws {
+    @Test func `who leaves while the record without it is on its way to disk has said it, and is not fenced`() {
         let bench = waiting()
         bench.peerRun = RunID(rawValue: 0x901)
-        bench.held = [.superblock]
         #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
+        bench.held = [.superblock]
+        bench.hear(presence(.outdated))
         bench.breakLink()
-        bench.letGo(.superblock)
-        #expect(bench.stable.record.inStep == NodeSet(alpha))
-        bench.pass(milliseconds: 15_000)
         #expect(bench.reply(to: 0) == nil)
-        let second = try #require(bench.fenceRequests.dropFirst().first)
-        bench.handle(.fenceAnswered(beta, request: second, .peerFenced))
+        bench.letGo(.superblock)
+        #expect(isLeftOut(bench))
         #expect(bench.reply(to: 0) == .done)
+        bench.pass(milliseconds: 15_000)
+        #expect(bench.fenceRequests.count == 1)
     }
 
-    @Test func `and who stays, and is never ready to be filled`() throws {
+    @Test func `and who stays, and never says it, is fenced too`() throws {
         let bench = waiting()
         bench.peerRun = RunID(rawValue: 0x901)
         #expect(bench.meet(bench.peerState()) == .sourceOfMarked)
         bench.pass(milliseconds: 20_000)
         #expect(bench.session.isNone)
+        #expect(!isLeftOut(bench))
         let second = try #require(bench.fenceRequests.dropFirst().first)
         bench.handle(.fenceAnswered(beta, request: second, .peerFenced))
         #expect(bench.reply(to: 0) == .done)
+    }
+
+    @Test func `who did not take the record without a disk that is left is asked for nothing more once it is in step`()
+        throws
+    {
+        let bench = Bench.primary(fencing: .stonith)
+        _ = bench.command(.detach(force: false))
+        #expect(try #require(bench.proposal).record.inStep == NodeSet(beta))
+        bench.breakLink()
+        let asked = bench.fenceRequests.count
+        bench.peerRun = RunID(rawValue: 0x901)
+        #expect(bench.meet(bench.peerState()) == .inSync)
+        bench.accept(try #require(bench.proposal).record.number)
+        #expect(bench.stable.record.inStep == NodeSet(alpha, beta))
+        bench.hear(presence(.upToDate))
+        bench.breakLink()
+        bench.pass(milliseconds: 100)
+        #expect(bench.fenceRequests.count == asked)
     }
 
     @Test func `a peer that is connected is not taken for fenced, and the answer says so`() {
@@ -118,14 +146,18 @@ import Testing
         #expect(bench.reply(to: 0) == .done)
     }
 
-    @Test func `who is to be filled by a primary says that it is outdated once that is durable`() throws {
+    /// In one generation too: nobody went on without it, and the primary may once it has said so.
+    @Test(arguments: [false, true])
+    func `who is to be filled by a primary says that it is outdated once that is durable`(
+        isBehind: Bool
+    ) {
         let bench = Bench.established(beta, fencing: .stonith)
         bench.breakLink()
         bench.peerRun = RunID(rawValue: 0x901)
         bench.held = [.superblock]
         let start = bench.moments.count
         let theirs = bench.peerState {
-            $0.goesOnAlone(in: 40)
+            if isBehind { $0.goesOnAlone(in: 40) } else { $0.unconfirmedBlocks = 1 }
             $0.isPrimary = true
         }
         #expect(bench.meet(theirs) == .targetOfMarked)
@@ -138,6 +170,19 @@ import Testing
         bench.letGo(.superblock)
         #expect(bench.stable.flags.contains(.outdated))
         #expect(isTold())
+        #expect(bench.end(of: bench.promote()) != "done")
+    }
+
+    @Test func `without fencing a copy of the same generation stays one that may be promoted`() {
+        let bench = Bench.established(beta)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        let theirs = bench.peerState {
+            $0.unconfirmedBlocks = 1
+            $0.isPrimary = true
+        }
+        #expect(bench.meet(theirs) == .targetOfMarked)
+        #expect(!bench.stable.flags.contains(.outdated))
     }
 
     @Test(arguments: [false, true]) func `a disk that is detached while the peer is primary is outdated`(isServed: Bool)

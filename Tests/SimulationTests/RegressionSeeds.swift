@@ -430,6 +430,15 @@ enum RegressionSeeds {
             kinds: .withExactDuels, duel: .unheardStart),
     ]
 
+    /// Of two nodes that fence each other.
+    static let fencing: [Seed] = [
+        Seed(
+            seed: 31_700_217,
+            found:
+                "a record left out a peer that had not heard of it, and a restart forgot that nobody served under it"
+        )
+    ]
+
     /// Of `memory` and `async`.
     static let modes: [Seed] = [
         Seed(

@@ -34,6 +34,13 @@ struct SweepTests {
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
+    @Test(arguments: RegressionSeeds.fencing) func `a seed of fencing that failed once holds`(
+        regression: RegressionSeeds.Seed
+    ) {
+        let result = runSimulation(SimulationOptions(fencing: regression.seed))
+        #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
+    }
+
     @Test(arguments: [0, 1, 2, 3]) func `every promise holds with quorum under fifteen seeds`(piece: UInt64) {
         for seed in 1_000_000 + piece * 15..<1_000_000 + piece * 15 + 15 {
             let result = runSimulation(SimulationOptions(quorum: seed))
