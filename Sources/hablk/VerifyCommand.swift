@@ -1,6 +1,7 @@
 import ArgumentParser
 import Daemon
 import Formats
+import Glibc
 import Model
 
 struct Verify: ParsableCommand {
@@ -51,9 +52,10 @@ struct Verify: ParsableCommand {
             return Report.done(line, volume: volume.name, json: options.json)
         }
         let command = ControlCommand.verify(peer: toward.peer, rate: rate.flatMap(ConfigurationScalar.rate))
+        let asked = UInt64(max(time(nil), 0))
         let line = try volume.perform(command, timeout: limit.timeout.nanoseconds)
         guard wait else { return Report.done(line, volume: volume.name, json: options.json) }
-        let results = try VerifyWait.follow(volume, peer: toward.peer)
+        let results = try VerifyWait.follow(volume, since: asked)
         if options.json {
             Output.line(VerifyWait.json(results, volume: volume.name).text)
         } else {
@@ -67,8 +69,9 @@ struct Verify: ParsableCommand {
 
 /// Follows what `verify` began, until it ends.
 enum VerifyWait {
+    /// - Parameter asked: when, in seconds since 1970: an earlier comparison, with another peer, is no result of this one.
     static func follow(
-        _ volume: LocalVolume, peer: String?
+        _ volume: LocalVolume, since asked: UInt64
     ) throws(CommandFailure) -> [(node: String, result: VerifyResult)] {
         var line = ProgressLine()
         var nodes: Set<String> = []
@@ -80,16 +83,14 @@ enum VerifyWait {
                 line.clear()
                 throw error
             }
-            let running = status.peers.filter { $0.verify != nil && (peer == nil || $0.node == peer) }
+            let running = status.peers.filter { $0.verify != nil }
             nodes.formUnion(running.map(\.node))
             if running.isEmpty {
                 line.clear()
                 // It may have ended before it was looked at.
                 return status.peers.compactMap { one in
-                    guard nodes.contains(one.node) || nodes.isEmpty && (peer == nil || one.node == peer) else {
-                        return nil
-                    }
-                    return one.lastVerify.map { (one.node, $0) }
+                    guard let last = one.lastVerify, nodes.contains(one.node) || last.ended >= asked else { return nil }
+                    return (one.node, last)
                 }
             }
             if let one = running.first, let verify = one.verify { line.draw(VerifyWords.progress(verify, one.node)) }
