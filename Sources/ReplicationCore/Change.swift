@@ -42,6 +42,8 @@ struct Change {
     var served = NodeSet()
     var phase = Phase.draining
     var record = Record.empty
+    /// Whose record it is: that of a first record that nobody chose yet goes on with it.
+    var volume = VolumeID.none
     var current: Generation
     /// Members that have not accepted yet.
     var pending = NodeSet()
@@ -264,10 +266,8 @@ extension Replica {
         guard var change else { return }
         change.formerVoters = change.purpose == .force ? change.record.voters : voters(of: superblock.record)
         adoptRecord(change.record, change.current, losing: change.loses)
-        if let volume = candidacy?.volume, !volume.isNone, !superblock.flags.contains(.founded) {
-            superblock.volume = volume
-        }
-        if superblock.volume.isNone { superblock.volume = VolumeID(rawValue: random.identity()) }
+        if change.volume.isNone { change.volume = VolumeID(rawValue: random.identity()) }
+        superblock.volume = change.volume
         superblock.promised = change.record.number.term
         let isOffered = !asynchronous.isEmpty && change.purpose == .promote && !change.pending.isEmpty
         if isOffered, !isByMajority { superblock.flags.insert(.offered) }
@@ -351,7 +351,7 @@ extension Replica {
         change.phase = .offering
         change.offeredAt = now
         self.change = change
-        let proposal = Proposal(volume: superblock.volume, record: change.record, current: change.current)
+        let proposal = Proposal(volume: change.volume, record: change.record, current: change.current)
         for node in change.pending { send(.propose(proposal), to: node) }
     }
 

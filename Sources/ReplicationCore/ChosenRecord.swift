@@ -29,7 +29,7 @@ extension Replica {
         let concerned = change.record.voters.union(change.formerVoters).union(change.record.inStep)
         guard concerned.contains(node) else { return }
         send(
-            .propose(Proposal(volume: superblock.volume, record: change.record, current: change.current)), to: node)
+            .propose(Proposal(volume: change.volume, record: change.record, current: change.current)), to: node)
     }
 
     mutating func offerOverdue() {
@@ -60,6 +60,7 @@ extension Replica {
         if !current.isApplied {
             // Without a disk the record lives at the members and voters, which have accepted it.
             extendLine(with: current.current)
+            superblock.volume = current.volume
             superblock.record = current.record
             superblock.promised = current.record.number.term
         }

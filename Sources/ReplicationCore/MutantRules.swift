@@ -150,6 +150,7 @@
                 .primaryWinsAgain, .newerRecordDeposes, .higherTermEndsAttempt, .candidatesGiveWay:
                 "F19"
             case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .heirIsMember, .carriersRecordIsNotChosen,
+                .disklessOffersVolume,
                 .disklessFailsNoWrite:
                 "F20"
             case .oneVoterAtATime, .formerVotersChoose, .oldVoteGoesFirst, .configuredNodesVoteFirst,

@@ -303,9 +303,7 @@ extension Replica {
             emit(.releaseDisk)
             return
         }
-        if !superblock.volume.isNone, !metadata.superblock.volume.isNone,
-            superblock.volume != metadata.superblock.volume
-        {
+        if isOfOtherVolume(metadata.superblock) {
             refuse(
                 id, "unrelated-data", "the disk belongs to another volume",
                 "hablk metadata show \(configuration.volume)")
@@ -335,6 +333,12 @@ extension Replica {
             superblock.flags.insert(.outdated)
         }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))
+    }
+
+    /// With quorum, what a disk knows only from a first record that nobody chose is no volume of its own.
+    private func isOfOtherVolume(_ found: Superblock) -> Bool {
+        let isFounded = !isByMajority || found.flags.contains(.founded)
+        return isFounded && !superblock.volume.isNone && !found.volume.isNone && superblock.volume != found.volume
     }
 
     /// This run knows what the disk does not: others went on without it, or it is new and has no part in the volume at all.

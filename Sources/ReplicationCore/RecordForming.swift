@@ -36,6 +36,7 @@ extension Replica {
         proposed = record.number
         if record.isEmpty { begin(&record, candidacy) }
         if hasDisk { record.instances[me] = superblock.instance }
+        change.volume = volume(candidacy)
         var newGeneration = takeLine(&change, record, candidacy)
         switch change.purpose {
         case .exclude:
@@ -90,6 +91,15 @@ extension Replica {
         change.record = record
         self.change = change
         performFormed(change)
+    }
+
+    /// That of a first record which nobody chose yet goes on with the record, also where its maker has no disk: chosen without one, each
+    /// copy would have made up its own (seed 3036).
+    private func volume(_ candidacy: Candidacy?) -> VolumeID {
+        guard let volume = candidacy?.volume, !volume.isNone, !superblock.flags.contains(.founded),
+            hasDisk || !isLeftOut(.disklessOffersVolume)
+        else { return superblock.volume }
+        return volume
     }
 
     /// The line that the record goes on from. - Returns: whether a generation begins because a member is lost, or the first record

@@ -128,6 +128,8 @@ enum VotingMutant {
     case leaverKeepsOne
     /// Who has no disk founds no volume.
     case disklessFoundsNothing
+    /// Who has no disk offers a first record that nobody chose yet with its volume.
+    case disklessOffersVolume
     /// A primary whose disk goes leaves the volume to members of its record, not to who is about to join.
     case heirIsMember
     /// A record that a member of a primary without a disk has is not chosen by that.

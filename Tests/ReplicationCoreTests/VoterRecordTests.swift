@@ -95,6 +95,64 @@ import Testing
         #expect(offers(bench, of: record.number, to: beta, since: start) == 0)
     }
 
+    // MARK: The first record
+
+    /// `alpha`, whose copy no record has named yet, without its disk.
+    private func unfounded(_ change: (inout Superblock) -> Void = { _ in }) -> VoterBench {
+        let bench = VoterBench(alpha) {
+            $0 = Superblock(node: alpha, instance: instance(of: alpha), size: Bench.size, logExtents: 4, zeroes: true)
+            change(&$0)
+        }
+        bench.command(.detach(force: true))
+        #expect(bench.core.diskState == .diskless)
+        return bench
+    }
+
+    @Test func `who has no disk offers a first record that nobody chose with its volume`() {
+        let bench = unfounded()
+        let ballot: (inout Standing) -> Void = {
+            $0.volume = VolumeID(rawValue: 77)
+            $0.record = VoterBench.superblock(beta).record
+            $0.record.number = RecordNumber(term: Term(counter: 3, node: beta), index: 1)
+            $0.record.primary = beta
+            $0.promised = $0.record.number.term
+        }
+        let created: (inout Standing) -> Void = {
+            $0.volume = .none
+            $0.record = .empty
+        }
+        bench.open(beta, ballot)
+        bench.open(gamma, created)
+        _ = bench.promote()
+        bench.answerInquiry(from: beta, nil, ballot)
+        bench.answerInquiry(from: gamma, nil, created)
+        let term = bench.termAsked(of: beta)
+        bench.vote(from: beta) {
+            ballot(&$0)
+            $0.promised = term ?? .zero
+        }
+        bench.vote(from: gamma, created)
+        #expect(bench.proposal?.record.number.term == term)
+        #expect(bench.proposal?.volume == VolumeID(rawValue: 77))
+        for node in [beta, gamma] { bench.accept(from: node) }
+        #expect(bench.core.durableState.volume == VolumeID(rawValue: 77))
+    }
+
+    @Test func `a disk with a first record that nobody chose is of no other volume`() {
+        for isFounded in [false, true] {
+            let bench = VoterBench(alpha)
+            bench.command(.detach(force: true))
+            let disk = VoterBench.superblock(alpha) {
+                $0.volume = VolumeID(rawValue: 77)
+                $0.flags = isFounded ? [.clean, .founded] : .clean
+                $0.record.number = RecordNumber(term: Term(counter: 3, node: alpha), index: 1)
+            }
+            let id = CommandID(rawValue: 900)
+            bench.handle(.attached(foundMetadata(disk, log: [], bootID: (1, 1)), id))
+            #expect(bench.core.diskState == (isFounded ? .diskless : .consistent))
+        }
+    }
+
     // MARK: Candidates
 
     @Test func `a term above its own ends a candidate's attempt`() {

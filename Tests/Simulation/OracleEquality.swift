@@ -166,6 +166,7 @@ extension Cluster {
                     if durable(node).covers(block: block) { continue }
                     if durable(other(node)).covers(block: block) { continue }
                     guard node.disk.stable[sector] != copies[node.side, sector] else { continue }
+                    guard !copies.planted.contains(sector / 8) else { continue }
                     let superblocks = nodes.map { durable($0).superblock }
                     guard let reason = OracleEquality.objection(superblocks[0], superblocks[1]) else { return }
                     return oracle.fail(

@@ -423,6 +423,9 @@ enum RegressionSeeds {
             seed: 931_808, found: "a demoted source that was being filled itself went on filling another copy",
             kinds: .withExactDuels),
         Seed(
+            seed: 3036, found: "a candidate without a disk had a first record chosen that was of no volume",
+            kinds: .withExactDuels),
+        Seed(
             seed: 32, found: "the oracle took a ping of an earlier service for one of the present primary's",
             kinds: .withExactDuels, duel: .unheardStart),
         Seed(
