@@ -121,6 +121,8 @@ extension Cluster {
             !node.disk.wasExchanged,
             !peer.disk.wasExchanged
         else { return }
+        // An answer that waited while its asker stood still says what was so before another node led (seed 59000232).
+        guard !options.isByMajority || !(node.glimpse.number.term < peer.glimpse.number.term) else { return }
         for (place, block) in newest.range.blocks.enumerated() {
             let differs = copies.differ(node.side, peer.side, Int(block))
             let isReported = newest.differing & (1 << UInt64(place)) != 0

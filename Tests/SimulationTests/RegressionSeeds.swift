@@ -426,6 +426,9 @@ enum RegressionSeeds {
             seed: 3036, found: "a candidate without a disk had a first record chosen that was of no volume",
             kinds: .withExactDuels),
         Seed(
+            seed: 59_000_232, found: "the oracle took an answer from before a pause for one about the disks of now",
+            kinds: .withExactDuels.union(.verifying)),
+        Seed(
             seed: 32, found: "the oracle took a ping of an earlier service for one of the present primary's",
             kinds: .withExactDuels, duel: .unheardStart),
         Seed(
