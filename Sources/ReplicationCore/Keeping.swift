@@ -58,6 +58,13 @@ extension Replica {
         }
     }
 
+    /// Writes of this node are given up, and a member may lack what others have of them. A copy that is filled here waits for their
+    /// range: it would be given what they left, and that member has nothing marked toward it (seed 45001192).
+    mutating func ceaseToFillFromGivenUp() {
+        guard isByMajority, !isLeftOut(.givenUpFillsNobody) else { return }
+        for node in others where isSource(of: node) { restartSession(node, "writes were given up") }
+    }
+
     private func isSource(of node: NodeID) -> Bool {
         switch self[peer: node].relation {
         case .sourcePreparing, .sourceBeginning, .source: true

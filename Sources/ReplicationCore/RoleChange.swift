@@ -308,6 +308,7 @@ extension Replica {
     /// The clients' requests are answered; their legs go on where they can.
     mutating func failClients(_ why: String) {
         abandonHeld()
+        ceaseToFillFromGivenUp()
         let slots = table.slots(where: { $0.isClient })
         var abandoned = NodeSet()
         for slot in slots {

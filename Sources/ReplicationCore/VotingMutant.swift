@@ -181,6 +181,8 @@ enum VotingMutant {
     case metAnewByPrimary
     /// Who follows another node fills nobody any more.
     case followerFillsNobody
+    /// Who gives writes up fills nobody with what they left.
+    case givenUpFillsNobody
     /// Who leads no more has nothing to settle.
     case deposedSettlesNothing
     /// Who gives its data away keeps nothing with it.

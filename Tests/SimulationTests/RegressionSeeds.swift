@@ -434,6 +434,9 @@ enum RegressionSeeds {
         Seed(
             seed: 68, found: "the oracle took an answer to a former question for one to the present",
             kinds: .withExactDuels, duel: .unheardStart),
+        Seed(
+            seed: 45_001_192, found: "a superseded primary filled a copy with what its withdrawn writes had left",
+            kinds: .withExactDuels),
     ]
 
     /// Of two nodes that fence each other.
