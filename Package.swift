@@ -42,6 +42,10 @@ let package = Package(
         .systemLibrary(name: "CLinuxNBD", path: "Kernel/CLinuxNBD"),
         .systemLibrary(
             name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(
+            name: "CLZ4", path: "Sources/CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+        .systemLibrary(
+            name: "CZstandard", path: "Sources/CZstandard", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
         .target(name: "CChecksum", cSettings: gnu),
         .target(name: "Model", cSettings: gnu, swiftSettings: strict),
         .target(name: "Formats", dependencies: ["Model", "CChecksum"], cSettings: gnu, swiftSettings: strict),
@@ -57,7 +61,7 @@ let package = Package(
         .target(
             name: "Daemon",
             dependencies: [
-                "Model", "Formats", "ReplicationCore", "Recording", "LinuxIO", "COpenSSL",
+                "Model", "Formats", "ReplicationCore", "Recording", "LinuxIO", "COpenSSL", "CLZ4", "CZstandard",
                 .product(name: "Logging", package: "swift-log"), .product(name: "Yams", package: "Yams"),
             ],
             cSettings: gnu, swiftSettings: strict + unguardedInRelease),
@@ -72,7 +76,7 @@ let package = Package(
             cSettings: gnu,
             swiftSettings: strict),
         .target(
-            name: "FuzzTargets", dependencies: ["Model", "Formats", "ReplicationCore", "Daemon"],
+            name: "FuzzTargets", dependencies: ["Model", "Formats", "ReplicationCore", "LinuxIO", "Daemon"],
             path: "Tests/Fuzz/Targets", cSettings: gnu, swiftSettings: strict),
         .testTarget(name: "ModelTests", dependencies: ["Model"], cSettings: gnu, swiftSettings: strict),
         .testTarget(name: "FormatsTests", dependencies: ["Formats", "Model"], cSettings: gnu, swiftSettings: strict),

@@ -72,7 +72,9 @@ package struct Configuration: Equatable, Sendable {
     package var epochBytes: UInt64 = Limits().epochBytes
     /// Slots of the activity log, of 4 MiB each.
     package var activityLogExtents: UInt32 = 4096
-    /// Bytes a second; nil: as fast as it goes.
+    /// How what is sent to peers that take it is made shorter.
+    package var compression = Compression.off
+    /// Bytes a second, as they lie on the disk; nil: as fast as it goes.
     package var resyncRate: UInt64?
     /// Bytes a second that a comparison of the copies reads.
     package var verifyRate = Comparing.rate
@@ -175,13 +177,15 @@ package struct Configuration: Equatable, Sendable {
 
     /// The first message of a connection: all that must be equal on both sides, and who speaks.
     package func hello(
-        from node: NodeID, to peer: NodeID?, run: RunID, session: SessionID, discardMyData: Bool, nonce: [UInt8]
+        from node: NodeID, to peer: NodeID?, run: RunID, session: SessionID, discardMyData: Bool, nonce: [UInt8],
+        version: UInt16 = Hello.protocolVersion
     ) -> Hello {
         Hello(
-            volume: volume, node: node, peer: peer, run: run, session: session, size: size,
+            version: version, volume: volume, node: node, peer: peer, run: run, session: session, size: size,
             replication: replicationWords,
             quorum: quorum, onQuorumLost: onQuorumLost, afterSplitBrain: afterSplitBrain.describe { name(of: $0) },
             nodes: helloNodes,
-            discardMyData: discardMyData, authenticates: secretFile != nil, nonce: nonce)
+            discardMyData: discardMyData, authenticates: secretFile != nil, nonce: nonce,
+            capabilities: version == Hello.oldestVersion ? [] : .all)
     }
 }

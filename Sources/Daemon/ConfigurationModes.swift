@@ -11,6 +11,16 @@ extension ConfigurationReader {
         return mode
     }
 
+    /// How what goes to the peers is made shorter.
+    func compression(_ value: Node) throws(CommandFailure) -> Compression {
+        let text = try scalar(value, of: "compression")
+        if ConfigurationScalar.isOff(text) { return .off }
+        guard let compression = Compression(rawValue: text) else {
+            throw wrong(value, "compression", text, remedy: "write `off`, `lz4` or `zstd`")
+        }
+        return compression
+    }
+
     /// What cannot be together.
     func checkModes(_ configuration: Configuration, _ mark: Mark?, _ congestionMark: Mark?) throws(CommandFailure) {
         let isAsynchronous = configuration.dataNodes.contains { configuration.mode(of: $0) == .asynchronous }

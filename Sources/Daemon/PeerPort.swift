@@ -44,6 +44,8 @@ package final class PeerPort {
     struct Dial {
         var serial: UInt32
         var deadline: UInt64
+        /// In which the peer is greeted.
+        var version: UInt16
         /// Addresses not yet tried, in order.
         var candidates: [SocketAddress]
         var problem: String
@@ -60,6 +62,10 @@ package final class PeerPort {
     var dials: [Dial?] = Array(repeating: nil, count: Int(NodeSet.capacity))
     var resolver: SideThread<Result<[SocketAddress], SocketError>>?
     var discards = NodeSet()
+    /// Whoever said that it speaks an earlier version only is greeted in that the next time.
+    var earlierVersions: [UInt16?] = Array(repeating: nil, count: Int(NodeSet.capacity))
+    /// Payloads for each node since the start.
+    var traffic: [PeerTraffic] = Array(repeating: PeerTraffic(), count: Int(NodeSet.capacity))
     var serial: UInt32 = 0
     var listener: Int32 = -1
     var isAccepting = false

@@ -14,8 +14,10 @@ extension PeerPort {
         }
         serial &+= 1
         var dial = Dial(
-            serial: serial, deadline: monotonicNow() + limits.dialTimeout, candidates: [],
+            serial: serial, deadline: monotonicNow() + limits.dialTimeout,
+            version: earlierVersions[Int(node.rawValue)] ?? Hello.protocolVersion, candidates: [],
             problem: "connect to \(peer.address): no answer within \(seconds(limits.dialTimeout))")
+        earlierVersions[Int(node.rawValue)] = nil
         if let literal = SocketAddress(host: peer.address.host, port: peer.address.port) {
             dial.candidates = [literal]
             dials[Int(node.rawValue)] = dial
@@ -86,7 +88,7 @@ extension PeerPort {
             let socket = try Sockets.openTCP(for: address)
             let greeting = PeerGreeting(
                 dialing: node, as: identity, session: SessionID(rawValue: .random(in: 1...UInt64.max)),
-                discards: discards)
+                discards: discards, version: dial.version)
             guard
                 let session = adopt(
                     socket, dialed: node, address: address.description, greeting: greeting, deadline: now + share)

@@ -19,7 +19,7 @@ extension PeerPort {
         }
         if session.firstWaiting < session.waiting.count {
             wait(session, stamp, message)
-        } else if !queue(stream, stamp, message) {
+        } else if !queue(session, stream, stamp, message) {
             wait(session, stamp, message)
         }
     }
@@ -31,21 +31,14 @@ extension PeerPort {
 
     /// Encodes a frame into the stream's queue.
     /// - Returns: false when there is no room.
-    private func queue(_ stream: ByteStream, _ stamp: FrameStamp, _ message: PeerMessage) -> Bool {
+    private func queue(
+        _ session: PeerSession, _ stream: ByteStream, _ stamp: FrameStamp, _ message: PeerMessage
+    ) -> Bool {
         guard let payload = message.payload else {
             let length = PeerFrame.encode(message, stamp, payload: nil, into: scratch)
             return stream.append(UnsafeRawBufferPointer(rebasing: scratch[..<length]))
         }
-        // Before the payload is read for its checksum.
-        guard stream.hasRoom(headerBytes: 128, payloads: 1, payloadBytes: payload.count) else { return false }
-        let index = payload.buffer.index
-        precondition(payload.count <= machine.pool.capacity(index), "a payload is longer than its buffer")
-        let bytes = UnsafeRawBufferPointer(start: machine.pool.pointer(index), count: payload.count)
-        let length = PeerFrame.encode(message, stamp, payload: bytes, into: scratch)
-        let header = UnsafeRawBufferPointer(rebasing: scratch[..<length])
-        guard stream.append(header, payload: bytes.baseAddress!, count: payload.count, tag: index) else { return false }
-        machine.pool.retain(index)
-        return true
+        return queue(session, stream, stamp, message, payload)
     }
 
     /// Keeps a frame until the stream has room: a burst of small frames can be longer than its queue of headers.
@@ -70,7 +63,7 @@ extension PeerPort {
     private func queueWaiting(_ session: PeerSession, _ stream: ByteStream) {
         while session.firstWaiting < session.waiting.count {
             let next = session.waiting[session.firstWaiting]
-            guard queue(stream, next.stamp, next.message) else { return }
+            guard queue(session, stream, next.stamp, next.message) else { return }
             if let payload = next.message.payload { machine.pool.release(payload.buffer.index) }
             session.waitingBytes -= next.bytes
             session.firstWaiting += 1
@@ -117,7 +110,7 @@ extension PeerPort {
         _ session: PeerSession, _ stream: ByteStream, _ outcome: ByteStream.SendOutcome,
         into events: inout EventQueue
     ) {
-        while let tag = stream.nextReleased() { machine.pool.release(tag) }
+        while let tag = stream.nextReleased() { release(session, tag) }
         switch outcome {
         case .sent:
             if session.firstWaiting < session.waiting.count { queueWaiting(session, stream) }
@@ -254,10 +247,13 @@ extension PeerPort {
             session.keep(body: UnsafeRawBufferPointer(rebasing: bytes[..<header.bodyLength]))
             stream.consume(header.bodyLength)
             session.buffer = buffer
-            let place = machine.pool.pointer(buffer)
-            // Else `.filled` comes, and then this frame's end.
-            guard stream.receive(into: place, count: header.payloadLength, machine.ring) else { return }
+            if header.wireLength > 0 {
+                let place = landing(session, header)
+                // Else `.filled` comes, and then this frame's end.
+                guard stream.receive(into: place, count: header.wireLength, machine.ring) else { return }
+            }
         }
+        try expand(session, header)
         let payload = UnsafeRawBufferPointer(
             start: machine.pool.pointer(session.buffer), count: header.payloadLength)
         let buffer = BufferID(index: session.buffer)

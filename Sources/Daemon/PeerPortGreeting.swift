@@ -94,8 +94,8 @@ extension PeerPort {
         while session.phase == .greeting {
             let step: PeerGreeting.Step
             do throws(HelloError) {
-                guard let message = try nextGreeting(stream) else { break }
-                step = session.greeting.receive(message)
+                guard let (message, version) = try nextGreeting(stream) else { break }
+                step = session.greeting.receive(message, version: version)
             } catch {
                 step = session.greeting.refuse(error)
             }
@@ -104,11 +104,12 @@ extension PeerPort {
             case .wait: continue
             case .open: open(session, into: &events)
             case .refuse(let refusal): refuse(session, refusal, into: &events)
+            case .dialAgain(let version): dialAgain(session, version, into: &events)
             }
         }
     }
 
-    private func nextGreeting(_ stream: ByteStream) throws(HelloError) -> HelloMessage? {
+    private func nextGreeting(_ stream: ByteStream) throws(HelloError) -> (HelloMessage, version: UInt16)? {
         let bytes = stream.received
         guard bytes.count >= HelloFrame.headerLength else { return nil }
         let header = try HelloFrame.decodeHeader(
@@ -118,7 +119,17 @@ extension PeerPort {
         let body = UnsafeRawBufferPointer(rebasing: bytes[HelloFrame.headerLength..<length])
         let message = try HelloFrame.decode(header, body: body)
         stream.consume(length)
-        return message
+        return (message, header.version)
+    }
+
+    /// A peer that was not upgraded yet: the next attempt, which the core makes soon, is one that it understands.
+    private func dialAgain(_ session: PeerSession, _ version: UInt16, into events: inout EventQueue) {
+        guard let node = session.dialed else { preconditionFailure("who accepted does not dial again") }
+        part(session)
+        guard dials[Int(node.rawValue)] != nil else { return }
+        earlierVersions[Int(node.rawValue)] = version
+        dialFailed(
+            node, "\(session.address): it speaks protocol version \(version): it will be dialed in that", into: &events)
     }
 
     private func open(_ session: PeerSession, into events: inout EventQueue) {
@@ -139,6 +150,7 @@ extension PeerPort {
         note(
             Note(
                 .info, "session", "\(session.id) opened, \(direction) \(session.address), \(proof)", peer: theirs.node))
+        prepareToSend(session, to: theirs.node, theirs.capabilities)
         events.append(
             .sessionOpened(
                 theirs.node, theirs.session, run: theirs.run, dialedHere: session.dialed != nil,
@@ -240,7 +252,7 @@ extension PeerPort {
     func reap(_ session: PeerSession) {
         guard session.isFinished, slots[session.slot] === session else { return }
         if let stream = session.stream {
-            while let tag = stream.nextReleased() { machine.pool.release(tag) }
+            while let tag = stream.nextReleased() { release(session, tag) }
         }
         for waiting in session.waiting[session.firstWaiting...] {
             if let payload = waiting.message.payload { machine.pool.release(payload.buffer.index) }

@@ -53,6 +53,8 @@ final class PeerSession {
     var header: PeerFrameHeader?
     /// The buffer that its payload goes to; negative: none.
     var buffer: Int32 = -1
+    /// Of what the other side compresses; made for the first frame of it.
+    var expander: PayloadExpander?
     /// The body of the frame whose payload is awaited: the stream's memory is used again meanwhile.
     private(set) var body: [64 of UInt8] = .init(repeating: 0)
     /// Waits for a buffer of the pool, and receives nothing.
@@ -63,6 +65,10 @@ final class PeerSession {
     var hasTold = false
 
     // What leaves.
+    /// What the other side takes; nothing before the session is open.
+    var takes: PeerCapabilities = []
+    /// Nil: payloads leave as they are, but for zeroes.
+    var compressor: PayloadCompressor?
     var waiting: [Waiting] = []
     var firstWaiting = 0
     var waitingBytes = 0

@@ -18,11 +18,12 @@ package struct PeerIdentity: Sendable {
 
     func name(_ node: NodeID) -> String { configuration.node(node)?.name ?? node.description }
 
-    func hello(to peer: NodeID?, session: SessionID, discardMyData: Bool) -> Hello {
+    func hello(to peer: NodeID?, session: SessionID, discardMyData: Bool, version: UInt16) -> Hello {
         // The system's generator draws from the kernel.
         let nonce = (0..<Hello.nonceLength).map { _ in UInt8.random(in: 0...255) }
         return configuration.hello(
-            from: node, to: peer, run: run, session: session, discardMyData: discardMyData, nonce: nonce)
+            from: node, to: peer, run: run, session: session, discardMyData: discardMyData, nonce: nonce,
+            version: version)
     }
 }
 
@@ -48,6 +49,8 @@ package struct PeerRefusal: Error, Equatable, Sendable {
 ///     verdict →                           open
 ///     open
 ///
+/// All of it is in the version of the dialer's hello. An acceptor of an earlier version says so, and is dialed anew in that.
+///
 /// Without a secret both proofs are left out. The dialer proves first: who merely reaches the port gets nothing that he
 /// could guess a secret by.
 package struct PeerGreeting: Sendable {
@@ -55,6 +58,8 @@ package struct PeerGreeting: Sendable {
         case wait
         case open
         case refuse(PeerRefusal)
+        /// The other side speaks only that earlier version, which this one speaks too.
+        case dialAgain(version: UInt16)
     }
 
     private enum Stage { case hello, proof, verdict, over }
@@ -69,18 +74,24 @@ package struct PeerGreeting: Sendable {
     /// Toward whom this node offers to throw its data away.
     private let discards: NodeSet
     private var stage = Stage.hello
+    private var version: UInt16
     private var isProven: Bool
     /// Bytes that are to be sent, in order; whoever sends them takes them away.
     package var output: [UInt8] = []
 
     /// The dialer's side: its hello is in `output` at once.
-    package init(dialing peer: NodeID, as identity: PeerIdentity, session: SessionID, discards: NodeSet) {
+    package init(
+        dialing peer: NodeID, as identity: PeerIdentity, session: SessionID, discards: NodeSet,
+        version: UInt16 = Hello.protocolVersion
+    ) {
         role = .dialer
         self.identity = identity
         dialed = peer
         self.discards = discards
         isProven = identity.secret == nil
-        let hello = identity.hello(to: peer, session: session, discardMyData: discards.contains(peer))
+        self.version = version
+        let hello = identity.hello(
+            to: peer, session: session, discardMyData: discards.contains(peer), version: version)
         mine = hello
         output = HelloFrame.encode(.hello(hello))
     }
@@ -91,6 +102,7 @@ package struct PeerGreeting: Sendable {
         self.identity = identity
         dialed = nil
         self.discards = discards
+        version = Hello.protocolVersion
         isProven = identity.secret == nil
     }
 
@@ -105,7 +117,16 @@ package struct PeerGreeting: Sendable {
         return .refuse(PeerRefusal(reason: "malformed", message: error.description))
     }
 
-    package mutating func receive(_ message: HelloMessage) -> Step {
+    /// - Parameter version: of the message's frame.
+    package mutating func receive(_ message: HelloMessage, version: UInt16) -> Step {
+        if role == .acceptor, stage == .hello { self.version = version }
+        if version != self.version {
+            stage = .over
+            guard case .verdict(.refused) = message, role == .dialer, theirs == nil, version < self.version else {
+                return refuse("malformed", "a \(message.kind) in another version than the hello's")
+            }
+            return .dialAgain(version: version)
+        }
         switch (message, stage) {
         case (.verdict(.refused(let reason, let text)), let stage) where stage != .over:
             self.stage = .over
@@ -127,7 +148,7 @@ package struct PeerGreeting: Sendable {
         if role == .acceptor {
             guard !hello.session.isNone else { return refuse("malformed", "a hello without a session id") }
             let answer = identity.hello(
-                to: hello.node, session: hello.session, discardMyData: discards.contains(hello.node))
+                to: hello.node, session: hello.session, discardMyData: discards.contains(hello.node), version: version)
             mine = answer
             output += HelloFrame.encode(.hello(answer))
         }
@@ -160,19 +181,20 @@ package struct PeerGreeting: Sendable {
     private mutating func exchangeVerdicts() -> Step {
         if let refused = judge() { return refused }
         stage = .verdict
-        if role == .acceptor { output += HelloFrame.encode(.verdict(.accepted)) }
+        if role == .acceptor { output += HelloFrame.encode(.verdict(.accepted), version: version) }
         return .wait
     }
 
     private mutating func receiveAcceptance() -> Step {
         stage = .over
-        if role == .dialer { output += HelloFrame.encode(.verdict(.accepted)) }
+        if role == .dialer { output += HelloFrame.encode(.verdict(.accepted), version: version) }
         return .open
     }
 
     private mutating func sendProof() {
         guard let secret = identity.secret, let (dialer, acceptor) = hellos else { return }
-        output += HelloFrame.encode(.proof(secret.proof(of: role, dialer: dialer, acceptor: acceptor)))
+        output += HelloFrame.encode(
+            .proof(secret.proof(of: role, dialer: dialer, acceptor: acceptor)), version: version)
     }
 
     private var hellos: (dialer: Hello, acceptor: Hello)? {
@@ -211,7 +233,7 @@ package struct PeerGreeting: Sendable {
 
     private mutating func refuse(_ reason: String, _ message: String) -> Step {
         stage = .over
-        output += HelloFrame.encode(.verdict(.refused(reason: reason, message: message)))
+        output += HelloFrame.encode(.verdict(.refused(reason: reason, message: message)), version: version)
         return .refuse(PeerRefusal(reason: reason, message: message, isProven: isProven))
     }
 }

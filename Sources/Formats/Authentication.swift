@@ -20,7 +20,7 @@ package enum Authentication {
         var bytes: [UInt8] = []
         for part in [
             Array("hablk peer authentication, HMAC-SHA-256".utf8), Array(prover.label.utf8),
-            [UInt8(Hello.protocolVersion & 0xff), UInt8(Hello.protocolVersion >> 8)],
+            [UInt8(dialer.version & 0xff), UInt8(dialer.version >> 8)],
             Array("dialer".utf8), HelloFrame.encode(.hello(dialer)),
             Array("acceptor".utf8), HelloFrame.encode(.hello(acceptor)),
         ] {

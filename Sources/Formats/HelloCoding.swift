@@ -5,7 +5,7 @@ package import Model
 ///
 ///     frame (little-endian)
 ///      0  magic      8 bytes "HABLKHEL"
-///      8  version    u16      before everything else: another version is refused with both numbers
+///      8  version    u16      before everything else: a version not known is refused with both numbers
 ///     10  kind       u8       1 hello, 2 proof, 3 verdict
 ///     11  zero       u8
 ///     12  length     u32      of the body, at most 4096
@@ -107,7 +107,9 @@ extension HelloFrame {
         guard bytes.count == headerLength else { throw .lengthsDiffer }
         guard bytes[..<8].elementsEqual(magic) else { throw .notHablk }
         let version = bytes.littleEndian(at: 8, as: UInt16.self)
-        guard version == Hello.protocolVersion else { throw .otherVersion(theirs: version) }
+        guard (Hello.oldestVersion...Hello.protocolVersion).contains(version) else {
+            throw .otherVersion(theirs: version)
+        }
         guard let kind = HelloKind(rawValue: bytes[10]) else { throw .unknownKind(bytes[10]) }
         guard bytes[11] == 0 else { throw .reservedByte }
         let length = bytes.littleEndian(at: 12, as: UInt32.self)
@@ -144,13 +146,14 @@ extension HelloFrame {
     }
 
     /// The whole frame.
-    package static func encode(_ message: HelloMessage) -> [UInt8] {
+    /// - Parameter version: of the conversation; a hello says its own.
+    package static func encode(_ message: HelloMessage, version: UInt16 = Hello.protocolVersion) -> [UInt8] {
         let room = headerLength + maximumBodyLength
         return [UInt8](unsafeUninitializedCapacity: room) { buffer, count in
             let output = UnsafeMutableRawBufferPointer(buffer)
             var writer = FieldWriter(output)
             writer.bytes(magic)
-            var version = Hello.protocolVersion
+            var version = version
             if case .hello(let hello) = message { version = hello.version }
             writer.u16(version)
             writer.u8(message.kind.rawValue)
@@ -244,11 +247,12 @@ extension FieldReader {
             let id = try self.node()
             nodes.append(Hello.Node(id: id, name: try text(atMost: limit), witness: try truth()))
         }
+        let capabilities = PeerCapabilities(rawValue: version == Hello.oldestVersion ? 0 : try u32())
         return Hello(
             version: version, volume: volume, node: node, peer: peer, run: run, session: session,
             size: sized ? size : nil, replication: replication, quorum: quorum, onQuorumLost: onQuorumLost,
             afterSplitBrain: afterSplitBrain, nodes: nodes, discardMyData: discardMyData, authenticates: authenticates,
-            nonce: nonce)
+            nonce: nonce, capabilities: capabilities)
     }
 }
 
@@ -297,6 +301,11 @@ extension FieldWriter {
             node(entry.id)
             text(entry.name)
             truth(entry.witness)
+        }
+        if hello.version == Hello.oldestVersion {
+            precondition(hello.capabilities.isEmpty, "version 4 has no words for what a node takes")
+        } else {
+            u32(hello.capabilities.rawValue)
         }
     }
 }

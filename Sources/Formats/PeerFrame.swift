@@ -5,19 +5,21 @@ package import Model
 ///     header (64 bytes, little-endian)
 ///      0  magic             u32  "HBPF"
 ///      4  kind              u8
-///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused, settled, unreadable); others are refused
+///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused, settled, unreadable); bits 1 and 2: how
+///                                the payload is carried (`CarriedPayload`); others are refused
 ///      6  version           u16
-///      8  payload length    u32  bulk data; only write, readData and pullData have any
+///      8  payload length    u32  bulk data, as it lies on the disk; only write, readData and pullData have any
 ///     12  body length       u32  fields that do not fit here
 ///     16  session           u64
 ///     24  lineage           u64
 ///     32  term counter      u64
 ///     40  record index      u64
 ///     48  term node         u8
-///     49  zero              7 bytes
-///     56  data checksum     u32  CRC32C of the body, then the payload
+///     49  zero              3 bytes
+///     52  compressed length u32  what follows in the payload's place, when it is compressed; else 0
+///     56  data checksum     u32  CRC32C of the body, then the payload as it lies on the disk
 ///     60  header checksum   u32  CRC32C of the 60 bytes before
-///     64  body, then payload
+///     64  body, then payload, or what it was compressed to, or nothing when it is all zeroes
 ///
 /// A header is judged alone, before a byte of what follows is received: both lengths are within the limits of its kind.
 /// The length of a range whose data follows is the payload's, so that the two cannot differ.
@@ -34,6 +36,7 @@ package enum PeerFrame {
     package static let maximumEncodedLength = headerLength + maximumBodyLength
 
     static let flagYes: UInt8 = 1
+    static let carriedMask: UInt8 = 6
 }
 
 /// The kinds of frames; the numbers are the format.
@@ -127,10 +130,15 @@ package struct PeerFrameHeader: Equatable, Sendable {
     package var flags: UInt8
     /// Bytes to receive first.
     package var bodyLength: Int
-    /// Bytes to receive then: whole blocks, at most `Geometry.maximumPayload`.
+    /// Bytes of the payload: whole blocks, at most `Geometry.maximumPayload`.
     package var payloadLength: Int
+    /// How it is carried, and so how many bytes are to be received then.
+    package var carried = CarriedPayload.plain
     /// CRC32C of the body, then the payload.
     package var dataChecksum: UInt32
+
+    /// Bytes to receive behind the body.
+    package var wireLength: Int { carried.wireLength(of: payloadLength) }
 
     var isYes: Bool { flags & PeerFrame.flagYes != 0 }
 }
@@ -146,6 +154,10 @@ package enum PeerFrameError: Error, Equatable, CustomStringConvertible {
     case reservedBytes
     case bodyLength(PeerFrameKind, UInt32)
     case payloadLength(PeerFrameKind, UInt32)
+    /// Bytes of a compressed payload that cannot be, or of one that is not compressed.
+    case compressedLength(PeerFrameKind, UInt32)
+    /// What is said to be a compressed payload of that length is none.
+    case expansion(PeerFrameKind)
     /// What was received is not as long as the header said.
     case lengthsDiffer(PeerFrameKind)
     case dataChecksum(PeerFrameKind)
@@ -164,6 +176,9 @@ package enum PeerFrameError: Error, Equatable, CustomStringConvertible {
         case .reservedBytes: "bytes of the frame's header that must be zero are not"
         case .bodyLength(let kind, let length): "\(kind): a body of \(length) bytes cannot be"
         case .payloadLength(let kind, let length): "\(kind): a payload of \(length) bytes cannot be"
+        case .compressedLength(let kind, let length): "\(kind): a payload compressed to \(length) bytes cannot be"
+        case .expansion(let kind):
+            "\(kind): its compressed payload does not become what its header says: damaged on the way"
         case .lengthsDiffer(let kind): "\(kind): what was received is not as long as the header said"
         case .dataChecksum(let kind): "\(kind): its data does not match its checksum: damaged on the way"
         case .range(let kind, let range): "\(kind): the range \(range.offset)+\(range.length) cannot be"
@@ -185,9 +200,10 @@ extension PeerFrame {
         guard checksum == bytes.littleEndian(at: 60, as: UInt32.self) else { throw .headerChecksum }
         guard let kind = PeerFrameKind(rawValue: bytes[4]) else { throw .unknownKind(bytes[4]) }
         let flags = bytes[5]
-        guard flags & ~kind.allowedFlags == 0 else { throw .unknownFlags(kind, flags) }
-        // The node and the seven reserved bytes, in one load.
-        let nodeAndZeroes = bytes.littleEndian(at: 48, as: UInt64.self)
+        let carriedMask = kind.carriesPayload ? carriedMask : 0
+        guard flags & ~(kind.allowedFlags | carriedMask) == 0 else { throw .unknownFlags(kind, flags) }
+        // The node and the three reserved bytes, in one load.
+        let nodeAndZeroes = bytes.littleEndian(at: 48, as: UInt32.self)
         guard nodeAndZeroes >> 8 == 0 else { throw .reservedBytes }
         guard let node = NodeID(UInt8(truncatingIfNeeded: nodeAndZeroes)) else { throw .field(kind, .node) }
         let number = RecordNumber(
@@ -198,6 +214,11 @@ extension PeerFrame {
         }
         let payloadLength = bytes.littleEndian(at: 8, as: UInt32.self)
         guard isPossible(payload: payloadLength, of: kind) else { throw .payloadLength(kind, payloadLength) }
+        let compressedLength = bytes.littleEndian(at: 52, as: UInt32.self)
+        guard
+            let carried = CarriedPayload(
+                code: (flags & carriedMask) >> 1, length: compressedLength, payloadLength: payloadLength)
+        else { throw .compressedLength(kind, compressedLength) }
         let bodyLength = bytes.littleEndian(at: 12, as: UInt32.self)
         guard kind.allowsBody(of: bodyLength) else { throw .bodyLength(kind, bodyLength) }
         let stamp = FrameStamp(
@@ -205,7 +226,8 @@ extension PeerFrame {
             lineage: LineageID(rawValue: bytes.littleEndian(at: 24, as: UInt64.self)),
             number: number)
         return PeerFrameHeader(
-            kind: kind, stamp: stamp, flags: flags, bodyLength: Int(bodyLength), payloadLength: Int(payloadLength),
+            kind: kind, stamp: stamp, flags: flags & ~carriedMask, bodyLength: Int(bodyLength),
+            payloadLength: Int(payloadLength), carried: carried,
             dataChecksum: bytes.littleEndian(at: 56, as: UInt32.self))
     }
 
@@ -218,7 +240,7 @@ extension PeerFrame {
     ///
     /// - Parameters:
     ///   - body: `header.bodyLength` bytes.
-    ///   - payload: the `header.payloadLength` bytes where they landed; they are only checksummed.
+    ///   - payload: the `header.payloadLength` bytes where they landed or were expanded to; they are only checksummed.
     ///   - buffer: what stands for the payload in the message; needed exactly when there is one.
     package static func decode(
         _ header: PeerFrameHeader, body: UnsafeRawBufferPointer, payload: UnsafeRawBufferPointer?, buffer: BufferID?
@@ -245,21 +267,24 @@ extension PeerFrame {
     /// Writes header and body of a frame and gives their length. The payload, if the message has one, is sent from its
     /// own buffer behind them; only its checksum is taken here. `output` has `maximumEncodedLength` bytes, or at least
     /// as many as the message needs.
+    /// - Parameter carried: what of the payload is sent behind them.
     package static func encode(
         _ message: PeerMessage, _ stamp: FrameStamp, payload: UnsafeRawBufferPointer?,
-        into output: UnsafeMutableRawBufferPointer
+        carried: CarriedPayload = .plain, into output: UnsafeMutableRawBufferPointer
     ) -> Int {
         precondition(output.count >= headerLength, "no room for a frame's header")
         var writer = FieldWriter(UnsafeMutableRawBufferPointer(rebasing: output[headerLength...]))
         let payloadLength = payload?.count ?? 0
         let (kind, flags) = writer.write(message, payloadLength: payloadLength)
         precondition(isPossible(payload: UInt32(payloadLength), of: kind), "a frame's payload is missing or too much")
+        precondition(
+            carried == .plain || payloadLength > carried.compressedLength, "a payload is carried longer than it is")
         var checksum = CRC32C()
         checksum.update(writer.written)
         if let payload { checksum.update(payload) }
         output.storeLittleEndian(magic, at: 0)
         output[4] = kind.rawValue
-        output[5] = flags
+        output[5] = flags | carried.code << 1
         output.storeLittleEndian(version, at: 6)
         output.storeLittleEndian(UInt32(payloadLength), at: 8)
         output.storeLittleEndian(UInt32(writer.count), at: 12)
@@ -267,7 +292,8 @@ extension PeerFrame {
         output.storeLittleEndian(stamp.lineage.rawValue, at: 24)
         output.storeLittleEndian(stamp.number.term.counter, at: 32)
         output.storeLittleEndian(stamp.number.index, at: 40)
-        output.storeLittleEndian(UInt64(stamp.number.term.node.rawValue), at: 48)
+        output.storeLittleEndian(UInt32(stamp.number.term.node.rawValue), at: 48)
+        output.storeLittleEndian(UInt32(carried.compressedLength), at: 52)
         output.storeLittleEndian(checksum.value, at: 56)
         let headerChecksum = CRC32C.checksum(UnsafeRawBufferPointer(rebasing: output[..<60]))
         output.storeLittleEndian(headerChecksum, at: 60)

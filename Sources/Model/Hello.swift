@@ -1,7 +1,22 @@
+/// What a node takes of its peers beyond what each of them must. A bit that is not known here means nothing.
+package struct PeerCapabilities: OptionSet, Hashable, Sendable {
+    package var rawValue: UInt32
+    package init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// A payload of nothing but zeroes may be sent as a word.
+    package static let zeroRuns = PeerCapabilities(rawValue: 1)
+    package static let lz4 = PeerCapabilities(rawValue: 2)
+    package static let zstandard = PeerCapabilities(rawValue: 4)
+    /// What this build takes.
+    package static let all: PeerCapabilities = [.zeroRuns, .lz4, .zstandard]
+}
+
 /// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the
 /// configuration that must be equal.
 package struct Hello: Equatable, Sendable {
-    package static let protocolVersion: UInt16 = 4
+    /// Version 4 lacks `capabilities`; a conversation is held in the version of the hello that began it.
+    package static let protocolVersion: UInt16 = 5
+    package static let oldestVersion: UInt16 = 4
     package static let nonceLength = 32
 
     package struct Node: Equatable, Sendable {
@@ -35,12 +50,14 @@ package struct Hello: Equatable, Sendable {
     package var authenticates: Bool
     /// 32 random bytes.
     package var nonce: [UInt8]
+    /// Not compared: each side sends what the other takes. Version 4 says nothing.
+    package var capabilities: PeerCapabilities
 
     package init(
         version: UInt16 = Hello.protocolVersion, volume: String, node: NodeID, peer: NodeID?, run: RunID,
         session: SessionID, size: UInt64?, replication: String, quorum: String, onQuorumLost: String,
         afterSplitBrain: String, nodes: [Node], discardMyData: Bool,
-        authenticates: Bool, nonce: [UInt8]
+        authenticates: Bool, nonce: [UInt8], capabilities: PeerCapabilities
     ) {
         self.version = version
         self.volume = volume
@@ -57,6 +74,7 @@ package struct Hello: Equatable, Sendable {
         self.discardMyData = discardMyData
         self.authenticates = authenticates
         self.nonce = nonce
+        self.capabilities = capabilities
     }
 
     /// The first field in which two nodes' configurations differ, with both values; nil when they agree.

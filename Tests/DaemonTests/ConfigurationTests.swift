@@ -93,6 +93,12 @@ private let badLines = [
     BadLine("reconnect: 5s..1s", 12, "`reconnect` cannot be `5s..1s`"),
     BadLine("epoch: 1KiB", 8, "`epoch` cannot be `1KiB`"),
     BadLine("activity-log: 4", 15, "`activity-log` cannot be `4`"),
+    BadLine("compression: gzip", 14, "`compression` cannot be `gzip`"),
+    BadLine("compression: zstd:3", 14, "`compression` cannot be `zstd:3`"),
+    BadLine("compression: on", 14, "`compression` cannot be `on`"),
+    BadLine("compression: ZSTD", 14, "`compression` cannot be `ZSTD`"),
+    BadLine("compression: [lz4]", 14, "`compression` is one value"),
+    BadLine("compression:", 13, "`compression` has no value"),
     BadLine("resync-rate: fast", 14, "`resync-rate` cannot be `fast`"),
     BadLine("resync-rate: 0", 14, "`resync-rate` cannot be `0`"),
     BadLine("verify-rate: auto", 14, "`verify-rate` cannot be `auto`"),
@@ -171,6 +177,7 @@ private let badNodes = [
             epoch: 1MiB
             activity-log: 128
             on-congestion: block
+            compression: zstd
             resync-rate: 100MiB/s
             verify-rate: 8MiB/s
             verify-every: 7d
@@ -195,6 +202,7 @@ private let badNodes = [
         #expect(configuration.timing.reconnectMaximum == 120_000_000_000)
         #expect(configuration.epochBytes == 1 << 20 && configuration.activityLogExtents == 128)
         #expect(configuration.verifyRate == 8 << 20 && configuration.verifyEvery == 604_800)
+        #expect(configuration.compression == .zstd)
         #expect(configuration.resyncRate == 100 << 20 && configuration.secretFile == "/etc/hablk/r0.secret")
         #expect(configuration.nodes.map(\.name) == ["alpha", "bravo"])
         let bravo = try #require(configuration.node(named: "bravo"))
@@ -202,6 +210,33 @@ private let badNodes = [
         #expect(bravo.bindAddress.description == "0.0.0.0:7789" && bravo.metadata == "/var/lib/hablk/r0.meta")
         #expect(bravo.nbdListen?.description == "127.0.0.1:10809")
         #expect(configuration.node(named: "alpha")?.bindAddress.description == "alpha.example:7789")
+    }
+
+    @Test(arguments: [("off", Compression.off), ("no", .off), ("false", .off), ("lz4", .lz4), ("zstd", .zstd)])
+    func compressionIsEachNodesOwnAndOffWithoutAWord(_ word: String, _ meant: Compression) throws {
+        func read(_ line: String) throws -> Configuration {
+            let text = """
+                volume: r0
+                quorum: off
+                \(line)
+                nodes:
+                  alpha: {id: 0, address: "a:1", disk: /d}
+                  bravo: {id: 1, address: "b:1", disk: /d}
+                """
+            return try withFile(text) { try Configuration.load("r0", paths: $0) }
+        }
+        let configuration = try read("compression: \(word)")
+        #expect(configuration.compression == meant)
+        let without = try read("")
+        #expect(without.compression == .off)
+        // Not compared: what one takes has nothing to do with what it sends.
+        func hello(_ configuration: Configuration, _ node: UInt8) -> Hello {
+            configuration.hello(
+                from: NodeID(node)!, to: nil, run: RunID(rawValue: 1), session: SessionID(rawValue: 2),
+                discardMyData: false, nonce: [UInt8](repeating: 0, count: 32))
+        }
+        #expect(hello(configuration, 0).firstDifference(from: hello(without, 1)) == nil)
+        #expect(hello(configuration, 0).capabilities == .all && hello(without, 1).capabilities == .all)
     }
 
     @Test func memoryAndAsyncAreReadForAllOrForEachNode() throws {

@@ -84,7 +84,8 @@ final class PeerPortPair {
         var classes = BufferPool.defaultClasses
         var secrets: (alpha: String?, bravo: String?) = (nil, nil)
         var host = "127.0.0.1"
-        /// Changes only what bravo reads.
+        /// Changes only what alpha reads, and only what bravo reads.
+        var alpha: (inout Configuration) -> Void = { _ in }
         var bravo: (inout Configuration) -> Void = { _ in }
     }
 
@@ -103,6 +104,7 @@ final class PeerPortPair {
             configuration.size = 1 << 30
             return configuration
         }
+        options.alpha(&configurations[0])
         options.bravo(&configurations[1])
         for (index, secret) in [options.secrets.alpha, options.secrets.bravo].enumerated() {
             guard let secret else { continue }

@@ -12,7 +12,8 @@ import Testing
             Hello.Node(id: NodeID(0)!, name: "älpha", witness: false),
             Hello.Node(id: NodeID(1)!, name: "beta", witness: false),
             Hello.Node(id: NodeID(7)!, name: "w", witness: true),
-        ], discardMyData: false, authenticates: true, nonce: Array(0..<32))
+        ], discardMyData: false, authenticates: true, nonce: Array(0..<32),
+        capabilities: [.zeroRuns, .zstandard])
 
     static var messages: [HelloMessage] {
         var empty = sample
@@ -20,10 +21,20 @@ import Testing
         var full = sample
         full.volume = String(repeating: "v", count: 128)
         full.nodes = NodeID.all.map { Hello.Node(id: $0, name: String(repeating: "ü", count: 64), witness: true) }
+        var unknown = sample
+        unknown.capabilities = PeerCapabilities(rawValue: 0x8000_0001)
         return [
             .hello(sample), .hello(empty), .hello(full), .proof(HelloProof(code: Array(100..<132))),
             .verdict(.accepted), .verdict(.refused(reason: "mismatch", message: "the sizes differ: 1 and 2")),
+            .hello(unknown),
         ]
+    }
+
+    /// As a node says it that was not upgraded yet.
+    static func inVersion4(_ message: HelloMessage) -> HelloMessage {
+        guard case .hello(var hello) = message else { return message }
+        (hello.version, hello.capabilities) = (4, [])
+        return .hello(hello)
     }
 
     private func decode(_ bytes: [UInt8]) throws -> HelloMessage {
@@ -56,6 +67,25 @@ import Testing
         }
     }
 
+    @Test(arguments: messages.map(inVersion4))
+    func `what version 4 says is understood, and said again as it was`(message: HelloMessage) throws {
+        let bytes = HelloFrame.encode(message, version: 4)
+        #expect(bytes[8] == 4)
+        #expect(try decode(bytes) == message)
+        for length in 0..<bytes.count { #expect(throws: HelloError.self) { try decode(Array(bytes[..<length])) } }
+        guard case .hello = message else { return }
+        // Neither of them passes for one of the other version.
+        var other = bytes
+        other[8] = 5
+        reseal(&other)
+        #expect(throws: HelloError.truncated(.hello)) { try decode(other) }
+        other = bytes + [0, 0, 0, 0]
+        other[12] = UInt8(truncatingIfNeeded: other.count - 20)
+        other[13] = UInt8(truncatingIfNeeded: (other.count - 20) >> 8)
+        reseal(&other)
+        #expect(throws: HelloError.trailingBytes(.hello)) { try decode(other) }
+    }
+
     @Test(arguments: messages)
     func `bytes that verify but say nonsense never trap, and each value has one encoding`(message: HelloMessage) {
         var dice = SeededDice(5)
@@ -76,8 +106,10 @@ import Testing
         hello.version = Hello.protocolVersion + 1
         var bytes = HelloFrame.encode(.hello(hello))
         bytes[12...] = ArraySlice([UInt8](repeating: 0xff, count: bytes.count - 12))
-        let error = #expect(throws: HelloError.otherVersion(theirs: 5)) { try decode(bytes) }
-        #expect(error?.description == "the peer speaks protocol version 5, this node version 4")
+        let error = #expect(throws: HelloError.otherVersion(theirs: 6)) { try decode(bytes) }
+        #expect(error?.description == "the peer speaks protocol version 6, this node version 5")
+        bytes[8] = 3
+        #expect(throws: HelloError.otherVersion(theirs: 3)) { try decode(bytes) }
     }
 
     @Test func `what is no node at all is told apart`() {
@@ -135,6 +167,7 @@ import Testing
         for change: (inout Hello) -> Void in [
             { $0.nonce[31] ^= 1 }, { $0.node = NodeID(2)! }, { $0.volume = "r1" },
             { $0.session = SessionID(rawValue: 0x23) }, { $0.nodes[0].name = "alpha" }, { $0.discardMyData = true },
+            { $0.capabilities = .all },
         ] {
             var changed = dialer
             change(&changed)

@@ -5,9 +5,11 @@ import Testing
 /// The bytes of hellos and of each block of metadata as they are: a change here is a change of format, and needs a new
 /// version number, or disks and nodes of yesterday are misread.
 @Suite struct MetadataGoldenTests {
-    static var hellos: String {
-        HelloCodingTests.messages.enumerated().filter { $0.offset != 2 }.map { index, message in
-            "hello message \(index)\n" + compactHex(HelloFrame.encode(message))
+    static func hellos(version: UInt16, _ indices: [Int]) -> String {
+        indices.map { index in
+            var message = HelloCodingTests.messages[index]
+            if version == 4 { message = HelloCodingTests.inVersion4(message) }
+            return "hello message \(index)\n" + compactHex(HelloFrame.encode(message, version: version))
         }.joined(separator: "\n")
     }
 
@@ -26,9 +28,10 @@ import Testing
         ].map { $0 + "\n" + compactHex($1) }.joined(separator: "\n")
     }
 
-    @Test func `hellos have the bytes that version 4 had`() {
-        #expect(Hello.protocolVersion == 4)
-        #expect(Self.hellos == Self.hellos4)
+    @Test func `hellos have the bytes that versions 4 and 5 had`() {
+        #expect(Hello.oldestVersion == 4 && Hello.protocolVersion == 5)
+        #expect(Self.hellos(version: 4, [0, 1, 3, 4, 5]) == Self.hellos4)
+        #expect(Self.hellos(version: 5, [0, 1, 4]) == Self.hellos5)
     }
 
     @Test func `metadata has the bytes that its versions had`() throws {
@@ -54,6 +57,20 @@ import Testing
         hello message 5
           4841424c4b48454c0400030026000000750b9deb0008006d69736d6174636819007468652073697a6573206469666665
           723a203120616e642032
+        """
+
+    static let hellos5 = """
+        hello message 0
+          4841424c4b48454c0500010095000000309cb95602007230000111(7)22(7)0100000040(4)040073796e6308006d616a6f
+          726974790400776169742000646973636f6e6e65637420646973636f6e6e65637420646973636f6e6e65637400010001
+          02030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f03000600c3a46c7068610001040062657461
+          00070100770105000000
+        hello message 1
+          4841424c4b48454c050001007e000000595a9fb80200723000ff11(7)22(16)040073796e6308006d616a6f726974790400
+          776169742000646973636f6e6e65637420646973636f6e6e65637420646973636f6e6e65637401010001020304050607
+          08090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f0005000000
+        hello message 4
+          4841424c4b48454c0500030001000000e107205701
         """
 
     static let blocks1 = """

@@ -89,7 +89,8 @@ import Testing
             frame.reseal()
             if let (stamp, back) = try? frame.decoded() {
                 // What is accepted is written back the same: no two encodings of one message.
-                #expect(SampleFrame(back, stamp, payload: frame.payload).bytes == frame.bytes)
+                let carried = try frame.header().carried
+                #expect(SampleFrame(back, stamp, payload: frame.payload, carried: carried).bytes == frame.bytes)
             }
         }
     }
@@ -119,6 +120,68 @@ import Testing
         }
         #expect(throws: PeerFrameError.unknownFlags(.zero, 2)) {
             try PeerFrame.header(kind: PeerFrameKind.zero.rawValue, flags: 2, body: 20, payload: 0)
+        }
+    }
+
+    static let carried: [CarriedPayload] = [.zeroes, .lz4(1), .lz4(4095), .zstandard(1), .zstandard(3000)]
+
+    @Test(arguments: carried)
+    func `a payload may be carried shorter than it is, and its header says how`(_ carried: CarriedPayload) throws {
+        for kind in PeerFrameKind.allCases where kind.carriesPayload {
+            var dice = SeededDice(UInt64(kind.rawValue))
+            let range = ByteRange(offset: 1 << 20, length: 4096)
+            let message: PeerMessage =
+                kind == .write
+                ? .write(sequence: 1, range: range, buffer: BufferID(index: 7))
+                : kind == .readData
+                    ? .readData(id: 1, range: range, buffer: BufferID(index: 7))
+                    : .pullData(id: 1, range: range, buffer: BufferID(index: 7))
+            let payload = (0..<4096).map { _ in UInt8(dice.pick(256)) }
+            let frame = SampleFrame(message, dice.stamp(), payload: payload, carried: carried)
+            #expect(try frame.decoded().1 == message)
+            let header = try frame.header()
+            #expect(header.carried == carried && header.payloadLength == 4096)
+            #expect(header.wireLength == carried.compressedLength)
+            // The checksum is that of the payload as it lies on the disk.
+            let plain = try SampleFrame(message, dice.stamp(), payload: payload).header()
+            #expect(header.dataChecksum == plain.dataChecksum && plain.carried == .plain && plain.wireLength == 4096)
+            for index in 0..<PeerFrame.headerLength {
+                var changed = frame
+                changed.bytes[index] ^= 2
+                #expect(throws: PeerFrameError.self) { try changed.decoded() }
+            }
+        }
+    }
+
+    @Test func `lengths of a compressed payload that cannot be are refused before a byte of it is received`() {
+        func header(_ kind: PeerFrameKind, flags: UInt8, compressed: UInt32) throws {
+            var frame = SampleFrame(.resyncReady, .nothing, payload: [])
+            frame.bytes[4] = kind.rawValue
+            frame.bytes[5] = flags
+            frame.overwrite(UInt32(kind.carriesPayload ? 8192 : 0), at: 8)
+            frame.overwrite(UInt32(kind == .write ? 16 : 0), at: 12)
+            frame.overwrite(compressed, at: 52)
+            frame.reseal()
+            _ = try frame.header()
+        }
+        for (flags, compressed): (UInt8, UInt32) in [
+            (0, 1), (0, 8192), (2, 1), (2, .max), (4, 0), (4, 8192), (4, 8193), (4, 0x8000_0000), (4, .max),
+            (6, 0), (6, 8192), (6, .max),
+        ] {
+            #expect(throws: PeerFrameError.compressedLength(.write, compressed)) {
+                try header(.write, flags: flags, compressed: compressed)
+            }
+        }
+        for (flags, compressed): (UInt8, UInt32) in [(0, 0), (2, 0), (4, 1), (4, 8191), (6, 8191)] {
+            #expect(throws: Never.self) { try header(.write, flags: flags, compressed: compressed) }
+        }
+        for flags: UInt8 in [2, 4, 6, 8, 0x80] {
+            #expect(throws: PeerFrameError.unknownFlags(.bitmapEnd, flags)) {
+                try header(.bitmapEnd, flags: flags, compressed: 1)
+            }
+        }
+        #expect(throws: PeerFrameError.compressedLength(.bitmapEnd, 1)) {
+            try header(.bitmapEnd, flags: 0, compressed: 1)
         }
     }
 
@@ -182,6 +245,12 @@ extension PeerFrame {
 }
 
 extension SampleFrame {
+    func header() throws -> PeerFrameHeader {
+        try bytes.withUnsafeBytes {
+            try PeerFrame.decodeHeader(UnsafeRawBufferPointer(rebasing: $0[..<PeerFrame.headerLength]))
+        }
+    }
+
     func decodedOrTruncated() throws {
         guard bytes.count >= PeerFrame.headerLength else {
             return try bytes.withUnsafeBytes { _ = try PeerFrame.decodeHeader($0) }

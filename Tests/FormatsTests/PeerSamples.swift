@@ -172,12 +172,13 @@ struct SampleFrame {
     var bytes: [UInt8]
     var payload: [UInt8]
 
-    init(_ message: PeerMessage, _ stamp: FrameStamp, payload: [UInt8]) {
+    init(_ message: PeerMessage, _ stamp: FrameStamp, payload: [UInt8], carried: CarriedPayload = .plain) {
         self.payload = payload
         var room = [UInt8](repeating: 0xaa, count: PeerFrame.maximumEncodedLength)
         let length = room.withUnsafeMutableBytes { room in
             payload.withUnsafeBytes { payload in
-                PeerFrame.encode(message, stamp, payload: payload.isEmpty ? nil : payload, into: room)
+                PeerFrame.encode(
+                    message, stamp, payload: payload.isEmpty ? nil : payload, carried: carried, into: room)
             }
         }
         bytes = Array(room[..<length])

@@ -21,7 +21,9 @@ func fuzzHello(_ input: inout InputBytes) throws(BrokenProperty) {
             frame.replaceSubrange(16..<20, with: littleEndian(code))
         }
         guard let message = decode(frame) else { continue }
-        try require(HelloFrame.encode(message) == frame, "\(message) is encoded otherwise than it came")
+        try require(
+            HelloFrame.encode(message, version: UInt16(frame[8])) == frame,
+            "\(message) is encoded otherwise than it came")
         let bit = Int(place) % (frame.count * 8)
         frame[bit / 8] ^= 1 << UInt8(bit % 8)
         try require(decode(frame) == nil, "a hello is accepted with its bit \(bit) changed")

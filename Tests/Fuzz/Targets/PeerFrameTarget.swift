@@ -1,9 +1,11 @@
 import Formats
 import Model
 
-/// Input: whether checksums are made right, then frames: header, body as far as the header says; the payload is made up.
+/// Input: whether checksums are made right, then frames: header, body as far as the header says; a plain payload is made
+/// up, a compressed one is read, or made and then changed.
 ///
-/// Holds: what decodes has one encoding, its own bytes; one bit changed anywhere is refused.
+/// Holds: what decodes has one encoding, its own bytes; one bit changed anywhere is refused; nothing expands beyond the
+/// length that its header said.
 func fuzzPeerFrames(_ input: inout InputBytes) throws(BrokenProperty) {
     let seals = input.u8()
     for _ in 0..<16 where !input.isAtEnd {
@@ -12,25 +14,33 @@ func fuzzPeerFrames(_ input: inout InputBytes) throws(BrokenProperty) {
         if seals & 1 == 0 {
             header.replaceSubrange(0..<4, with: littleEndian(PeerFrame.magic))
             header.replaceSubrange(6..<8, with: littleEndian(PeerFrame.version))
-            header.replaceSubrange(49..<56, with: [UInt8](repeating: 0, count: 7))
+            header.replaceSubrange(49..<52, with: [0, 0, 0])
+            // As the fuzzer finds none: a length for what is compressed, none for what is not.
+            let isCompressed = header[5] & 4 != 0
+            let compressed = littleEndian(header[52..<56], as: UInt32.self)
+            let wanted = isCompressed ? 1 + compressed % 4095 : 0
+            header.replaceSubrange(52..<56, with: littleEndian(wanted))
         }
         let lengths = (
             payload: littleEndian(header[8..<12], as: UInt32.self), body: littleEndian(header[12..<16], as: UInt32.self)
         )
         guard lengths.payload <= UInt32(Geometry.maximumPayload), lengths.body <= UInt32(PeerFrame.maximumBodyLength)
         else {
-            sealHeader(&header)
+            sealHeader(&header, if: true)
             try require((try? decodeHeader(header)) == nil, "a header with impossible lengths is accepted")
             continue
         }
         var body = input.take(Int(lengths.body))
         body += [UInt8](repeating: 0, count: Int(lengths.body) - body.count)
-        let payload = [UInt8](repeating: input.u8(), count: Int(lengths.payload))
+        sealHeader(&header, if: seals & 4 == 0)
+        let carried = (try? decodeHeader(header))?.carried ?? .plain
+        guard let payload = try FuzzedPayloads.receive(carried, of: Int(lengths.payload), &header, &input)
+        else { continue }
         if seals & 2 == 0 { header.replaceSubrange(56..<60, with: littleEndian(checksum(body, payload))) }
-        if seals & 4 == 0 { sealHeader(&header) }
+        sealHeader(&header, if: seals & 4 == 0)
         guard let message = decode(header, body, payload) else { continue }
         try requireSealed(header, body, payload)
-        let again = encode(message.0, message.1, payload)
+        let again = encode(message.0, message.1, payload, try? decodeHeader(header).carried)
         try require(again == header + body, "\(message.0) is encoded otherwise than it came")
         try requireFlipRefused(at: input.integer(UInt32.self), header, body, payload)
     }
@@ -60,11 +70,14 @@ func decodeFrame(_ frame: [UInt8], _ payload: [UInt8], _ buffer: BufferID?) -> P
     }
 }
 
-func encode(_ message: PeerMessage, _ stamp: FrameStamp, _ payload: [UInt8]) -> [UInt8] {
+func encode(
+    _ message: PeerMessage, _ stamp: FrameStamp, _ payload: [UInt8], _ carried: CarriedPayload? = nil
+) -> [UInt8] {
     [UInt8](unsafeUninitializedCapacity: PeerFrame.maximumEncodedLength) { room, count in
         payload.withUnsafeBytes { payload in
             let payload = payload.isEmpty ? nil : payload
-            count = PeerFrame.encode(message, stamp, payload: payload, into: UnsafeMutableRawBufferPointer(room))
+            count = PeerFrame.encode(
+                message, stamp, payload: payload, carried: carried ?? .plain, into: UnsafeMutableRawBufferPointer(room))
         }
     }
 }
@@ -95,7 +108,8 @@ private func requireFlipRefused(
     try require(decode(header, body, payload) == nil, "a frame is accepted with its bit \(bit) changed")
 }
 
-private func sealHeader(_ header: inout [UInt8]) {
+private func sealHeader(_ header: inout [UInt8], if isWanted: Bool) {
+    guard isWanted else { return }
     header.replaceSubrange(60..<64, with: littleEndian(checksum(Array(header[..<60]), [])))
 }
 
