@@ -11,6 +11,7 @@ package struct StatusPublisher {
 
     private let nbd: String
     private let device: () -> String?
+    private let traffic: (NodeID) -> PeerTraffic
     private let read: () -> VolumeStatus
     private var last: VolumeStatus?
     private var lastProgress: UInt64 = 0
@@ -18,10 +19,15 @@ package struct StatusPublisher {
     /// - Parameters:
     ///   - nbd: the path of the NBD socket.
     ///   - device: the kernel's, when there is one.
+    ///   - traffic: what was sent to a peer.
     ///   - read: the core's status as it is now; its counts of clients are taken as they are.
-    package init(nbd: String, device: @escaping () -> String? = { nil }, read: @escaping () -> VolumeStatus) {
+    package init(
+        nbd: String, device: @escaping () -> String? = { nil },
+        traffic: @escaping (NodeID) -> PeerTraffic = { _ in PeerTraffic() }, read: @escaping () -> VolumeStatus
+    ) {
         self.nbd = nbd
         self.device = device
+        self.traffic = traffic
         self.read = read
     }
 
@@ -30,6 +36,13 @@ package struct StatusPublisher {
         status.nbd = nbd
         status.pid = getpid()
         status.device = device()
+        for index in status.peers.indices {
+            guard let node = NodeID(status.peers[index].id) else { continue }
+            let traffic = traffic(node)
+            status.peers[index].compression = traffic.compression
+            status.peers[index].sentBytes = traffic.payloadBytes
+            status.peers[index].wireBytes = traffic.wireBytes
+        }
         return status
     }
 

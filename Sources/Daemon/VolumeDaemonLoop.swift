@@ -142,6 +142,7 @@ final class VolumeLoop {
     private func makeControl() -> ControlPort {
         let publisher = StatusPublisher(
             nbd: paths.nbdSocket(configuration.volume), device: { [device] in device.path },
+            traffic: { [peers] in peers.traffic(to: $0) },
             read: { [unowned self] in self.replica.status(at: MonotonicTime(nanoseconds: self.now)) })
         return ControlPort(
             path: paths.controlSocket(configuration.volume), configuration: configuration, machine: machine,

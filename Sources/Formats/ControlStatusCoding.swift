@@ -73,6 +73,8 @@ extension VolumeStatus.Peer {
             .init("last-resync", lastResync?.json ?? .null), .init("verify", verify?.json ?? .null),
             .init("last-verify", lastVerify?.json ?? .null), .init("reason", .optional(reason)),
             .init("message", .optional(message)), .init("mode", .string(mode.rawValue)),
+            .init("compression", .optional(compression?.rawValue)), .init("sent-bytes", .unsigned(sentBytes)),
+            .init("wire-bytes", .unsigned(wireBytes)),
         ])
     }
 
@@ -91,6 +93,9 @@ extension VolumeStatus.Peer {
             reason: try json.optionalString("reason"), message: try json.optionalString("message"))
         // A daemon of an earlier release does not say it.
         if try json.present("mode") != nil { mode = try json.word("mode") }
+        if try json.present("compression") != nil { compression = try json.word("compression") }
+        if try json.present("sent-bytes") != nil { sentBytes = try json.unsigned("sent-bytes") }
+        if try json.present("wire-bytes") != nil { wireBytes = try json.unsigned("wire-bytes") }
         if let value = try json.present("verify") { verify = try VolumeStatus.Verify(json: value) }
         if let value = try json.present("last-verify") { lastVerify = try VerifyResult(json: value) }
     }

@@ -70,6 +70,12 @@ package struct VolumeStatus: Equatable, Sendable {
         package var lastResync: LastResync?
         package var verify: Verify?
         package var lastVerify: VerifyResult?
+        /// What data for it is made shorter by; nil: it is not connected.
+        package var compression: Compression?
+        /// Data of writes and resyncs that was sent to it since the daemon's start, as it lies on the disk, and what of it
+        /// and its frames' headers went over the wire.
+        package var sentBytes: UInt64 = 0
+        package var wireBytes: UInt64 = 0
         package var reason: String?
         package var message: String?
         package init(

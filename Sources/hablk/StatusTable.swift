@@ -64,6 +64,7 @@ struct StatusTable {
         }
         for peer in status.peers {
             if let lag = Self.lag(of: peer) { remarks.append("\(status.volume): \(lag)") }
+            if let traffic = Self.traffic(of: peer) { remarks.append("\(status.volume): \(traffic)") }
             if let resync = peer.resync {
                 remarks.append("\(status.volume): \(ResyncProgress.line(resync, peer))")
             }
@@ -100,6 +101,14 @@ struct StatusTable {
         let tenths = Int(peer.lagSeconds * 10)
         return "\(peer.node) (\(peer.mode.rawValue)) lags: \(ConfigurationScalar.describe(bytes: peer.lagBytes)), "
             + "\(tenths / 10).\(tenths % 10) s"
+    }
+
+    /// `sent to bravo with zstd: 1.5 GiB as 380 MiB`
+    private static func traffic(of peer: VolumeStatus.Peer) -> String? {
+        guard let compression = peer.compression, compression != .off else { return nil }
+        return "sent to \(peer.node) with \(compression.rawValue): "
+            + "\(ConfigurationScalar.describe(bytes: peer.sentBytes)) as "
+            + ConfigurationScalar.describe(bytes: peer.wireBytes)
     }
 
     private static func words(_ reason: String?, _ message: String?) -> String {

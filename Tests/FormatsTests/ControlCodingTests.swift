@@ -9,6 +9,7 @@ private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8
 private let example = { () -> VolumeStatus in
     var status = bare
     status.peers[0].mode = .asynchronous
+    status.peers[0].compression = .off
     return status
 }()
 
@@ -32,6 +33,9 @@ private let busy = { () -> VolumeStatus in
     last.runs = [BlockRun(first: 3, count: 2)]
     last.differingBytes = 8192
     status.peers[0].lastVerify = last
+    status.peers[0].compression = .zstd
+    status.peers[0].sentBytes = 1 << 40
+    status.peers[0].wireBytes = 12345
     return status
 }()
 
@@ -59,7 +63,8 @@ private let idle = VolumeStatus(
                 "role": "secondary", "disk": "up-to-date", "replication": "established", "out-of-sync-bytes": 0, \
                 "lag-bytes": 0, "lag-seconds": 0, "resync": null, "last-resync": {"bytes": 1048576, \
                 "seconds": 0.4, "because": "peer-was-away"}, "verify": null, "last-verify": null, "reason": null, \
-                "message": null, "mode": "async"}], "votes": null}
+                "message": null, "mode": "async", "compression": "off", "sent-bytes": 0, "wire-bytes": 0}], \
+                "votes": null}
                 """)
     }
 

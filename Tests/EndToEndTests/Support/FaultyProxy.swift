@@ -22,6 +22,7 @@ final class FaultyProxy: @unchecked Sendable {
     /// Bytes a second; 0: no bound.
     private var rate = 0
     private var isClosed = false
+    private var passed = 0
 
     init(target: UInt16) throws {
         self.target = target
@@ -80,6 +81,13 @@ final class FaultyProxy: @unchecked Sendable {
 
     /// After so many more bytes in a direction one bit is flipped.
     func corruptAfter(bytes: Int, _ direction: Direction) { locked { accidents[direction] = (bytes, .corrupt) } }
+
+    /// Bytes that went through since the beginning, both ways.
+    var bytesPassed: Int {
+        condition.lock()
+        defer { condition.unlock() }
+        return passed
+    }
 
     /// Whether the accident that was asked for has happened.
     var accidentHappened: Bool {
@@ -181,6 +189,7 @@ final class FaultyProxy: @unchecked Sendable {
                 if cut { allowed = accident.after }
             }
         }
+        passed += allowed
         condition.unlock()
         let sent = bytes.withUnsafeBytes { sendAll(sink, UnsafeRawBufferPointer(rebasing: $0[..<allowed])) }
         if cut || !sent { connection.abort() }
@@ -270,6 +279,8 @@ final class FaultyLink {
         proxy(to: node.name).corruptAfter(bytes: bytes, .fromTarget)
         proxy(to: node.name == "alpha" ? "bravo" : "alpha").corruptAfter(bytes: bytes, .toTarget)
     }
+
+    var bytesPassed: Int { toAlpha.bytesPassed + toBravo.bytesPassed }
 
     /// Whether one of the two proxies had the accident that was asked for.
     var accidentHappened: Bool { toAlpha.accidentHappened || toBravo.accidentHappened }

@@ -54,6 +54,9 @@ struct NodeStatus: Decodable {
         let lagBytes: UInt64
         let lagSeconds: Double
         let mode: String
+        let compression: String?
+        let sentBytes: UInt64
+        let wireBytes: UInt64
         let resync: Resync?
         let lastResync: LastResync?
         let verify: Verify?
@@ -61,7 +64,9 @@ struct NodeStatus: Decodable {
         let reason: String?
         let message: String?
         enum CodingKeys: String, CodingKey {
-            case node, connection, role, disk, replication, resync, verify, reason, message, mode
+            case node, connection, role, disk, replication, resync, verify, reason, message, mode, compression
+            case sentBytes = "sent-bytes"
+            case wireBytes = "wire-bytes"
             case lastVerify = "last-verify"
             case lagBytes = "lag-bytes"
             case lagSeconds = "lag-seconds"
