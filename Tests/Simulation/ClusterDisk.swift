@@ -83,7 +83,8 @@ extension Cluster {
         case .read(let id, let sector, let count, let buffer, let detectZeroes):
             let values =
                 options.planted == .staleRead
-                ? node.disk.stable[sector..<sector + count] : copies.values(side, sector..<sector + count)
+                ? node.disk.stable[sector..<sector + count]
+                : node.disk.takeAnswer(slot) ?? copies.values(side, sector..<sector + count)
             if !fails { node.buffers.fill(buffer, from: 0, with: values) }
             let isZero = detectZeroes && values.allSatisfy { $0 == 0 }
             deliver(.dataDone(id, fails ? .failed : isZero ? .zeroes : .succeeded), to: node)

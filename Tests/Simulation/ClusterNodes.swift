@@ -5,8 +5,10 @@ import ReplicationCore
 
 /// Birth and death of processes and machines.
 extension Cluster {
+    static let nodeNames = ["alpha", "bravo", "charlie", "delta", "echo"]
+
     var members: [ReplicaConfiguration.Member] {
-        zip(nodes, ["alpha", "bravo", "charlie", "delta", "echo"]).map { node, name in
+        zip(nodes, Self.nodeNames).map { node, name in
             ReplicaConfiguration.Member(
                 id: node.id, name: name, isWitness: node.isWitness,
                 replication: options.isByMajority ? .sync : options.replication[node.side])

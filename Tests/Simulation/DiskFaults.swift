@@ -202,14 +202,21 @@ extension Cluster {
 
     /// A restored copy that nobody met yet: what it lacks is marked nowhere, and the meeting must tell.
     var isAnyCopyOld: Bool {
-        guard nodes[options.errorNode].isRestored else { return false }
-        noteMeeting(nodes[options.errorNode])
-        return nodes[options.errorNode].isRestored
+        for node in maybeRestored where node.isRestored { noteMeeting(node) }
+        return maybeRestored.contains(where: \.isRestored)
     }
 
     /// No meeting takes a restored copy for a whole one.
     func checkMeetings() {
-        let node = nodes[options.errorNode]
+        for node in maybeRestored { checkMeeting(of: node) }
+    }
+
+    /// A script puts back whom it likes.
+    private var maybeRestored: ArraySlice<SimulatedNode> {
+        witness == nil ? nodes[options.errorNode...options.errorNode] : copyNodes
+    }
+
+    private func checkMeeting(of node: SimulatedNode) {
         noteMeeting(node)
         guard node.isRestored, let live = node.live, node.usesDisk, !node.isPaused else { return }
         let status = live.core.pointee.status(at: node.localTime(now))

@@ -14,6 +14,8 @@ struct DiskScript {
     var holds: Set<String> = []
     /// Slots of those that wait.
     var held: [Int] = []
+    /// What held reads have read already (`answer`).
+    var answers: [Int: [UInt64]] = [:]
     /// How many operations of each kind are still to fail.
     var failures: [String: Int] = [:]
 
@@ -45,6 +47,8 @@ struct DiskImage {
 
 extension SimulatedDisk.Deed {
     static let scriptKinds: Set<String> = ["read", "write", "flush", "superblock", "log", "page"]
+    /// Those that can be held: of an `answer` the read is done, and only its word waits.
+    static let heldKinds = scriptKinds.union(["answer"])
 
     /// The word that scripts have for it.
     var scriptKind: String {

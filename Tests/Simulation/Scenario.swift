@@ -84,7 +84,15 @@ extension ScriptedCluster.Shape {
             case "unconfirmed": unconfirmedEntries = Int(try ScriptedCluster.number(parts[1]))
             case "piece": resyncPiece = try ScriptedCluster.number(parts[1])
             case "window": resyncWindow = try ScriptedCluster.number(parts[1])
-            case "blank": blank = Set(try parts[1].split(separator: ",").map(ScriptedCluster.side))
+            case "blank": blank = Set(try parts[1].split(separator: ",").map(ScriptedCluster.copy))
+            case "copies": copies = Int(try ScriptedCluster.number(parts[1]))
+            case "witnesses": witnesses = Int(try ScriptedCluster.number(parts[1]))
+            case "lease": lease = try ScriptedCluster.duration(parts[1])
+            case "reads": confirmsReads = try Self.isSaid(word, "confirm")
+            case "on-quorum-lost": failsWithoutQuorum = try Self.isSaid(word, "error")
+            case "fencing":
+                guard let policy = Self.policies[parts[1]] else { throw ScenarioError("`\(word)` is no policy") }
+                fencing = policy
             case "replication": replication = try Self.modes(parts[1])
             case "send-buffer": sendBuffer = try ScriptedCluster.number(parts[1])
             case "on-congestion":
@@ -97,6 +105,19 @@ extension ScriptedCluster.Shape {
         guard blocks >= 32, blocks <= 1 << 16, logExtents >= 1 else {
             throw ScenarioError("too few or too many blocks")
         }
+        guard (2...ScriptedCluster.copyLetters.count).contains(copies), witnesses <= 1 else {
+            throw ScenarioError("two to four copies, and one witness at most")
+        }
+    }
+
+    private static let policies: [String: ReplicaConfiguration.Fencing] = [
+        "none": .none, "resource": .resource, "stonith": .stonith,
+    ]
+
+    /// The only word that the option takes beside what it is without.
+    private static func isSaid(_ word: String, _ only: String) throws(ScenarioError) -> Bool {
+        guard word.hasSuffix("=\(only)") else { throw ScenarioError("`\(word)`: only \(only) is said") }
+        return true
     }
 
     /// `async`, or for a and b `sync,async`.
@@ -111,7 +132,7 @@ extension ScriptedCluster.Shape {
     private mutating func setPolicy(_ name: String, _ word: String) throws(ScenarioError) {
         switch name {
         case "after-sb-0pri":
-            let node = word.hasPrefix("discard-node-") ? try ScriptedCluster.side(word.suffix(1)) : nil
+            let node = word.hasPrefix("discard-node-") ? try ScriptedCluster.copy(word.suffix(1)) : nil
             let choice = SplitBrainPolicies.choices.first { $0.word == word }?.choice
             guard let choice = node.map({ .discardNode(NodeID(unchecked: UInt8($0))) }) ?? choice else { break }
             afterSplitBrain.withoutPrimary = choice
@@ -140,14 +161,22 @@ extension ScriptedCluster {
         return number
     }
 
-    static func side(_ word: some StringProtocol) throws(ScenarioError) -> Int {
-        guard word == "a" || word == "b" else { throw ScenarioError("`\(word)` is no node: a or b") }
-        return word == "a" ? 0 : 1
+    /// A node with a copy, before there is a cluster.
+    static func copy(_ word: some StringProtocol) throws(ScenarioError) -> Int {
+        guard let side = copyLetters.firstIndex(of: String(word)) else { throw ScenarioError("`\(word)` is no copy") }
+        return side
+    }
+
+    func side(_ word: some StringProtocol) throws(ScenarioError) -> Int {
+        guard let side = letters.firstIndex(of: String(word)) else {
+            throw ScenarioError("`\(word)` is no node: \(letters.joined(separator: ", "))")
+        }
+        return side
     }
 
     func node(_ words: [String], _ index: Int) throws(ScenarioError) -> SimulatedNode {
         guard index < words.count else { throw ScenarioError("which node?") }
-        return nodes[try Self.side(words[index])]
+        return nodes[try side(words[index])]
     }
 
     /// `5s`, `300ms`.
@@ -166,14 +195,5 @@ extension ScriptedCluster {
             throw ScenarioError("`\(word)` is beyond the end")
         }
         return first..<first + count
-    }
-
-    /// The node that `a->b` leads to.
-    static func direction(_ word: String) throws(ScenarioError) -> Int {
-        switch word {
-        case "a->b": return 1
-        case "b->a": return 0
-        default: throw ScenarioError("`\(word)` is no direction: a->b or b->a")
-        }
     }
 }

@@ -12,36 +12,51 @@ extension ScriptedCluster {
         guard Self.commands.contains(words[0]) else { return false }
         let node = try node(words, 1)
         guard node.isUp else { throw ScenarioError("\(words[1]) is down") }
+        if words[0].hasSuffix("fenced") {
+            guard answerFencing(node, try peer(words, 2, of: node) ?? cluster.other(node), words[0] == "fenced") else {
+                throw ScenarioError("it waits for no such command")
+            }
+            return true
+        }
         let command = try command(words, node)
+        if cluster.options.isByMajority, case .promote(force: true, _, _, false, _) = command, cluster.ruler == nil {
+            cluster.ruler = (node.side, false)
+        }
         cluster.ask(node, command)
         return true
     }
 
     private static let commands: Set<String> = [
-        "promote", "demote", "connect", "disconnect", "detach", "outdate", "invalidate", "pause-resync",
+        "promote", "demote", "fenced", "not-fenced", "connect", "disconnect", "detach", "outdate", "invalidate",
+        "pause-resync",
         "resume-resync", "stop", "verify", "stop-verify", "repair",
     ]
 
     private func command(_ words: [String], _ node: SimulatedNode) throws(ScenarioError) -> Command {
-        let peer = NodeID(unchecked: UInt8(1 - node.side))
+        let other = cluster.other(node).id
         let force = words.contains("--force")
         let dryRun = words.contains("--dry-run")
         let deadline = node.localTime(cluster.now + (try patience(words)))
         switch words[0] {
         case "promote":
+            var fenced: NodeID?
+            if let place = words.firstIndex(of: "--peer-fenced") {
+                fenced = try peer(words, place + 1, of: node)?.id ?? other
+            }
             return .promote(
-                force: force, peerFenced: words.contains("--peer-fenced") ? peer : nil, deadline: deadline,
-                dryRun: dryRun, acceptsLoss: words.contains("--accept-data-loss"))
+                force: force, peerFenced: fenced, deadline: deadline, dryRun: dryRun,
+                acceptsLoss: words.contains("--accept-data-loss"))
         case "demote": return .demote(force: force, deadline: deadline)
         case "connect":
             return .connect(
-                peer: nil, discardMyData: words.contains("--discard-my-data"), dryRun: dryRun,
+                peer: try peer(words, 2, of: node)?.id, discardMyData: words.contains("--discard-my-data"),
+                dryRun: dryRun,
                 deadline: deadline)
-        case "disconnect": return .disconnect(peer: nil, force: force)
+        case "disconnect": return .disconnect(peer: try peer(words, 2, of: node)?.id, force: force)
         case "detach": return .detach(force: force)
         case "outdate": return .outdate(force: force)
         case "invalidate":
-            return .invalidate(peer: words.contains("peer") ? peer : nil, force: force, deadline: deadline)
+            return .invalidate(peer: words.contains("peer") ? other : nil, force: force, deadline: deadline)
         case "pause-resync": return .pauseResync
         case "resume-resync": return .resumeResync
         case "verify": return .verify(peer: nil, rate: nil)
@@ -51,6 +66,14 @@ extension ScriptedCluster {
             return .repair(peer: nil, from: try self.node(words, place + 1).id)
         default: return .stop
         }
+    }
+
+    /// The other node that stands there; nil: none.
+    private func peer(_ words: [String], _ place: Int, of node: SimulatedNode) throws(ScenarioError) -> SimulatedNode? {
+        guard place < words.count, !words[place].hasPrefix("--") else { return nil }
+        let peer = try self.node(words, place)
+        guard peer !== node else { throw ScenarioError("\(words[place]) is no other node") }
+        return peer
     }
 
     /// `--within 5s`: how long the command may wait; a second if it is not said, and `promote` not at all.

@@ -73,30 +73,6 @@ extension ScriptedCluster {
         return true
     }
 
-    // MARK: Network
-
-    private func performOnNetwork(_ words: [String]) throws(ScenarioError) -> Bool {
-        switch words[0] {
-        case "hold": hold(toward: try Self.direction(words.last ?? ""))
-        case "release": release(toward: try Self.direction(words.last ?? ""))
-        case "cut":
-            hold(toward: 0)
-            hold(toward: 1)
-        case "heal":
-            release(toward: 0)
-            release(toward: 1)
-        case "break":
-            // The connection breaks; what is held back may still come, late.
-            _ = breakConnections(losing: nil)
-        case "drop":
-            let side = try Self.direction(words.last ?? "")
-            for text in breakConnections(losing: side) { transcript.say("lost on the way: \(text)") }
-            release(toward: side)
-        default: return false
-        }
-        return true
-    }
-
     // MARK: Disks
 
     private func performOnDisk(_ words: [String]) throws(ScenarioError) -> Bool {
@@ -119,12 +95,10 @@ extension ScriptedCluster {
         case "restore":
             guard restore(try node(words, 1)) else { throw ScenarioError("it runs, or has no snapshot") }
         case "clone":
-            guard words.count == 3, words[1] != words[2], !nodes[0].isUp || words[2] == "b" else {
-                throw ScenarioError("clone FROM TO, while TO is down")
-            }
+            guard words.count == 3, words[1] != words[2] else { throw ScenarioError("clone FROM TO") }
             let node = try node(words, 2)
             guard !node.isUp else { throw ScenarioError("\(words[2]) runs") }
-            clone(to: node)
+            clone(try self.node(words, 1), to: node)
         case "damage":
             guard words.count == 3 else { throw ScenarioError("damage NODE superblock-0|superblock-1|log|bitmap") }
             try damage(try node(words, 1), words[2])
@@ -146,9 +120,9 @@ extension ScriptedCluster {
             }
         case "holds":
             let kinds = Set(words.dropFirst())
-            guard kinds.isSubset(of: SimulatedDisk.Deed.scriptKinds) else { throw ScenarioError("a kind is unknown") }
+            guard kinds.isSubset(of: SimulatedDisk.Deed.heldKinds) else { throw ScenarioError("a kind is unknown") }
             node.disk.script?.holds = kinds
-        case "releases": releaseDisk(node, words.count > 1 ? Set(words.dropFirst()) : SimulatedDisk.Deed.scriptKinds)
+        case "releases": releaseDisk(node, words.count > 1 ? Set(words.dropFirst()) : SimulatedDisk.Deed.heldKinds)
         case "fails":
             guard words.count >= 2, SimulatedDisk.Deed.scriptKinds.contains(words[1]) else {
                 throw ScenarioError("disk NODE fails KIND [TIMES]")
@@ -161,7 +135,7 @@ extension ScriptedCluster {
     /// A block of metadata rots: its first bytes are others.
     private func damage(_ node: SimulatedNode, _ what: String) throws(ScenarioError) {
         let layout = MetadataBytes.layout(of: node, cluster.layout)
-        let peer = NodeID(unchecked: UInt8(1 - node.side))
+        let peer = cluster.other(node).id
         var offsets: [UInt64] = []
         switch what {
         case "superblock-0": offsets = [layout.superblockOffset(copy: 0)]

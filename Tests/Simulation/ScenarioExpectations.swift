@@ -5,7 +5,7 @@ import ReplicationCore
 extension ScriptedCluster {
     func expect(_ words: [String]) throws(ScenarioError) {
         switch words[0] {
-        case "a", "b": try expectWords(try node(words, 0), words.dropFirst())
+        case _ where letters.contains(words[0]): try expectWords(try node(words, 0), words.dropFirst())
         case "read", "disk", "stable": try expectContent(words)
         case "answered", "waiting", "failed", "not-primary": try expectAnswer(words)
         case "done", "refused": try expectOutcome(words)
@@ -15,7 +15,7 @@ extension ScriptedCluster {
         case "marked", "unmarked", "unconfirmed", "confirmed", "hot", "cold": try expectKnown(words)
         case "copied": try expectCopied(words)
         case "generations": try expectGenerations(words)
-        case "note": try expectNote(words)
+        case "note", "no-note": try expectNote(words)
         default: throw ScenarioError("nothing expects `\(words[0])`")
         }
     }
@@ -27,7 +27,7 @@ extension ScriptedCluster {
 
     /// `expect a primary up-to-date connected established`; `not-X` for what must not be so.
     private func expectWords(_ node: SimulatedNode, _ words: ArraySlice<String>) throws(ScenarioError) {
-        let found = try sightOf(node).words
+        let found = try sightOf(node).words(letters)
         for word in words {
             let isDenied = word.hasPrefix("not-") && word != "not-connected"
             let bare = isDenied ? String(word.dropFirst("not-".count)) : word
@@ -94,7 +94,7 @@ extension ScriptedCluster {
         guard words.count == 5, words[3] == "because" else {
             throw ScenarioError("expect verdict NODE OUTCOME because RULE")
         }
-        let side = try Self.side(words[1])
+        let side = try side(words[1])
         guard let verdict = transcript.verdicts[side] else { throw ScenarioError("there was no verdict") }
         let found = "\(Transcript.dashed(verdict.outcome)) because \(Transcript.dashed(verdict.rule))"
         guard found == words.dropFirst(2).joined(separator: " ") else { throw ScenarioError("it was \(found)") }
@@ -103,8 +103,10 @@ extension ScriptedCluster {
     private func expectEqual() throws(ScenarioError) {
         let count = cluster.copies.differing.count
         guard count == 0 else { throw ScenarioError("\(count) blocks differ") }
-        for node in nodes {
-            guard let live = node.live, live.core.pointee.glimpse().required.count == 2 else { return }
+        for node in cluster.copyNodes {
+            guard let live = node.live, live.core.pointee.glimpse().required.count == cluster.options.copies else {
+                return
+            }
         }
         cluster.oracle.checkAtRest(primary: nodes.first { $0.isPrimary }?.side, at: cluster.step)
     }
@@ -118,11 +120,15 @@ extension ScriptedCluster {
     }
 
     private func expectKnown(_ words: [String]) throws(ScenarioError) {
-        guard words.count == 3 else { throw ScenarioError("expect \(words[0]) NODE BLOCK") }
-        let sight = try sightOf(try node(words, 1))
+        guard words.count == 3 || words.count == 5 && words[3] == "toward" else {
+            throw ScenarioError("expect \(words[0]) NODE BLOCK [toward NODE]")
+        }
+        let node = try node(words, 1)
+        let sight = try sightOf(node)
+        let peer = words.count == 5 ? try side(words[4]) : cluster.other(node).side
         let wanted: [UInt64]
         switch words[0] {
-        case "marked", "unmarked": wanted = sight.marked
+        case "marked", "unmarked": wanted = sight.marked[peer]
         case "unconfirmed", "confirmed": wanted = sight.unconfirmed
         default: wanted = sight.hot
         }
@@ -149,12 +155,13 @@ extension ScriptedCluster {
         guard count == (try Self.number(words[2])) else { throw ScenarioError("there are \(count)") }
     }
 
-    /// `expect note a left behind`: some line of its log says so.
+    /// `expect note a left behind`: some line of its log says so; or `no-note`, none does.
     private func expectNote(_ words: [String]) throws(ScenarioError) {
         guard words.count > 2 else { throw ScenarioError("expect note NODE WORDS") }
         let text = words.dropFirst(2).joined(separator: " ")
-        guard transcript.notes[try Self.side(words[1])].contains(where: { $0.contains(text) }) else {
-            throw ScenarioError("its log does not say so")
+        let isSaid = transcript.notes[try side(words[1])].contains { $0.contains(text) }
+        guard isSaid == (words[0] == "note") else {
+            throw ScenarioError("its log \(isSaid ? "says" : "does not say") so")
         }
     }
 }

@@ -13,13 +13,25 @@ protocol ClusterWitness: AnyObject {
 final class ScriptedCluster {
     let cluster: Cluster
     let transcript: Transcript
+    /// What each node is called; the witness is `w`.
+    let letters: [String]
+    static let copyLetters = ["a", "b", "c", "d"]
     /// What was asked of each client, the newest last.
     private(set) var operations: [(text: String, number: UInt64)] = []
     /// Copies of disks that were taken.
-    private var snapshots: [DiskImage?] = [nil, nil]
+    private var snapshots: [DiskImage?]
 
     /// What a script may choose of a new cluster.
     struct Shape {
+        /// More than two nodes in all: `quorum: majority`.
+        var copies = 2
+        var witnesses = 0
+        var lease: UInt64 = 1_000_000_000
+        /// `on-quorum-lost: error`.
+        var failsWithoutQuorum = false
+        /// `reads: confirm`.
+        var confirmsReads = false
+        var fencing = ReplicaConfiguration.Fencing.none
         var blocks: UInt64 = 64
         var logExtents: UInt32 = 4
         var afterSplitBrain = SplitBrainPolicies()
@@ -38,7 +50,10 @@ final class ScriptedCluster {
 
     init(_ shape: Shape) {
         cluster = Cluster(options: Self.options(shape))
-        transcript = Transcript()
+        letters = Array(Self.copyLetters.prefix(shape.copies)) + (shape.witnesses > 0 ? ["w"] : [])
+        snapshots = letters.map { _ in nil }
+        transcript = Transcript(letters: letters)
+        transcript.isHeld = { [cluster] from, to in cluster.network.isBlocked(from: from, to: to) }
         cluster.witness = transcript
         for node in cluster.nodes {
             node.disk.script = DiskScript()
@@ -50,13 +65,19 @@ final class ScriptedCluster {
     private static func options(_ shape: Shape) -> SimulationOptions {
         var options = SimulationOptions(seed: 1)
         options.faults = [.lateFrames, .diskErrors]
+        options.copies = shape.copies
+        options.witnesses = shape.witnesses
+        options.failsWithoutQuorum = shape.failsWithoutQuorum
+        options.confirmsReads = shape.confirmsReads
+        options.fencing = shape.fencing
         options.blocks = shape.blocks
         options.logExtents = shape.logExtents
         options.afterSplitBrain = shape.afterSplitBrain
         options.diskLatency = 0
         options.networkDelay = 0
         options.resyncRate = nil
-        options.clockOffsets = [1_000_000_000, 2_000_000_000]
+        options.clockOffsets = (1...UInt64(options.nodes)).map { $0 * 1_000_000_000 }
+        options.clockDrifts = (0..<options.nodes).map { _ in 0 }
         options.deepCheckEvery = 4
         options.limits = Limits()
         options.limits.clientOperations = 16
@@ -73,6 +94,7 @@ final class ScriptedCluster {
         options.timing.pingTimeout = 400_000_000
         options.timing.reconnectMinimum = 50_000_000
         options.timing.reconnectMaximum = 200_000_000
+        options.timing.lease = shape.lease
         return options
     }
 
@@ -81,6 +103,8 @@ final class ScriptedCluster {
 
     // MARK: Time
 
+    /// When the cluster's clock begins.
+    private static let birth: UInt64 = 1_000_000_000
     /// Nanoseconds. What takes no time is over after it; no time-out has passed.
     static let moment: UInt64 = 5_000_000
     /// Longer than every time-out: when nothing was said for so long, nothing will be.
@@ -128,12 +152,36 @@ final class ScriptedCluster {
         options.blocks = blocks
         let instance = InstanceID(rawValue: cluster.nodeRandoms[node.side].next() | 1)
         MetadataBytes.create(
-            on: node, layout: MetadataBytes.layout(options), options: options, instance: instance, isBlank: isBlank)
+            on: node, layout: MetadataBytes.layout(options), options: options, instance: instance,
+            isBlank: isBlank || node.isWitness)
+        guard cluster.options.isByMajority, !node.isWitness, cluster.now > Self.birth else { return }
+        node.isRestored = false
+        node.isMadeAnew = true
+        cluster.hasMadeAnew = true
+    }
+
+    /// The node's fence command ends: the peer is off by it, or it failed. - Returns: false: none is under way.
+    func answerFencing(_ node: SimulatedNode, _ peer: SimulatedNode, _ succeeds: Bool) -> Bool {
+        guard let command = transcript.fencing[node.side], command.peer == peer.id else { return false }
+        transcript.fencing[node.side] = nil
+        if succeeds { cluster.crash(peer, losesPower: true) }
+        cluster.deliver(
+            .fenceAnswered(peer.id, request: command.request, succeeds ? .peerFenced : .failed(code: 1)), to: node)
+        return true
     }
 
     private func exchange(_ node: SimulatedNode, _ image: DiskImage) {
-        node.disk.become(image)
-        cluster.oracle.exchanged(node.side, at: cluster.step)
+        guard cluster.options.isByMajority else {
+            node.disk.become(image)
+            cluster.oracle.exchanged(node.side, at: cluster.step)
+            return
+        }
+        if node.isWitness {
+            node.disk.landMetadata(offset: 0, bytes: image.metadata)
+        } else {
+            node.disk.replace(with: image)
+        }
+        cluster.replaced(node, "another disk is in its place")
     }
 
     func takeSnapshot(of node: SimulatedNode) { snapshots[node.side] = node.disk.image }
@@ -141,12 +189,12 @@ final class ScriptedCluster {
     func restore(_ node: SimulatedNode) -> Bool {
         guard !node.isUp, let image = snapshots[node.side] else { return false }
         exchange(node, image)
+        node.isRestored = cluster.options.isByMajority && !node.isWitness
         return true
     }
 
     /// Node `to` gets a copy of the other's disk, made beneath both daemons, and calls it its own.
-    func clone(to node: SimulatedNode) {
-        let other = nodes[1 - node.side]
+    func clone(_ other: SimulatedNode, to node: SimulatedNode) {
         exchange(node, other.disk.image)
         guard case .success(let metadata) = MetadataBytes.load(other, layout: cluster.layout, repairing: false) else {
             return
@@ -167,52 +215,6 @@ final class ScriptedCluster {
             cluster.heap.push(
                 .diskDone(node: node.side, incarnation: node.incarnation, slot: slot), at: cluster.now + 1000)
         }
-    }
-
-    // MARK: Network
-
-    /// Frames toward that node wait; a connection does not break by it before its pings time out.
-    func hold(toward side: Int) {
-        let direction = cluster.network.direction(from: 1 - side, to: side)
-        cluster.network.blocked[direction] = true
-        cluster.network.cuts[direction] += 1
-        transcript.isHeld[side] = true
-    }
-
-    func release(toward side: Int) {
-        cluster.heal(toward: side)
-        transcript.isHeld[side] = false
-    }
-
-    /// The connections break. What waits toward `losing` is lost; what waits the other way may come late.
-    /// - Returns: what is lost.
-    func breakConnections(losing side: Int?) -> [String] {
-        var lost: [String] = []
-        for index in cluster.network.openSessions {
-            if let side {
-                while let item = cluster.network[index].lanes[side].popFirst() {
-                    if let text = describe(item, toward: side) { lost.append(text) }
-                }
-            }
-            let session = cluster.network[index]
-            for node in nodes where !session.ended[node.side] && session.incarnations[node.side] == node.incarnation {
-                cluster.network[index].ended[node.side] = true
-                guard session.opened[node.side] else { continue }
-                cluster.later(.sessionClosed(nodes[1 - node.side].id, session.id, "connection reset"), to: node)
-            }
-        }
-        return lost
-    }
-
-    private func describe(_ item: SimulatedNetwork.Item, toward side: Int) -> String? {
-        guard case .frame(let head, let payload) = item else { return nil }
-        let sender = nodes[1 - side]
-        let decoded = FrameBytes.decode(head: head, payload: payload) {
-            sender.buffers.take(.payload, sectors: FrameBytes.sectors(of: payload))
-        }
-        guard case .success(let (_, message)) = decoded else { return nil }
-        defer { if let (buffer, _) = message.payload { sender.buffers.release(buffer) } }
-        return transcript.text(of: message, sender)
     }
 
     // MARK: Clients

@@ -6,20 +6,27 @@ import ReplicationCore
 struct NodeSight {
     var status: VolumeStatus?
     var superblock: Superblock
-    /// Toward the other node.
-    var marked: [UInt64] = []
+    /// Toward each node.
+    var marked: [[UInt64]]
     var unconfirmed: [UInt64] = []
     var hot: [UInt64] = []
 
-    /// Words that `expect` looks for.
-    var words: Set<String> {
-        guard let status, let peer = status.peers.first else { return ["down"] }
-        var words: Set<String> = ["up", status.role.rawValue, status.disk.rawValue, peer.connection.rawValue]
-        if let replication = peer.replication { words.insert(replication.rawValue) }
+    /// Words that `expect` looks for. Of several peers each one's have its name before them.
+    func words(_ letters: [String]) -> Set<String> {
+        guard let status else { return ["down"] }
+        var words: Set<String> = ["up", status.role.rawValue, status.disk.rawValue]
+        for peer in status.peers {
+            let who = letters.count > 2 ? "\(letters[Int(peer.id)])-" : ""
+            for word in [peer.connection.rawValue, peer.replication?.rawValue, peer.reason] {
+                if let word { words.insert(who + word) }
+            }
+        }
         for reason in status.suspended { words.insert("suspended-\(reason.rawValue)") }
         if status.suspect { words.insert("suspect") }
-        if let reason = peer.reason { words.insert(reason) }
-        for node in superblock.record.inStep { words.insert("in-step-\(Transcript.name(Int(node.rawValue)))") }
+        for node in superblock.record.inStep { words.insert("in-step-\(letters[Int(node.rawValue)])") }
+        if letters.count > 2 {
+            for node in superblock.record.voters { words.insert("voter-\(letters[Int(node.rawValue)])") }
+        }
         return words
     }
 }
@@ -31,18 +38,23 @@ extension ScriptedCluster {
         guard let live = node.live else {
             guard case .success(let metadata) = MetadataBytes.load(node, layout: cluster.layout, repairing: false)
             else { return nil }
-            let words = metadata.bitmaps.first?.words ?? []
-            return NodeSight(
-                status: nil, superblock: metadata.superblock,
-                marked: (0..<blocks).filter { block in
+            let marked = nodes.map { peer in
+                let words = metadata.bitmaps.first { $0.node == peer.id }?.words ?? []
+                return (0..<blocks).filter { block in
                     Int(block / 64) < words.count && words[Int(block / 64)] & (1 << (block % 64)) != 0
-                }, unconfirmed: [], hot: metadata.log.table.compactMap { $0.map(UInt64.init) }.sorted())
+                }
+            }
+            return NodeSight(
+                status: nil, superblock: metadata.superblock, marked: marked, unconfirmed: [],
+                hot: metadata.log.table.compactMap { $0.map(UInt64.init) }.sorted())
         }
         let core = live.core
-        let peer = NodeID(unchecked: UInt8(1 - node.side))
         return NodeSight(
             status: core.pointee.status(at: node.localTime(cluster.now)), superblock: core.pointee.durableState,
-            marked: (0..<blocks).filter { core.pointee.isMarked(block: $0, toward: peer) },
+            marked: nodes.map { peer in
+                peer === node || peer.isWitness
+                    ? [] : (0..<blocks).filter { core.pointee.isMarked(block: $0, toward: peer.id) }
+            },
             unconfirmed: (0..<blocks).filter { core.pointee.isUnconfirmed(block: $0) },
             hot: (0..<extents).filter { core.pointee.isHot(extent: UInt32($0)) })
     }
@@ -51,7 +63,7 @@ extension ScriptedCluster {
     func show() {
         for node in nodes {
             guard let sight = sight(of: node) else {
-                transcript.say("\(Transcript.name(node.side))  its metadata cannot be read")
+                transcript.say("\(letters[node.side])  its metadata cannot be read")
                 continue
             }
             show(node, sight)
@@ -60,24 +72,31 @@ extension ScriptedCluster {
 
     private func show(_ node: SimulatedNode, _ sight: NodeSight) {
         let block = sight.superblock
-        let peer = NodeID(unchecked: UInt8(1 - node.side))
-        var first = "\(Transcript.name(node.side))  "
-        if let status = sight.status, let other = status.peers.first {
-            first += "\(status.role.rawValue), \(status.disk.rawValue); "
-            first += "\(Transcript.name(1 - node.side)) \(other.connection.rawValue)"
-            if let replication = other.replication { first += ", \(replication.rawValue)" }
-            if other.connection == .connected { first += ", \(other.role.rawValue), \(other.disk.rawValue)" }
-            if let reason = other.reason { first += " (\(reason))" }
+        var first = "\(letters[node.side])  "
+        if let status = sight.status {
+            first += "\(status.role.rawValue), \(status.disk.rawValue)"
+            for other in status.peers {
+                first += "; \(letters[Int(other.id)]) \(other.connection.rawValue)"
+                if let replication = other.replication { first += ", \(replication.rawValue)" }
+                if other.connection == .connected { first += ", \(other.role.rawValue), \(other.disk.rawValue)" }
+                if let reason = other.reason { first += " (\(reason))" }
+            }
             for reason in status.suspended { first += "; SUSPENDED: \(reason.rawValue)" }
         } else {
             first += "down"
         }
         transcript.say(first)
-        transcript.say("   \(transcript.text(of: block.record)); required \(Transcript.text(of: block.required))")
-        var line = "   at \(transcript.line(block.current, block.history)), "
-        line += transcript.text(of: block.peers[peer].base)
+        transcript.say("   \(transcript.text(of: block.record)); required \(transcript.text(of: block.required))")
+        if node.isWitness { return }
+        var line = "   at \(transcript.line(block.current, block.history))"
+        for peer in cluster.copyNodes where peer !== node {
+            line += ", \(transcript.text(of: block.peers[peer.id].base))"
+        }
         for word in Transcript.words(block.flags) { line += ", \(word)" }
-        if !sight.marked.isEmpty { line += "; marked \(ranges(sight.marked))" }
+        for peer in cluster.copyNodes where !sight.marked[peer.side].isEmpty {
+            let who = cluster.options.isByMajority ? " toward \(letters[peer.side])" : ""
+            line += "; marked\(who) \(ranges(sight.marked[peer.side]))"
+        }
         if !sight.unconfirmed.isEmpty { line += "; unconfirmed \(ranges(sight.unconfirmed))" }
         if !sight.hot.isEmpty { line += "; hot extents \(ranges(sight.hot))" }
         transcript.say(line)
@@ -106,10 +125,10 @@ extension ScriptedCluster {
     }
 
     func look(_ block: UInt64) {
-        for node in nodes {
+        for node in cluster.copyNodes {
             let content = content(node, block)
             let stable = content.stable == content.now ? "" : ", stable \(content.stable)"
-            transcript.say("\(Transcript.name(node.side))  block \(block) = \(content.now)\(stable)")
+            transcript.say("\(letters[node.side])  block \(block) = \(content.now)\(stable)")
         }
     }
 

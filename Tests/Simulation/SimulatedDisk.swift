@@ -176,6 +176,7 @@ final class SimulatedDisk {
         slots.removeAll()
         freeSlots.removeAll()
         script?.held.removeAll()
+        script?.answers.removeAll()
     }
 
     /// The machine died: of what was not stable any subset of sectors is there.
@@ -219,12 +220,19 @@ final class SimulatedDisk {
 
     /// Whether the operation waits for a script's word instead of ending now.
     func holdsBack(_ slot: Int) -> Bool {
-        guard let operation = slots[slot], script?.holds.contains(operation.deed.scriptKind) == true else {
-            return false
+        guard let operation = slots[slot], let holds = script?.holds else { return false }
+        if !holds.contains(operation.deed.scriptKind) {
+            guard case .read(_, let sector, let count, _, _) = operation.deed, holds.contains("answer") else {
+                return false
+            }
+            script?.answers[slot] = Array(copies.values(side, sector..<sector + count))
         }
         script?.held.append(slot)
         return true
     }
+
+    /// What a read that was held had read before.
+    func takeAnswer(_ slot: Int) -> ArraySlice<UInt64>? { script?.answers.removeValue(forKey: slot)?[...] }
 
     /// Another value is on the platter, and nobody was told.
     func rot(_ block: Int, to value: UInt64) {
@@ -244,7 +252,9 @@ final class SimulatedDisk {
 
     func releaseHeld(_ kinds: Set<String>) -> [Int] {
         let held = script?.held ?? []
-        let released = held.filter { slots[$0].map { kinds.contains($0.deed.scriptKind) } ?? false }
+        let released = held.filter { slot in
+            slots[slot].map { kinds.contains(script?.answers[slot] == nil ? $0.deed.scriptKind : "answer") } ?? false
+        }
         script?.held.removeAll { released.contains($0) }
         return released
     }

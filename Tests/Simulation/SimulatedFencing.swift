@@ -6,6 +6,8 @@ import ReplicationCore
 /// ended it (Corosync's `wait_for_all`), or two nodes without a link would take turns, each losing what the other wrote.
 extension Cluster {
     func fence(_ peer: NodeID, _ request: UInt64, by node: SimulatedNode) {
+        // A script says what its commands come to.
+        guard witness == nil else { return }
         heap.push(
             .fenced(node: node.side, incarnation: node.incarnation, peer: peer, request: request),
             at: now + 20_000_000 + fencingRandom.skewed(mean: 800_000_000))

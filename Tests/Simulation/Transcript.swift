@@ -4,7 +4,9 @@ import ReplicationCore
 /// What a script's cluster says, one line each, in words that do not change from run to run: identities have short names
 /// in the order of their appearance, and nothing tells the time.
 final class Transcript: ClusterWitness {
-    var names = ShortNames()
+    /// Of the nodes, in the order of their numbers.
+    let letters: [String]
+    var names: ShortNames
     private var lines: [String] = []
     /// Everything that is worth a line, and what is written to disk, counts.
     private(set) var activity = 0
@@ -12,14 +14,27 @@ final class Transcript: ClusterWitness {
     var labels: [UInt64: String] = [:]
     private(set) var answers: [UInt64: ClientResult] = [:]
     /// What each node's newest read saw.
-    private(set) var seen: [[String]] = [[], []]
-    private(set) var verdicts: [HandshakeVerdict?] = [nil, nil]
-    private(set) var notes: [[String]] = [[], []]
-    private(set) var outcomes: [CommandOutcome?] = [nil, nil]
-    /// Frames toward that node wait.
-    var isHeld = [false, false]
+    private(set) var seen: [[String]]
+    private(set) var verdicts: [HandshakeVerdict?]
+    private(set) var notes: [[String]]
+    private(set) var outcomes: [CommandOutcome?]
+    /// Fence commands that are under way, the newest of each node.
+    var fencing: [(peer: NodeID, request: UInt64)?]
+    /// Whether frames of the first node toward the second wait.
+    var isHeld: (Int, Int) -> Bool = { _, _ in false }
 
-    static func name(_ side: Int) -> String { side == 0 ? "a" : "b" }
+    /// - Parameter letters: what each node is called.
+    init(letters: [String]) {
+        self.letters = letters
+        names = ShortNames(letters: letters)
+        seen = letters.map { _ in [] }
+        verdicts = letters.map { _ in nil }
+        notes = letters.map { _ in [] }
+        outcomes = letters.map { _ in nil }
+        fencing = letters.map { _ in nil }
+    }
+
+    func name(_ side: Int) -> String { letters[side] }
 
     /// One command made the cluster say more than a whole story may: it is caught in a loop. Nothing more is kept, and
     /// time stands still.
@@ -38,17 +53,17 @@ final class Transcript: ClusterWitness {
 
     func heard(_ event: Event, at node: SimulatedNode) {
         switch event {
-        case .dataDone(_, .failed): say("\(Self.name(node.side))  the disk fails")
+        case .dataDone(_, .failed): say("\(name(node.side))  the disk fails")
         case .superblockWritten(false), .logWritten(false), .bitmapPageWritten(_, _, false):
-            say("\(Self.name(node.side))  the disk fails to take metadata")
+            say("\(name(node.side))  the disk fails to take metadata")
         default: break
         }
     }
 
     func saw(_ effect: Effect, of node: SimulatedNode) {
-        let who = Self.name(node.side)
+        let who = name(node.side)
         switch effect {
-        case .send(_, _, let message): sent(message, node)
+        case .send(let peer, _, let message): sent(message, node, to: Int(peer.rawValue))
         case .note(let note): noted(note, node)
         case .reply(let ticket, let result): replied(Int(ticket), result, node)
         case .commandDone(let id, let outcome):
@@ -60,21 +75,25 @@ final class Transcript: ClusterWitness {
             activity += 1
             say("\(who)  ends its clients: \(names.replacing(in: why))")
         case .stopped: say("\(who)  is down")
+        case .fence(let peer, let request):
+            activity += 1
+            fencing[node.side] = (peer, request)
+            say("\(who)  runs the fence command: is \(name(Int(peer.rawValue))) off?")
         case .writeSuperblock, .writeBitmapPage, .writeData, .zeroData: activity += 1
         default: break
         }
     }
 
-    private func sent(_ message: PeerMessage, _ node: SimulatedNode) {
+    private func sent(_ message: PeerMessage, _ node: SimulatedNode, to: Int) {
         if case .verdict(let outcome, let rule) = message, let outcome = HandshakeOutcome(rawValue: outcome),
             let rule = HandshakeRule(rawValue: rule)
         {
             verdicts[node.side] = HandshakeVerdict(outcome, because: rule)
         }
         guard let text = text(of: message, node) else { return }
-        activity += 1
-        let to = 1 - node.side
-        say("\(Self.name(node.side)) -> \(Self.name(to))  \(text)\(isHeld[to] ? "  (waits)" : "")")
+        // Said to each ping of who is left out.
+        if case .standing = message {} else { activity += 1 }
+        say("\(name(node.side)) -> \(name(to))  \(text)\(isHeld(node.side, to) ? "  (waits)" : "")")
     }
 
     private func noted(_ note: Note, _ node: SimulatedNode) {
@@ -83,7 +102,7 @@ final class Transcript: ClusterWitness {
         notes[node.side].append(text)
         activity += 1
         // The message with the verdict has just said the same.
-        if !text.hasPrefix("handshake: verdict:") { say("\(Self.name(node.side))  \(text)") }
+        if !text.hasPrefix("handshake: verdict:") { say("\(name(node.side))  \(text)") }
     }
 
     private func replied(_ ticket: Int, _ result: ClientResult, _ node: SimulatedNode) {
@@ -101,7 +120,7 @@ final class Transcript: ClusterWitness {
             seen[node.side] = (0..<operation.range.blocks.count).map { block(values, $0) }
             words = seen[node.side].joined(separator: " ")
         }
-        say("\(Self.name(node.side))  client: \(text(of: operation)): \(words)")
+        say("\(name(node.side))  client: \(text(of: operation)): \(words)")
     }
 
     // MARK: Words
@@ -162,11 +181,11 @@ final class Transcript: ClusterWitness {
         }
     }
 
-    static func text(of set: NodeSet) -> String {
+    func text(of set: NodeSet) -> String {
         "{" + set.map { name(Int($0.rawValue)) }.joined(separator: " ") + "}"
     }
 
-    static func text(of number: RecordNumber) -> String {
+    func text(of number: RecordNumber) -> String {
         "\(number.term.counter)@\(name(Int(number.term.node.rawValue))).\(number.index)"
     }
 
@@ -183,10 +202,17 @@ final class Transcript: ClusterWitness {
 
 /// `g1`, `g2` for generations, `l1` for lineages, as they turn up.
 struct ShortNames {
+    let letters: [String]
+    private var nodes: [String: String] = [:]
     private var known: [String: String] = [
         GenerationID.none.description: "none", GenerationID.zero.description: "zero",
     ]
     private var counts: [Character: Int] = [:]
+
+    init(letters: [String]) {
+        self.letters = letters
+        for (name, letter) in zip(Cluster.nodeNames, letters) { nodes[name] = letter }
+    }
 
     mutating func of(_ identity: some RandomIdentity, _ letter: Character = "g") -> String {
         of(identity.description, letter)
@@ -220,13 +246,8 @@ struct ShortNames {
     }
 
     private mutating func replaced(_ word: String, behind before: Character) -> String {
-        switch word {
-        case "alpha": return "a"
-        case "bravo": return "b"
-        case "0" where before == "@": return "a"
-        case "1" where before == "@": return "b"
-        default: break
-        }
+        if let letter = nodes[word] { return letter }
+        if before == "@", let side = Int(word), letters.indices.contains(side) { return letters[side] }
         if word.count == 16, word.allSatisfy(\.isHexDigit) { return of(word, "g") }
         if word.count == 10, word.hasPrefix("17"), word.allSatisfy(\.isNumber) { return "some time" }
         return word

@@ -33,7 +33,7 @@ extension Transcript {
             "resync of \(everything ? "everything" : "what is marked"), under \(text(of: proposal.record))"
         case .resyncReady: "resync: ready"
         case .bitmapRuns(let runs):
-            "marked here: " + runs.map { Self.text(of: $0.first..<$0.first + $0.count) }.joined(separator: " ")
+            "marked here: \(text(of: runs))"
         case .bitmapEnd: "marked here: no more"
         case .pull(_, let range): "pull \(Self.text(of: range))"
         case .pullData(_, let range, let buffer): "data of \(values(range, buffer, sender))"
@@ -45,16 +45,16 @@ extension Transcript {
         case .digest(_, let range): "digests of \(Self.text(of: range))?"
         case .digests(_, let digests): "\(digests.count / Comparing.digestLength) digests"
         case .digestFailed(_, let unreadable): "digests: \(unreadable ? "FAILED" : "not now")"
-        default: nil
+        default: election(message)
         }
     }
 
     private func record(_ message: PeerMessage) -> String? {
         switch message {
         case .propose(let proposal): "propose \(text(of: proposal.record))"
-        case .accepted(let number, _): "accepted \(Self.text(of: number))"
-        case .rejected(let number, let reason): "rejected \(Self.text(of: number)): \(Self.dashed(reason))"
-        case .chosen(let number): "chosen \(Self.text(of: number))"
+        case .accepted(let number, _): "accepted \(text(of: number))"
+        case .rejected(let number, let reason): "rejected \(text(of: number)): \(Self.dashed(reason))"
+        case .chosen(let number): "chosen \(text(of: number))"
         case .joinOffer(let offer): "join \(text(of: offer.record))"
         default: nil
         }
@@ -79,9 +79,10 @@ extension Transcript {
 
     func text(of record: Record) -> String {
         guard !record.isEmpty else { return "no record" }
-        let primary = record.primary.map { Self.name(Int($0.rawValue)) } ?? "none"
-        return "record \(Self.text(of: record.number)) of \(names.of(record.lineage, "l")): in step "
-            + "\(Self.text(of: record.inStep)), primary \(primary), \(names.of(record.generation))"
+        let primary = record.primary.map { name(Int($0.rawValue)) } ?? "none"
+        return "record \(text(of: record.number)) of \(names.of(record.lineage, "l")): in step "
+            + "\(text(of: record.inStep)), primary \(primary), \(names.of(record.generation))"
+            + (letters.count > 2 ? ", voters \(text(of: record.voters))" : "")
     }
 
     private func text(of state: HandshakeState) -> String {

@@ -160,7 +160,9 @@ final class MutantSearch: Sendable {
             return "seed \(seed), \(found.by)"
         }
         let scenarios = said(by: ["--scenarios"] + arguments)
-        // `NAME.txt:LINE: …` is an expectation that does not hold, `FOLDER/NAME.txt:LINE: …` a text that differs.
+        // `NAME.txt:LINE: …` is a broken promise or an expectation that does not hold, `FOLDER/NAME.txt:LINE: …` a text that
+        // differs.
+        if let found = violatedScenario(scenarios.lines) { return found }
         let files = scenarios.lines.compactMap { $0.split(separator: ":").first }.filter { $0.hasSuffix(".txt") }
         if let name = files.first(where: { !$0.contains("/") }) { return "scenario \(name.dropLast(4))" }
         if let test = failingTest(mutant) { return "test \(test)" }
@@ -169,6 +171,18 @@ final class MutantSearch: Sendable {
         let points = said(by: ["--crash-points", "--length", "3"] + arguments)
         let isFound = points.isTrapped || points.lines.contains { !$0.hasPrefix("crash points, ") }
         return isFound ? "crash points" : nil
+    }
+
+    /// The first scenario in which the oracle saw a promise broken: `NAME.txt:LINE: I4: …`.
+    private func violatedScenario(_ lines: [String]) -> String? {
+        for line in lines {
+            let parts = line.split(separator: ":", maxSplits: 3)
+            guard parts.count == 4, parts[0].hasSuffix(".txt"), !parts[0].contains("/") else { continue }
+            let invariant = parts[2].drop { $0 == " " }
+            guard invariant.first == "I", Int(invariant.dropFirst()) != nil else { continue }
+            return "scenario \(parts[0].dropLast(4)), \(invariant)"
+        }
+        return nil
     }
 
     /// Of the core's own tests, which `Tools/mutants` builds beside this program.
