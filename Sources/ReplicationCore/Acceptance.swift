@@ -234,6 +234,7 @@ extension Replica {
         if !current.isVote, !current.isRepeated { ceaseToFill(for: current.from) }
         switch current.kind {
         case .record(let proposal):
+            if superblock.record.number.term < proposal.record.number.term { termTakenAt = now }
             if isByMajority, !proposal.record.inStep.contains(me) {
                 adoptAsOutsider(proposal, from: current.from)
                 break

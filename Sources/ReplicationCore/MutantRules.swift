@@ -146,7 +146,7 @@
                 .startCountsAsPong, .disklessWaitsForMembers, .recordCountsAsPong:
                 "F18"
             case .askedBeforePromise, .answersAreToThisQuestion, .latePrimaryIsHeeded, .heardPrimaryObjects,
-                .servingIsTold,
+                .servingIsTold, .waitingOneObjects,
                 .primaryWinsAgain, .newerRecordDeposes, .higherTermEndsAttempt, .candidatesGiveWay:
                 "F19"
             case .disklessKeepsOne, .leaverKeepsOne, .disklessFoundsNothing, .heirIsMember, .carriersRecordIsNotChosen,

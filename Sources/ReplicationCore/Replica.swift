@@ -180,6 +180,8 @@ package struct Replica {
     var questions: UInt64 = 0
     /// This node voted for another: that one gets its time before this one asks for votes itself.
     var candidacyNotBefore = MonotonicTime(nanoseconds: 0)
+    /// When this run took the first record of its term, from another node.
+    var termTakenAt: MonotonicTime?
     /// Nobody is primary, and this node holds a term to re-admit copies (KEEPER).
     var isKeeper = false
     /// Blocks that may differ between the members of the record: each is copied to all before it is served.

@@ -130,6 +130,15 @@ extension Replica {
         self[peer: node].claimsPrimary && now < self[peer: node].lastHeard + configuration.timing.leaseWaited
     }
 
+    /// A node that is there, and whose term began less than a lease ago: it may serve when that is over. One without a disk waits a
+    /// whole one, and whoever came sooner would outbid it, again and again.
+    private func mayAwaitLease(_ node: NodeID) -> Bool {
+        guard superblock.record.primary == node, self[peer: node].hasSession, let termTakenAt,
+            !isLeftOut(.waitingOneObjects)
+        else { return false }
+        return now < termTakenAt + configuration.timing.leaseWaited
+    }
+
     // MARK: Inquiries
 
     mutating func inquired(_ inquiry: Inquiry, _ stamp: FrameStamp, by node: NodeID) {
@@ -143,7 +152,9 @@ extension Replica {
         guard isByMajority, remembersPromises, stopping == nil, detaching == nil else { return .cannotVote }
         if isOfOtherLine(stamp.lineage) { return .otherLineage }
         if role == .primary { return .isPrimary }
-        let isServed = others.contains { $0 != node && $0 != inquiry.fenced && isHeardAsPrimary($0) }
+        let isServed = others.contains {
+            $0 != node && $0 != inquiry.fenced && (isHeardAsPrimary($0) || mayAwaitLease($0))
+        }
         if isServed, !isLeftOut(.heardPrimaryObjects) { return .heardPrimary }
         return record.isEmpty || inquiry.isDiskless || isInStep(node, inquiry.instance, by: record) ? nil : .notInStep
     }

@@ -96,7 +96,7 @@ enum VotingMutant {
     case confirmedReadsAsk
     /// Who promised a higher term gives no lease to the primary of an older one.
     case promiseEndsLease
-    /// A candidate gives no lease.
+    /// A candidate gives no lease. (Its own promise ends those of older terms, and a primary of a newer one asks members only.)
     case candidateGivesNoLease
     /// A successor waits for the old primary's lease.
     case successorWaits
@@ -111,7 +111,9 @@ enum VotingMutant {
     case latePrimaryIsHeeded
     /// A voter that heard a primary within a lease objects.
     case heardPrimaryObjects
-    /// A primary tells the voters that it serves from now on.
+    /// A voter objects while whom its record names may wait for a lease before it serves.
+    case waitingOneObjects
+    /// A primary tells the voters that it serves from now on. (So does its presence, in the same turn, but amid a handshake.)
     case servingIsTold
     /// A primary that hears of a higher promise wins its term again.
     case primaryWinsAgain
@@ -139,7 +141,8 @@ enum VotingMutant {
     // MARK: F21
     /// One voter is added or taken away by each record.
     case oneVoterAtATime
-    /// A record needs a majority of the voters before it, too.
+    /// A record needs a majority of the voters before it, too. (Majorities of two sets that differ by one voter meet, and one record
+    /// is chosen before the next is made: left out, a record is chosen sooner, and no promise breaks by it alone.)
     case formerVotersChoose
     /// The vote of a memory that was replaced goes before the new one's comes.
     case oldVoteGoesFirst
