@@ -4,8 +4,10 @@ import Testing
 extension EndToEnd {
     /// What a write and an idle volume cost both nodes: counted and not timed, so that a busy machine makes no difference.
     @Suite struct CostTests {
-        @Test func `a 4 KiB write allocates nothing, once all is warm`() throws {
-            try withCluster(.init(size: 64 * mebibyte)) { cluster in
+        @Test(arguments: ["off", "lz4", "zstd"])
+        func `a 4 KiB write allocates nothing, once all is warm`(compression: String) throws {
+            let options = TestCluster.Options(size: 64 * mebibyte, settings: ["compression": compression])
+            try withCluster(options) { cluster in
                 let library = cluster.folder + "/allocations.so"
                 let source = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
                     .appendingPathComponent("Support/allocations.c").path
@@ -16,6 +18,8 @@ extension EndToEnd {
                 }
                 try cluster.startWithPrimary()
                 try write(cluster.alpha, depth: 32, count: 4000)
+                let sent = try cluster.alpha.status().peer
+                #expect((sent.wireBytes < sent.sentBytes) == (compression != "off"), "\(sent)")
                 for depth in [1, 16] {
                     let few = try allocations(cluster) { try write(cluster.alpha, depth: depth, count: 500) }
                     let many = try allocations(cluster) { try write(cluster.alpha, depth: depth, count: 5500) }
@@ -78,7 +82,8 @@ extension EndToEnd {
         private func write(_ node: TestNode, depth: Int, count: Int) throws {
             try Program.run(
                 "fio", "--name=writes", "--ioengine=nbd", "--uri=\(node.uri)", "--rw=randwrite", "--bs=4k",
-                "--iodepth=\(depth)", "--number_ios=\(count)", "--size=64M", "--norandommap", "--thread", seconds: 120
+                "--iodepth=\(depth)", "--number_ios=\(count)", "--size=64M", "--norandommap", "--thread",
+                "--buffer_compress_percentage=50", "--refill_buffers", "--buffer_compress_chunk=512", seconds: 120
             ).expecting()
         }
 
