@@ -196,11 +196,7 @@ extension Replica {
         while let current = acceptance {
             switch current.phase {
             case .draining:
-                // Clients' writes that wait for the log have not begun: the gate holds them.
-                let isBusy = table.contains {
-                    $0.isWrite && ($0.localPending || ($0.phase == .waitingLog && !$0.isClient))
-                }
-                guard !isBusy || current.isVote && isLeftOut(.writesEndBeforeVote) else { return }
+                guard !isWritingOfOlderTerm || current.isVote && isLeftOut(.writesEndBeforeVote) else { return }
                 let number = hasDisk ? requestFlush() : 0
                 acceptance?.phase = .flushing(number)
             case .flushing(let number):

@@ -129,7 +129,7 @@ extension Replica {
             guard isAnswered(current) || isOverdue(current) else { return false }
             judgeAnswers()
         case .draining:
-            guard change == nil, !table.contains(where: { $0.isWrite && $0.localPending }) else { return false }
+            guard change == nil, !isWritingOfOlderTerm else { return false }
             enter(.flushing(hasDisk ? requestFlush() : 0))
         case .flushing(let number):
             guard isFlushed(number) || isLeftOut(.candidateFlushes) else { return false }
@@ -295,6 +295,8 @@ extension Replica {
     private mutating func raise() {
         // What is being taken here may set the promise to its own term.
         guard acceptance == nil || isLeftOut(.promiseIsKept) else { return rest() }
+        // A disk that is being let go becomes nobody's: it is called clean before it goes.
+        guard detaching == nil || isLeftOut(.detachAwaitsCandidacy) else { return rest() }
         guard var current = candidacy else { return }
         if current.purpose == .serve, promotion?.dryRun == true {
             candidacy = nil

@@ -162,7 +162,7 @@
             case .keeperWaitsFirst: "keeper"
             case .failedIsUnsettled, .outdatedVoterHasNoSay, .offeredAgain, .undecidedEstablishesNobody,
                 .acceptanceComesFirst, .stuckCandidacyEnds, .metAnewByPrimary, .deposedSettlesNothing,
-                .followerFillsNobody, .givenUpFillsNobody,
+                .followerFillsNobody, .givenUpFillsNobody, .detachAwaitsCandidacy,
                 .giverKeepsNothing:
                 "found by seeds"
             }

@@ -40,6 +40,8 @@ extension Replica {
             giveUpDetach(current, "this node became primary meanwhile")
             return
         }
+        // What was promised may make this node primary yet, and what it serves must not be called clean (seed 70000066).
+        if candidacy?.isBinding == true, !isLeftOut(.detachAwaitsCandidacy) { return }
         // The peer hears first that this copy counts no more; then everything is written back.
         if current.cleaning.phase == .draining {
             let presence = Presence(role: role, disk: .diskless, mark: .none, resyncPaused: isResyncPaused)
@@ -66,7 +68,6 @@ extension Replica {
 
     private mutating func giveUpDetach(_ current: Detaching, _ why: String) {
         detaching = nil
-        superblock.flags.remove(.clean)
         attention = true
         let refusal = Refusal(
             reason: "busy", message: why, remedy: "connect a peer that is up to date, then detach again")

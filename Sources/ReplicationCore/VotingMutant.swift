@@ -186,6 +186,8 @@ enum VotingMutant {
     case followerFillsNobody
     /// Who gives writes up fills nobody with what they left.
     case givenUpFillsNobody
+    /// A disk is not written back to be let go while its node may become primary.
+    case detachAwaitsCandidacy
     /// Who leads no more has nothing to settle.
     case deposedSettlesNothing
     /// Who gives its data away keeps nothing with it.

@@ -437,6 +437,12 @@ enum RegressionSeeds {
         Seed(
             seed: 45_001_192, found: "a superseded primary filled a copy with what its withdrawn writes had left",
             kinds: .withExactDuels),
+        Seed(
+            seed: 80_000_026, found: "a frame that waited for a comparison's read was written behind a promise",
+            kinds: .withExactDuels.union(.verifying)),
+        Seed(
+            seed: 70_000_066, found: "a disk was called clean by a detach while its node became primary",
+            kinds: .withExactDuels),
     ]
 
     /// Of two nodes that fence each other.

@@ -127,6 +127,7 @@ final class MutantSearch: Sendable {
     /// Those that found that the rule was missing, before there was one, and before there were duels.
     private static let knownSeeds: [String: UInt64] = [
         "carriersRecordIsNotChosen": 50_004_774, "newDiskIsNoMember": 50_002_354, "rolledBackUntilJoin": 50_002_848,
+        "detachAwaitsCandidacy": 70_000_066,
     ]
 
     private func search(_ arguments: [String], limit: UInt64) -> (seed: UInt64, by: String)? {
