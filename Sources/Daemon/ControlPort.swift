@@ -23,7 +23,7 @@ package struct ControlPortLimits: Sendable {
 /// One thread. Nothing here is on the data path.
 package final class ControlPort {
     private let path: String
-    private let nodes: [Hello.Node]
+    private var nodes: [Hello.Node]
     private let machine: Machine
     private let limits: ControlPortLimits
     private let note: (Note) -> Void
@@ -117,6 +117,9 @@ package final class ControlPort {
     package var isStopped: Bool { listener < 0 && !isAccepting && slots.allSatisfy { $0 == nil } }
 
     // MARK: What the daemon says
+
+    /// The configuration names other nodes from now on.
+    package func adjust(to configuration: Configuration) { nodes = configuration.helloNodes }
 
     package func commandDone(_ id: CommandID, _ outcome: CommandOutcome) {
         finishCommand(id, ControlOutcome(outcome))

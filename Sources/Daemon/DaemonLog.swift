@@ -14,7 +14,8 @@ package final class DaemonLog {
 
     private let descriptor: Int32
     private let prefix: String
-    private let nameOfNode: (NodeID) -> String
+    /// As the configuration says it.
+    var nameOfNode: (NodeID) -> String
     private var backlog: [UInt8] = []
     private var lost = 0
 

@@ -37,6 +37,9 @@ package final class DiskStore {
 
     package var isAttached: Bool { copy != nil }
 
+    /// There are bitmaps for more nodes: superblocks say so from the next one on.
+    package func assign(_ layout: DiskLayout) { copy?.layout = layout }
+
     package func attach(_ files: CopyFiles, _ layout: DiskLayout) {
         precondition(copy == nil, "the disk that was here is released first")
         copy = (files, layout)

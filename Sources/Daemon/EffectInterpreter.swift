@@ -115,7 +115,7 @@ extension VolumeLoop {
             if case .refused(let refusal) = outcome { log.error("process: not stopped: \(refusal.message)") }
             return
         }
-        control?.commandDone(id, outcome)
+        control?.finishCommand(id, adjusted(id, outcome))
     }
 
     func attachDue(_ now: UInt64) {

@@ -17,7 +17,8 @@ final class FenceCommand {
     /// A command that took longer is ended, and counts as failed. Nanoseconds.
     static let patience: UInt64 = 90_000_000_000
 
-    private let configuration: Configuration
+    /// As of the last `adjust`.
+    var configuration: Configuration
     private let own: Configuration.Node
     private let machine: Machine
     private let log: DaemonLog

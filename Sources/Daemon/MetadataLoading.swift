@@ -103,11 +103,7 @@ package struct LoadedCopy {
         try Self.checkPlace(found.superblock, files, node)
         for peer in configuration.dataNodes where peer.id != node.id {
             guard let assigned = layout.assigning(peer.id) else {
-                throw .refused(
-                    "no-bitmap", "\(files.metadata.path) has no bitmap for \(peer.name): it was made for other nodes",
-                    remedy:
-                        "give \(peer.name) the id it had, or make the copy anew: hablk create \(configuration.volume) --force"
-                )
+                throw Self.noBitmap(for: peer, files.metadata.path, configuration.volume)
             }
             layout = assigned
         }
@@ -125,13 +121,17 @@ package struct LoadedCopy {
         }
         if let newest = log.mend { try Self.mendLog(newest, layout, files) }
         var bitmaps: [(node: NodeID, words: BitmapWords)] = []
-        // A bitmap given away only now was never written.
-        for peer in configuration.dataNodes where found.layout.peers.contains(peer.id) {
-            let loaded = try Self.readBitmap(of: peer.id, found.superblock, layout, files)
+        // A bitmap given away only now was never written. One of a node that left the configuration counts while a record may name
+        // its copy.
+        let named = found.superblock.record.inStep.union(found.superblock.required)
+        for peer in found.layout.peers
+        where named.contains(peer) || configuration.dataNodes.contains(where: { $0.id == peer }) {
+            let loaded = try Self.readBitmap(of: peer, found.superblock, layout, files)
             if !loaded.damagedPages.isEmpty {
-                remarks.append("\(loaded.damagedPages.count) bitmap pages toward \(peer.name) do not verify: all dirty")
+                let name = configuration.name(of: peer)
+                remarks.append("\(loaded.damagedPages.count) bitmap pages toward \(name) do not verify: all dirty")
             }
-            bitmaps.append((peer.id, loaded.words))
+            bitmaps.append((peer, loaded.words))
         }
         let boot = ProcessControls.bootIdentity()
         self.files = files
@@ -139,6 +139,12 @@ package struct LoadedCopy {
         metadata = LoadedMetadata(
             superblock: found.superblock, log: log, bitmaps: bitmaps, bootID: (boot?.high ?? 0, boot?.low ?? 0))
         self.remarks = remarks
+    }
+
+    static func noBitmap(for peer: Configuration.Node, _ path: String, _ volume: String) -> CommandFailure {
+        .refused(
+            "no-bitmap", "\(path) has no bitmap for \(peer.name): it was made for other nodes",
+            remedy: "give \(peer.name) the id it had, or make the copy anew: hablk create \(volume) --force")
     }
 
     private static func findSuperblock(

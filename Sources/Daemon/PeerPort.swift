@@ -51,7 +51,9 @@ package final class PeerPort {
         var problem: String
     }
 
-    package let identity: PeerIdentity
+    package private(set) var identity: PeerIdentity
+    /// Peers that were heard to know former nodes, and which: the next dial speaks so.
+    var knownFormer = PerNode<[Hello.Node]?>(repeating: nil)
     let own: Configuration.Node
     let machine: Machine
     let limits: PeerPortLimits
@@ -131,6 +133,15 @@ package final class PeerPort {
                 remedy: "give `\(node.name)` an address of this machine, or say `listen: \"0.0.0.0:\(address.port)\"`")
         }
     }
+
+    /// From the next dial and greeting on; sessions that are open are the core's to end.
+    package func adjust(to configuration: Configuration) {
+        identity.adjust(to: configuration)
+        knownFormer = PerNode(repeating: nil)
+    }
+
+    /// Nodes that an earlier run of this witness knew.
+    package func remember(_ former: [[Hello.Node]]) { identity.remember(former) }
 
     func tellHowOpen() {
         guard identity.secret == nil else { return }

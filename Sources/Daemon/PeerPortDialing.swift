@@ -88,7 +88,8 @@ extension PeerPort {
             let socket = try Sockets.openTCP(for: address)
             let greeting = PeerGreeting(
                 dialing: node, as: identity, session: SessionID(rawValue: .random(in: 1...UInt64.max)),
-                discards: discards, version: dial.version)
+                discards: discards, version: dial.version, nodes: knownFormer[node])
+            knownFormer[node] = nil
             guard
                 let session = adopt(
                     socket, dialed: node, address: address.description, greeting: greeting, deadline: now + share)

@@ -146,6 +146,10 @@ extension PeerPort {
         if session.dialed != nil { dials[Int(theirs.node.rawValue)] = nil }
         lastProblems[Int(theirs.node.rawValue)] = nil
         let direction = session.dialed == nil ? "accepted from" : "dialed to"
+        if identity.isFormer(theirs.nodes) {
+            let words = "its file names the nodes as they were: hablk adjust \(identity.configuration.volume) there"
+            note(Note(.warning, "connection", words, peer: theirs.node))
+        }
         let proof = identity.secret == nil ? "not authenticated" : "authenticated"
         note(
             Note(
@@ -162,8 +166,10 @@ extension PeerPort {
     private func refuse(_ session: PeerSession, _ refusal: PeerRefusal, into events: inout EventQueue) {
         let told = refusal.isOurs ? refusal.message : "\(refusal.message) (says the other side)"
         if let node = session.dialed {
+            let former = session.greeting.theirs.flatMap { identity.isFormer($0.nodes) ? $0.nodes : nil }
+            knownFormer[node] = former
             if dials[Int(node.rawValue)] != nil {
-                if refusal.reason != "malformed" {
+                if refusal.reason != "malformed", former == nil {
                     events.append(.peerRefused(node, reason: refusal.reason, message: refusal.message))
                 }
                 part(session)

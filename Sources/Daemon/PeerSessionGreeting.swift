@@ -8,6 +8,10 @@ package struct PeerIdentity: Sendable {
     package var run: RunID
     /// Nil: whoever reaches the port is believed ("trusted network only").
     package var secret: PeerSecret?
+    /// What the configuration named before it was adjusted, oldest first: a peer whose file still says so is met, or the nodes could
+    /// be adjusted in one order only, and a link that breaks meanwhile would stay so.
+    package private(set) var formerNodes: [[Hello.Node]] = []
+    private static let mostFormer = 8
 
     package init(configuration: Configuration, node: NodeID, run: RunID, secret: PeerSecret?) {
         self.configuration = configuration
@@ -18,12 +22,32 @@ package struct PeerIdentity: Sendable {
 
     func name(_ node: NodeID) -> String { configuration.node(node)?.name ?? node.description }
 
-    func hello(to peer: NodeID?, session: SessionID, discardMyData: Bool, version: UInt16) -> Hello {
+    /// The configuration is another one from now on.
+    package mutating func adjust(to next: Configuration) {
+        if next.helloNodes != configuration.helloNodes { remember([configuration.helloNodes]) }
+        configuration = next
+    }
+
+    /// As an earlier run of this witness knew them.
+    package mutating func remember(_ former: [[Hello.Node]]) {
+        formerNodes = Array((formerNodes + former).suffix(Self.mostFormer))
+    }
+
+    func isFormer(_ nodes: [Hello.Node]) -> Bool {
+        nodes != configuration.helloNodes && formerNodes.contains(nodes)
+    }
+
+    /// - Parameter nodes: to be named instead of the configuration's; former ones.
+    func hello(
+        to peer: NodeID?, session: SessionID, discardMyData: Bool, version: UInt16, nodes: [Hello.Node]? = nil
+    ) -> Hello {
         // The system's generator draws from the kernel.
         let nonce = (0..<Hello.nonceLength).map { _ in UInt8.random(in: 0...255) }
-        return configuration.hello(
+        var hello = configuration.hello(
             from: node, to: peer, run: run, session: session, discardMyData: discardMyData, nonce: nonce,
             version: version)
+        if let nodes { hello.nodes = nodes }
+        return hello
     }
 }
 
@@ -80,18 +104,19 @@ package struct PeerGreeting: Sendable {
     package var output: [UInt8] = []
 
     /// The dialer's side: its hello is in `output` at once.
+    /// - Parameter nodes: the former ones that this peer was heard to know, if any.
     package init(
         dialing peer: NodeID, as identity: PeerIdentity, session: SessionID, discards: NodeSet,
-        version: UInt16 = Hello.protocolVersion
+        version: UInt16 = Hello.protocolVersion, nodes: [Hello.Node]? = nil
     ) {
         role = .dialer
         self.identity = identity
         dialed = peer
         self.discards = discards
-        isProven = identity.secret == nil
         self.version = version
+        isProven = identity.secret == nil
         let hello = identity.hello(
-            to: peer, session: session, discardMyData: discards.contains(peer), version: version)
+            to: peer, session: session, discardMyData: discards.contains(peer), version: version, nodes: nodes)
         mine = hello
         output = HelloFrame.encode(.hello(hello))
     }
@@ -148,7 +173,8 @@ package struct PeerGreeting: Sendable {
         if role == .acceptor {
             guard !hello.session.isNone else { return refuse("malformed", "a hello without a session id") }
             let answer = identity.hello(
-                to: hello.node, session: hello.session, discardMyData: discards.contains(hello.node), version: version)
+                to: hello.node, session: hello.session, discardMyData: discards.contains(hello.node),
+                version: version, nodes: identity.isFormer(hello.nodes) ? hello.nodes : nil)
             mine = answer
             output += HelloFrame.encode(.hello(answer))
         }

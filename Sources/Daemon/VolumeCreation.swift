@@ -152,14 +152,12 @@ extension Creation {
         configuration.dataNodes.map(\.id).filter { $0 != node }
     }
 
-    /// Bitmaps there is to be room for: a witness's small file has it for any change of the cluster.
-    private static func slots(_ configuration: Configuration, _ node: Configuration.Node) -> Int {
-        node.isWitness ? DiskLayout.maximumPeerSlots : max(peers(configuration, node.id).count, 1)
-    }
+    /// Bitmaps there is room for: one for any node that may be added some day (`adjust`), 32 KiB for each GiB of data.
+    private static let slots = DiskLayout.maximumPeerSlots
 
     /// Bytes of metadata at the end of a disk that is as large as it need be.
     private static func internalBytes(
-        _ data: UInt64, _ configuration: Configuration, _ slots: Int
+        _ data: UInt64, _ configuration: Configuration
     ) throws(LayoutError) -> UInt64 {
         let external = try DiskLayout.externalSize(
             dataSize: data, logExtents: configuration.activityLogExtents, peerSlots: slots)
@@ -175,7 +173,7 @@ extension Creation {
                 "size-needed", "\(node.disk) does not exist, and nothing says how large it should be",
                 remedy: "say `size:` in \(configuration.file) (or --size), or make the disk first")
         }
-        let beside = node.metadata == nil ? try internalBytes(size, configuration, slots(configuration, node)) : 0
+        let beside = node.metadata == nil ? try internalBytes(size, configuration) : 0
         let file = try BlockFile.create(node.disk, size: size + beside)
         made.append(node.disk)
         return file
@@ -186,7 +184,6 @@ extension Creation {
         _ made: inout [String]
     ) throws -> BlockFile {
         let size = configuration.size ?? data.size / DiskLayout.blockSize * DiskLayout.blockSize
-        let slots = slots(configuration, node)
         let bytes = try DiskLayout.externalSize(
             dataSize: size, logExtents: configuration.activityLogExtents, peerSlots: slots)
         // Where superblocks are looked for depends on the size; very small devices have none.
@@ -195,27 +192,37 @@ extension Creation {
         return file
     }
 
+    /// A disk that is small for what it is to hold has fewer bitmaps, but one for each node of now.
     fileprivate static func layOut(
         _ configuration: Configuration, _ node: Configuration.Node, _ files: CopyFiles
     ) throws(CommandFailure) -> DiskLayout {
-        let peers = peers(configuration, node.id)
-        let slots = slots(configuration, node)
+        let needed = max(peers(configuration, node.id).count, 1)
+        for slots in stride(from: slots, to: needed, by: -1) {
+            if let layout = try? layOut(configuration, node, files, slots) { return layout }
+        }
         do throws(LayoutError) {
-            switch files.placement {
-            case .internal:
-                return try .internal(
-                    deviceSize: files.data.size, dataSize: configuration.size,
-                    logExtents: configuration.activityLogExtents, peers: peers, peerSlots: slots)
-            case .external:
-                let whole = files.data.size / DiskLayout.blockSize * DiskLayout.blockSize
-                let size = configuration.size ?? whole
-                guard size <= whole else { throw LayoutError.dataDoesNotFit(size, available: whole) }
-                return try .external(
-                    metadataSize: files.metadata.size, dataSize: size, logExtents: configuration.activityLogExtents,
-                    peers: peers, peerSlots: slots)
-            }
+            return try layOut(configuration, node, files, needed)
         } catch {
             throw doesNotFit(files.data.path, error)
+        }
+    }
+
+    private static func layOut(
+        _ configuration: Configuration, _ node: Configuration.Node, _ files: CopyFiles, _ slots: Int
+    ) throws(LayoutError) -> DiskLayout {
+        let peers = peers(configuration, node.id)
+        switch files.placement {
+        case .internal:
+            return try .internal(
+                deviceSize: files.data.size, dataSize: configuration.size,
+                logExtents: configuration.activityLogExtents, peers: peers, peerSlots: slots)
+        case .external:
+            let whole = files.data.size / DiskLayout.blockSize * DiskLayout.blockSize
+            let size = configuration.size ?? whole
+            guard size <= whole else { throw LayoutError.dataDoesNotFit(size, available: whole) }
+            return try .external(
+                metadataSize: files.metadata.size, dataSize: size, logExtents: configuration.activityLogExtents,
+                peers: peers, peerSlots: slots)
         }
     }
 

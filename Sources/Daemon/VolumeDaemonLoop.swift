@@ -8,7 +8,7 @@ import ReplicationCore
 /// The turn of the daemon: one system call and one reading of the clock; completions become events, the core decides,
 /// its effects are performed in order, and what is to be sent leaves at the end.
 final class VolumeLoop {
-    let configuration: Configuration
+    var configuration: Configuration
     let node: Configuration.Node
     let paths: RuntimePaths
     let machine: Machine
@@ -25,6 +25,8 @@ final class VolumeLoop {
     var attaches: [PendingAttach] = []
     let device: DevicePort
     let fencing: FenceCommand
+    /// What `adjust` commands that the core is at work on will have changed, in lines.
+    var adjusting: [CommandID: [String]] = [:]
     /// Commands that concern the kernel's device, to be looked at outside of the control port.
     var deviceCommands: [DeviceCommand] = []
     var resumption = Resumption()
@@ -264,7 +266,9 @@ final class VolumeLoop {
         while let event = events.popFirst() {
             switch event {
             case .superblockWritten(true): superblockWrites += 1
-            case .commandWithdrawn(let id): attaches.removeAll { $0.id == id }
+            case .commandWithdrawn(let id):
+                attaches.removeAll { $0.id == id }
+                adjusting[id] = nil
             default: break
             }
             let time = MonotonicTime(nanoseconds: now)

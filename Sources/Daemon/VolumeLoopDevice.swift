@@ -3,7 +3,7 @@ import LinuxIO
 import Model
 import ReplicationCore
 
-/// What is asked of a volume and concerns its kernel device.
+/// What is asked of a volume and is looked at between turns: its kernel device, its disk, its configuration.
 enum DeviceCommand {
     case map(CommandID, DeviceWish)
     case unmap(CommandID)
@@ -13,6 +13,7 @@ enum DeviceCommand {
     case stopBySignal
     case restart
     case attach(CommandID)
+    case adjust(CommandID, dryRun: Bool)
 }
 
 /// The promotion by which a device that outlived its daemon goes on.
@@ -43,6 +44,7 @@ extension VolumeLoop {
     func takes(_ id: CommandID, _ asked: ControlCommand, _ resolved: Command?) -> Bool {
         switch asked {
         case .attach: deviceCommands.append(.attach(id))
+        case .adjust(let dryRun): deviceCommands.append(.adjust(id, dryRun: dryRun))
         case .map(let path, let blockSize, let ioctl):
             let wish = DeviceWish(
                 device: path.flatMap { KernelBlockDevice(path: $0) }, attachment: ioctl ? .ioctl : .netlink,
@@ -80,6 +82,7 @@ extension VolumeLoop {
     private func perform(_ command: DeviceCommand) {
         switch command {
         case .attach(let id): attaches.append(PendingAttach(id: id))
+        case .adjust(let id, let dryRun): adjust(id, dryRun: dryRun)
         case .refuse(let id, let why): control?.commandFailed(id, why)
         case .map(let id, let wish): map(id, wish)
         case .unmap(let id):

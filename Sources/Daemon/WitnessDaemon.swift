@@ -12,6 +12,8 @@ package final class WitnessDaemon {
         var served: WitnessVolume?
         /// Of the ring's tokens, while it is served.
         var owner = 0
+        /// What its files named since this process runs.
+        var former: [[Hello.Node]] = []
         /// To be taken up again once it has ended: its file changed, or it was asked for while it ended.
         var isWantedAgain = false
         /// Not before.
@@ -164,7 +166,7 @@ package final class WitnessDaemon {
         seat.owner = owner
         seat.served = try WitnessVolume(
             configuration: configuration, node: node, paths: paths,
-            machine: Machine(sharing: machine, owner: owner))
+            machine: Machine(sharing: machine, owner: owner), former: seat.former)
         seat.complaint = nil
     }
 
@@ -240,10 +242,11 @@ package final class WitnessDaemon {
         guard volume.isOver else { return }
         // What a volume still has in the kernel must find its memory.
         if !volume.isQuiet { retired.append((seat.owner, volume)) }
+        seat.former = volume.peers.identity.formerNodes + [volume.configuration.helloNodes]
         seat.served = nil
         seat.owner = 0
         guard seat.complaint == nil else { return }
-        if seat.isWantedAgain {
+        if seat.isWantedAgain || volume.wantsAnew {
             seat.isWantedAgain = false
             return
         }

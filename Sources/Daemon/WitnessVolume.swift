@@ -24,6 +24,8 @@ final class WitnessVolume {
     private var toldRevision: UInt64 = 0
     private var isStopped = false
     private var isParting = false
+    /// To be taken up again, with its file as it is then, once it has ended.
+    private(set) var wantsAnew = false
     /// It was told to stop.
     private var stopsSoon = false
     private var partingEnds: UInt64 = .max
@@ -55,9 +57,12 @@ final class WitnessVolume {
     /// Patience with connections that do not take what is still to be said, at the end.
     private static let partingTimeout: UInt64 = 2_000_000_000
 
-    /// - Parameter machine: this volume's view of the ring.
+    /// - Parameters:
+    ///   - machine: this volume's view of the ring.
+    ///   - former: the nodes that its earlier files named.
     init(
-        configuration: Configuration, node: Configuration.Node, paths: RuntimePaths, machine: Machine
+        configuration: Configuration, node: Configuration.Node, paths: RuntimePaths, machine: Machine,
+        former: [[Hello.Node]]
     ) throws(CommandFailure) {
         self.configuration = configuration
         self.node = node
@@ -77,6 +82,7 @@ final class WitnessVolume {
         peers = try PeerPort(
             configuration: configuration, node: node, run: run, machine: machine, limits: Self.peerLimits
         ) { log.note($0) }
+        peers.remember(former)
         replica = Replica(
             configuration: core, run: run, seed: ProcessControls.randomWord(),
             wallClock: wallClockNow() / 1_000_000_000, metadata: copy.metadata,
@@ -151,9 +157,37 @@ final class WitnessVolume {
     /// What the core does not take at all.
     private func refuses(_ id: CommandID, _ asked: ControlCommand, _ resolved: Command?) -> Bool {
         guard resolved == nil else { return false }
+        if case .adjust(let dryRun) = asked {
+            adjust(id, dryRun: dryRun)
+            return true
+        }
         control?.commandFailed(
             id, .refused("witness", "a witness holds no data and only votes", remedy: "run it on a data node"))
         return true
+    }
+
+    /// A witness takes its file up by ending and beginning anew: what it promised and knows is on its disk.
+    private func adjust(_ id: CommandID, dryRun: Bool) {
+        do throws(CommandFailure) {
+            let next = try Configuration.load(configuration.volume, paths: paths)
+            guard let own = next.node(node.id), own.name == node.name, own.isWitness else {
+                throw .refused(
+                    "own-node", "\(next.file) does not name \(node.name) as a witness any more",
+                    remedy: "hablk down \(next.volume) here, then hablk adjust \(next.volume) on the others")
+            }
+            var words = "\(next.volume) runs as \(next.file) says"
+            if next == configuration {
+                words = "nothing to change: \(words)"
+            } else if dryRun {
+                words = "would begin anew with \(next.nodes.map(\.name).joined(separator: ", "))"
+            } else {
+                wantsAnew = true
+            }
+            control?.finishCommand(id, .done(words))
+            if wantsAnew { stop() }
+        } catch {
+            control?.commandFailed(id, error)
+        }
     }
 
     private func settle() {

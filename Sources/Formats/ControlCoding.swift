@@ -124,6 +124,7 @@ extension ControlCommand {
         case .repair: "verify-repair"
         case .map: "map"
         case .unmap: "unmap"
+        case .adjust: "adjust"
         case .stop: "stop"
         }
     }
@@ -153,6 +154,7 @@ extension ControlCommand {
                 .init("device", .optional(device)), .init("block-size", .unsigned(blockSize)),
                 .init("ioctl", .bool(ioctl)),
             ]
+        case .adjust(let dryRun): [.init("dry-run", .bool(dryRun))]
         case .attach, .pauseResync, .resumeResync, .unmap, .stop: []
         }
     }
@@ -191,6 +193,7 @@ extension ControlCommand {
                 device: try json.optionalString("device"), blockSize: try json.unsigned("block-size"),
                 ioctl: try json.flag("ioctl"))
         case "unmap": self = .unmap
+        case "adjust": self = .adjust(dryRun: try json.flag("dry-run"))
         case "stop": self = .stop
         default: throw MalformedControlLine(problem: "an unknown request")
         }

@@ -32,9 +32,12 @@ package enum ControlCommand: Equatable, Sendable {
     /// Makes the kernel's device. `device`: /dev/nbdN, nil: a free one; `blockSize` in bytes; `ioctl`: by the old way.
     case map(device: String?, blockSize: UInt64, ioctl: Bool)
     case unmap
+    /// Takes the configuration file up as it is now; `dryRun`: says what that would change.
+    case adjust(dryRun: Bool)
     case stop
 
-    /// The command for the core; nil for what the daemon does: `attach`, which begins at the disk, `map` and `unmap`.
+    /// The command for the core; nil for what the daemon does: `attach`, which begins at the disk, `adjust`, which begins at the
+    /// file, `map` and `unmap`.
     /// - Throws: a refusal when a named node is not in `nodes`.
     package func resolved(
         among nodes: [Hello.Node], deadline: MonotonicTime
@@ -54,7 +57,7 @@ package enum ControlCommand: Equatable, Sendable {
         case .connect(let peer, let discard, let dryRun):
             return .connect(peer: try id(peer), discardMyData: discard, dryRun: dryRun, deadline: deadline)
         case .disconnect(let peer, let force): return .disconnect(peer: try id(peer), force: force)
-        case .attach, .map, .unmap: return nil
+        case .attach, .map, .unmap, .adjust: return nil
         case .detach(let force): return .detach(force: force)
         case .outdate(let force): return .outdate(force: force)
         case .invalidate(let peer, let force):

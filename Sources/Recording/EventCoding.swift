@@ -76,6 +76,10 @@ extension RecordWriter {
             u32(operation.rawValue)
             u64(UInt64(digests.count / Comparing.digestLength))
             fields { $0.bytes(digests) }
+        case .adjusted(let configuration, let id):
+            u8(20)
+            u32(id.rawValue)
+            self.configuration(configuration)
         }
     }
 
@@ -165,6 +169,9 @@ extension FieldReader {
             let (operation, count) = (OperationID(rawValue: try u32()), try u64())
             guard (1...Comparing.mostBlocks).contains(count) else { throw .value(.size) }
             return .event(.digested(operation, Array(try bytes(Int(count) * Comparing.digestLength))))
+        case 20:
+            let id = CommandID(rawValue: try u32())
+            return .event(.adjusted(try configuration(), id))
         default: throw .value(.reason)
         }
     }

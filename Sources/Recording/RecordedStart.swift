@@ -36,7 +36,7 @@ extension RecordWriter {
         u8(metadata.rawValue)
     }
 
-    private mutating func configuration(_ value: ReplicaConfiguration) {
+    mutating func configuration(_ value: ReplicaConfiguration) {
         text(value.volume)
         node(value.node)
         u8(UInt8(value.members.count))
@@ -193,7 +193,7 @@ extension FieldReader {
         return (start, place == .none || start.metadata != nil)
     }
 
-    private mutating func configuration() throws(FieldError) -> ReplicaConfiguration {
+    mutating func configuration() throws(FieldError) -> ReplicaConfiguration {
         let volume = try text()
         let node = try node()
         var members: [ReplicaConfiguration.Member] = []

@@ -148,7 +148,7 @@ extension Replica {
             begin(.exclude, losing: others, offeringTo: NodeSet())
             return
         }
-        guard replyWaits || isByMajority && isChangeStuck else { return }
+        guard replyWaits || isByMajority && isChangeStuck || leads && isNamingDeparted else { return }
         let lost = lostMembers
         if !lost.isEmpty {
             guard !lost.contains(where: { !mayGoOn(without: $0) }) else { return }
@@ -369,7 +369,8 @@ extension Replica {
         change.phase = .offering
         change.offeredAt = now
         self.change = change
-        var bases = PerNode(repeating: BitmapBase.inStep)
+        // Of a node that is not tracked here nothing is known.
+        var bases = PerNode(repeating: BitmapBase.everything(.none))
         for other in others { bases[other] = superblock.peers[other].base }
         if !isLeftOut(.joinTakesMarks) { tellMarks(to: node) }
         send(

@@ -81,6 +81,9 @@ package enum Event: Sendable {
     case logWritten(succeeded: Bool)
     case bitmapPageWritten(NodeID, page: UInt32, succeeded: Bool)
 
+    /// The configuration's nodes, times and rates are these from now on (`adjust`).
+    indirect case adjusted(ReplicaConfiguration, CommandID)
+
     // Clients.
     case clientRequest(ClientRequest)
     /// How many clients hold a writable connection now.

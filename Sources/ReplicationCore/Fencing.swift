@@ -22,7 +22,7 @@ struct Fencing {
 extension Replica {
     /// Whether this primary may make a record without `node`; the command is begun when it has to be.
     mutating func mayGoOn(without node: NodeID) -> Bool {
-        guard configuration.fencing != .none, !isByMajority else { return true }
+        guard configuration.fencing != .none, !isByMajority, !hasDeparted(node) else { return true }
         if self[peer: node].isConnected { return !awaitsWord(of: node) }
         fence(node)
         return configuration.fencing == .resource || self[peer: node].fencing?.phase == .succeeded
@@ -160,7 +160,7 @@ extension Replica {
         let isFirst = superblock.record.isEmpty
         for node in others
         where (isFirst || required.contains(node)) && !members.contains(node) && node != promotion.peerFenced {
-            guard !self[peer: node].isConnected else { continue }
+            guard !self[peer: node].isConnected, !hasDeparted(node) else { continue }
             if promotion.dryRun { return nil }
             fence(node)
             guard let fencing = self[peer: node].fencing else { continue }

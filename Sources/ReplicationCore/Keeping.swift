@@ -82,6 +82,10 @@ extension Replica {
             !superblock.record.isEmpty, stopping == nil, demotion == nil
         else { return }
         let record = superblock.record
+        if let departed = departedVoter {
+            begin(.dismiss(departed), losing: NodeSet(), offeringTo: NodeSet())
+            return
+        }
         for node in everyone where self[peer: node].hasSession {
             guard let standing = self[peer: node].standing, !standing.instance.isNone else { continue }
             // One that follows another line, promoted by force here or there, would vote for nothing of this one.

@@ -82,6 +82,7 @@ extension Replica {
     mutating func adopt(_ metadata: LoadedMetadata) {
         disk = .good
         superblock = metadata.superblock
+        trackMembers()
         let blocks = superblock.size / Geometry.blockSize
         for node in others {
             self[bitmap: node] = DirtyBitmap(blocks: blocks)

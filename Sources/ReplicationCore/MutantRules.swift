@@ -135,7 +135,8 @@
             case .flushBeforeVote, .candidateFlushes: "F5"
             case .newInstanceIsNobody, .newDiskIsNoMember: "F7"
             case .recordDecidesSource: "F8"
-            case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers: "F11"
+            case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers, .departedIsUnknown:
+                "F11"
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
             case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote, .putBackTwiceBeginsAnew: "F15"
             case .forceVotesAlone, .forcedHalfFillsAll, .offerWaitsForLeader, .secondVoterAcceptsFirst,
@@ -154,7 +155,7 @@
                 .disklessFailsNoWrite:
                 "F20"
             case .oneVoterAtATime, .formerVotersChoose, .oldVoteGoesFirst, .configuredNodesVoteFirst,
-                .firstRecordsAreOfOneLine:
+                .firstRecordsAreOfOneLine, .departedIsLetGo, .departedVoteGoesToo:
                 "F21"
             case .membersChoose: "2.1"
             case .candidatePromises, .promiseIsKept, .promiseBeforeVote: "rule 0"

@@ -35,7 +35,8 @@ struct Peer {
     }
 
     let id: NodeID
-    let isMember: Bool
+    /// The configuration names it.
+    var isMember: Bool
 
     // The connection.
     var isStandalone = false

@@ -22,7 +22,7 @@ extension Replica {
         for node in everyone { scheduleDial(node, after: 0) }
     }
 
-    private mutating func scheduleDial(_ node: NodeID, after delay: UInt64) {
+    mutating func scheduleDial(_ node: NodeID, after delay: UInt64) {
         guard !self[peer: node].isStandalone, stopping == nil else { return }
         self[peer: node].nextDial = now + delay
     }
@@ -109,6 +109,7 @@ extension Replica {
         if isWitness || witnesses.contains(node) {
             self[peer: node].handshake = .finished
             self[peer: node].relation = .nothing
+            setReason(node, nil, nil)
             note(.info, "connection", "connected", peer: node)
         }
     }

@@ -87,6 +87,7 @@ extension Replica {
             for node in pending.peers { offerToDiscard(node, false) }
         }
         connects.removeAll { $0.command == id }
+        adjustments.removeAll { $0.command == id }
         if repair?.command == id { repair?.isWithdrawn = true }
     }
 
@@ -469,6 +470,7 @@ extension Replica {
 
     mutating func advanceCommands() {
         advanceDetach()
+        if !adjustments.isEmpty { advanceAdjustments() }
         guard !connects.isEmpty else { return }
         for node in everyone { concludeConnects(node) }
         let waiting = connects

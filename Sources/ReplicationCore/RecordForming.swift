@@ -42,6 +42,7 @@ extension Replica {
         case .exclude:
             record.inStep = required.subtracting(change.loses)
             if record.inStep.isEmpty { record.inStep = NodeSet(me) }
+            dismissDeparted(among: change.loses, &record)
             // One that is served by this copy, and filled by it, stays primary, also when its session ended meanwhile.
             let served = change.loses.first { self[peer: $0].theirs?.isPrimary ?? change.served.contains($0) }
             record.primary = role == .primary ? me : isLeftOut(.servedStaysNamed) ? nil : served

@@ -99,16 +99,20 @@ package struct Replica {
 
     var configuration: ReplicaConfiguration
     let me: NodeID
-    /// The other data nodes.
-    let others: [NodeID]
-    let witnesses: [NodeID]
+    /// The other data nodes: of the configuration, and those that left it and may be named by this copy's record (`Membership`).
+    var others: [NodeID]
+    var witnesses: [NodeID]
     /// Holds no data, only votes: its superblock, of a copy that stays blank for ever, is its memory.
     let isWitness: Bool
-    /// All other nodes.
-    let everyone: [NodeID]
+    /// All other nodes of the configuration.
+    var everyone: [NodeID]
+    /// Nodes that left the configuration while this one ran, for their names.
+    var departed: [ReplicaConfiguration.Member] = []
+    /// `adjust` commands that wait until what they changed is durable.
+    var adjustments: [Adjustment] = []
     /// Copies that need not have a write on disk before it is answered, and of these the ones that need not have it at all.
-    let relaxed: NodeSet
-    let asynchronous: NodeSet
+    var relaxed: NodeSet
+    var asynchronous: NodeSet
     let run: RunID
     let startedAt: MonotonicTime
     let wallClock: UInt64
@@ -293,6 +297,7 @@ package struct Replica {
         case .command(let id, let command): perform(command, id)
         case .commandWithdrawn(let id): withdraw(id)
         case .fenceAnswered(let node, let request, let outcome): fenceAnswered(node, request, outcome)
+        case .adjusted(let configuration, let command): adjust(to: configuration, command)
         }
     }
 
@@ -335,7 +340,9 @@ package struct Replica {
     /// Seconds since 1970.
     var wallTime: UInt64 { wallClock + now.since(startedAt) / 1_000_000_000 }
 
-    func name(_ node: NodeID) -> String { configuration.name(of: node) }
+    func name(_ node: NodeID) -> String {
+        departed.first { $0.id == node }?.name ?? configuration.name(of: node)
+    }
 
     // In place: called, they are handed a copy of the whole replica.
     subscript(peer node: NodeID) -> Peer {

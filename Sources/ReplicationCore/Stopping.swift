@@ -119,7 +119,7 @@ extension Replica {
         isStopped = true
         let leaving = CommandOutcome.refused(
             Refusal(reason: "stopping", message: "the daemon stops", remedy: "hablk up \(configuration.volume)"))
-        var unanswered = connects.map(\.command)
+        var unanswered = connects.map(\.command) + adjustments.map(\.command)
         if let promotion { unanswered.append(promotion.command) }
         if let detaching { unanswered.append(detaching.command) }
         for command in unanswered { emit(.commandDone(command, leaving)) }

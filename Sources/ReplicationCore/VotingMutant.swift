@@ -150,6 +150,12 @@ enum VotingMutant {
     case configuredNodesVoteFirst
     /// All first records of a volume are of one line.
     case firstRecordsAreOfOneLine
+    /// A record of the leader's lets go of a node that the configuration does not name any more.
+    case departedIsLetGo
+    /// The vote of a departed copy goes with the record that leaves it out.
+    case departedVoteGoesToo
+    /// A copy that was not tracked is filled from the beginning when it comes again.
+    case departedIsUnknown
     // MARK: Section 2
     /// A record is chosen when each copy that it names has it, too.
     case membersChoose

@@ -162,7 +162,8 @@ extension Replica {
     }
 
     private func arePagesWritten(_ extent: UInt32) -> Bool {
-        guard isFlushed(replayFlush) else { return false }
+        // And the start's superblock: what it says of the copies that are not tracked any more (seed 70002934).
+        guard isFlushed(replayFlush), metadata.durable > 0 || isLeftOut(.departedIsUnknown) else { return false }
         let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
         for node in others where !self[bitmap: node].isWritten(page: page) { return isLeftOut(.pagesBeforeReuse) }
         return true

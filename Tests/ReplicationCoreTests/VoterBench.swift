@@ -52,17 +52,14 @@ final class VoterBench {
 
     init(
         _ node: NodeID, confirmsReads: Bool = false, failsWithoutQuorum: Bool = false, log: [UInt32] = [],
-        bootID: (UInt64, UInt64) = (1, 1), _ change: (inout Superblock) -> Void = { _ in }
+        bootID: (UInt64, UInt64) = (1, 1), naming members: [NodeID] = [alpha, beta, gamma],
+        _ change: (inout Superblock) -> Void = { _ in }
     ) {
         leaveOutRule()
         me = node
         let superblock = Self.superblock(node, change)
         stable = superblock
-        var configuration = ReplicaConfiguration(
-            volume: "vol", node: node,
-            members: [.init(id: alpha, name: "alpha"), .init(id: beta, name: "beta"), .init(id: gamma, name: "gamma")],
-            limits: Limits(), timing: Timing(), resyncRate: nil)
-        configuration.quorum = .majority
+        var configuration = Self.configuration(node, naming: members)
         configuration.confirmsReads = confirmsReads
         configuration.failsWithoutQuorum = failsWithoutQuorum
         core = Replica(
@@ -70,6 +67,15 @@ final class VoterBench {
             metadata: foundMetadata(superblock, log: log, bootID: bootID), at: now,
             deciding: &effects)
         settle()
+    }
+
+    private static func configuration(_ node: NodeID, naming members: [NodeID]) -> ReplicaConfiguration {
+        let names = [alpha: "alpha", beta: "beta", gamma: "gamma"]
+        var configuration = ReplicaConfiguration(
+            volume: "vol", node: node, members: members.map { .init(id: $0, name: names[$0] ?? "\($0)") },
+            limits: Limits(), timing: Timing(), resyncRate: nil)
+        configuration.quorum = .majority
+        return configuration
     }
 
     // MARK: Events and effects
@@ -163,6 +169,14 @@ final class VoterBench {
         nextCommand += 1
         let id = CommandID(rawValue: nextCommand)
         handle(.command(id, command))
+        return id
+    }
+
+    /// The configuration names these from now on.
+    @discardableResult func adjust(naming members: [NodeID]) -> CommandID {
+        nextCommand += 1
+        let id = CommandID(rawValue: nextCommand)
+        handle(.adjusted(Self.configuration(me, naming: members), id))
         return id
     }
 

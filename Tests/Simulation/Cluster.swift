@@ -46,6 +46,7 @@ package final class Cluster {
     /// With quorum: who was told `promote --force`, and serves or served by it.
     var ruler: (side: Int, hasServed: Bool)?
     var mishaps: Mishaps
+    var memberships: Memberships
     var comparisons: Comparisons
     var duels: DuelState
 
@@ -91,6 +92,7 @@ package final class Cluster {
         momentRandom = SplitMix(seed: seed, subject: "moments")
         nodeRandoms = (0..<options.nodes).map { SplitMix(seed: seed, subject: "node \($0)") }
         mishaps = Mishaps(seed: seed, nodes: options.nodes)
+        memberships = Memberships(seed: seed, options: options)
         comparisons = Comparisons(seed: seed)
         duels = DuelState(seed: seed)
         fencingRandom = SplitMix(seed: seed, subject: "fencing")
@@ -130,6 +132,7 @@ package final class Cluster {
 
     /// The whole simulation; nil when everything held.
     package func run() -> Violation? {
+        beginMemberships()
         for node in nodes { start(node) }
         heap.push(.workload, at: now + 50_000_000)
         heap.push(.administrator, at: now + 20_000_000)
@@ -188,6 +191,7 @@ package final class Cluster {
         case .moment(let kind, let node): moment(kind, nodes[node])
         case .watch: watch()
         case .mishap: mishap()
+        case .membership: changeMembership()
         case .verify: verify()
         case .fenced(let node, let incarnation, let peer, let request):
             fenced(nodes[node], incarnation, peer, request)

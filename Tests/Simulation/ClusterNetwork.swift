@@ -28,6 +28,11 @@ extension Cluster {
         guard peer.isUp, node.isUp else {
             return heap.push(.dialFails(node: node.side, attempt: attempt), at: now + delay())
         }
+        guard meet(node, peer) else {
+            node.dialing[to] = nil
+            deliver(.peerRefused(peer.id, reason: "mismatch", message: "`nodes` differs"), to: node)
+            return deliver(.dialFailed(peer.id, "refused"), to: node)
+        }
         let session = SimulatedNetwork.Session(
             id: SessionID(rawValue: networkRandom.next() | 1), dialer: node.side, dialed: to,
             attempt: attempt, incarnations: nodes.map(\.incarnation), runs: nodes.map(\.run),

@@ -15,6 +15,29 @@ extension Cluster {
         }
     }
 
+    /// As its file names them.
+    func members(of node: SimulatedNode) -> [ReplicaConfiguration.Member] {
+        members.filter { !node.misses.contains(Int($0.id.rawValue)) }
+    }
+
+    func configuration(of node: SimulatedNode) -> ReplicaConfiguration {
+        var limits = options.limits
+        limits.logRingBlocks = layout.logBlocks
+        if !options.faults.contains(.givingWay) { limits.resyncGivesWay = 0 }
+        var configuration = ReplicaConfiguration(
+            volume: "r0", node: node.id, members: members(of: node), limits: limits, timing: options.timing,
+            resyncRate: options.resyncRate)
+        if options.isByMajority { configuration.quorum = .majority }
+        configuration.failsWithoutQuorum = options.failsWithoutQuorum
+        configuration.confirmsReads = options.confirmsReads
+        configuration.fencing = options.fencing
+        configuration.maximumLag = options.maximumLag
+        configuration.fallsBehind = options.fallsBehind
+        configuration.afterSplitBrain = options.afterSplitBrain
+        if options.faults.contains(.verifying) { configuration.verifyEvery = options.verifyEvery }
+        return configuration
+    }
+
     func start(_ node: SimulatedNode) {
         guard !node.isUp, findsItsDisk(node) else { return }
         node.isStopped = false
@@ -42,22 +65,8 @@ extension Cluster {
                     + "\(TraceText.short(metadata.superblock.current.id)) flags \(metadata.superblock.flags.rawValue) hot \(hot)"
             )
         }
-        var limits = options.limits
-        limits.logRingBlocks = layout.logBlocks
-        if !options.faults.contains(.givingWay) { limits.resyncGivesWay = 0 }
-        var configuration = ReplicaConfiguration(
-            volume: "r0", node: node.id, members: members, limits: limits, timing: options.timing,
-            resyncRate: options.resyncRate)
-        if options.isByMajority { configuration.quorum = .majority }
-        configuration.failsWithoutQuorum = options.failsWithoutQuorum
-        configuration.confirmsReads = options.confirmsReads
-        configuration.fencing = options.fencing
-        configuration.maximumLag = options.maximumLag
-        configuration.fallsBehind = options.fallsBehind
-        configuration.afterSplitBrain = options.afterSplitBrain
-        if options.faults.contains(.verifying) { configuration.verifyEvery = options.verifyEvery }
         let start = RecordedStart(
-            configuration: configuration, run: node.run, seed: nodeRandoms[node.side].next(),
+            configuration: configuration(of: node), run: node.run, seed: nodeRandoms[node.side].next(),
             wallClock: 1_700_000_000 + now / 1_000_000_000, metadata: metadata, time: node.localTime(now))
         let core = Replica(start, deciding: &effects)
         let live = LiveReplica(core)

@@ -80,6 +80,7 @@ enum Happening {
     case heal(direction: Int, cut: Int)
     case watch
     case mishap
+    case membership
     /// The copies are compared, perhaps after a difference was planted.
     case verify
     case fenced(node: Int, incarnation: Int, peer: NodeID, request: UInt64)

@@ -98,6 +98,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// An administrator has the copies compared, and plants differences where no client writes (`Comparisons`).
     package static let verifying = FaultKinds(rawValue: 1 << 40)
 
+    /// With quorum: a node is taken into the running cluster and out of it again (`Memberships`). Drawn from a stream of its own.
+    package static let membership = FaultKinds(rawValue: 1 << 41)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -144,6 +147,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
         (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"), (.verifying, "verifying"),
+        (.membership, "membership"),
     ]
 
     package init?(name: some StringProtocol) {

@@ -63,6 +63,7 @@ extension Cluster {
         for toward in nodes.indices { heal(toward: toward) }
         if options.isByMajority { liveness.wantsPrimary = true }
         endMishaps()
+        endMemberships()
         for node in nodes {
             node.isHeldDown = false
             node.clientLeaves = false

@@ -77,6 +77,8 @@ final class SimulatedNode {
     var isStopped = false
     /// The disk was put back as it was some time ago, and the other node has not found that out yet.
     var isRestored = false
+    /// Who is not in its configuration.
+    var misses: Set<Int> = []
     /// It was put back when its record left the other copy out, which it filled or was about to fill.
     var wasSource = false
     /// The copy was made anew and nobody has taken it in yet.
@@ -124,7 +126,7 @@ final class SimulatedNode {
 
     struct PendingCommand {
         var id: CommandID
-        /// Nil: `attach`.
+        /// Nil: `attach` or `adjust`.
         var command: Command?
         /// Simulated nanoseconds at which it must have been answered.
         var mustEnd: UInt64

@@ -163,6 +163,8 @@ package struct SimulationOptions: Sendable {
         clockDrifts = (0..<nodes).map { _ in Int64(random.below(UInt64(9000))) - 4500 }
         if random.chance(1, in: 3) { faults.insert(.unplugging) }
         if duels { drawDuel(duel, exact: exact) }
+        var membershipRandom = SplitMix(seed: seed, subject: "membership options")
+        if membershipRandom.chance(1, in: 3) { faults.insert(.membership) }
     }
 
     private mutating func drawSmallLog() {

@@ -45,14 +45,20 @@ final class QuorumCluster {
     var bravo: TestNode { copies[1] }
     var charlie: TestNode { copies[2] }
 
-    private func configuration(for node: TestNode) -> String {
+    /// The file of a node as it is to be, with these nodes in it; all keep the ids that they have among all of the cluster's.
+    func write(naming members: [TestNode], on node: TestNode) throws {
+        try configuration(for: node, naming: members).write(toFile: node.configPath, atomically: true, encoding: .utf8)
+    }
+
+    private func configuration(for node: TestNode, naming members: [TestNode]) -> String {
         var settings = [
             "size": "\(options.size)", "timeout": "1s", "ping-interval": "100ms", "ping-timeout": "300ms",
             "reconnect": "50ms..200ms", "lease": "600ms",
         ]
         settings.merge(options.settings) { $1 }
         let lines = settings.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
-        let entries = nodes.enumerated().map { index, member in
+        let entries = nodes.enumerated().compactMap { index, member -> String? in
+            guard members.contains(where: { $0 === member }) else { return nil }
             let port = proxies[node.name]?[member.name]?.port ?? member.port
             var entry = "id: \(index), address: \"127.0.0.1:\(port)\""
             entry += member === witness ? ", witness: true" : ", disk: \(member.diskPath)"
@@ -62,9 +68,12 @@ final class QuorumCluster {
         return (["volume: \(Self.volume)"] + lines + ["nodes:"] + entries).joined(separator: "\n") + "\n"
     }
 
-    func startInSync() throws {
+    func startInSync() throws { try startInSync(nodes) }
+
+    /// Makes and starts these nodes, whose files name no others.
+    func startInSync(_ nodes: [TestNode]) throws {
         for node in nodes {
-            try configuration(for: node).write(toFile: node.configPath, atomically: true, encoding: .utf8)
+            try write(naming: nodes, on: node)
             if options.isBlank, node !== witness {
                 try Program.run("truncate", "-s", "\(options.size + 16 * mebibyte)", node.diskPath).expecting(0)
             }

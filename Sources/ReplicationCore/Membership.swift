@@ -1,0 +1,136 @@
+import Model
+
+/// An `adjust` whose effect is not durable yet.
+struct Adjustment {
+    var command: CommandID
+    /// Of the superblock.
+    var version: UInt64
+    var words: String
+}
+
+/// Which nodes there are, by the configuration, and how that changes (`hablk adjust`, or another file at the next start).
+///
+/// A node that the configuration does not name any more has *departed*: nobody speaks to it, and it counts as cut off for
+/// good. While this copy's record may name it, it stays among `others`: what it lacks goes on being marked, so that its base
+/// stays true should it be taken back. The leader's records let go of its copy and of its vote in one step, and of one vote at
+/// a time (`protocol-reasons` F21). That it is gone is an administrator's word: it is not fenced. Of a node that this copy does not track nothing is known: whatever was marked toward it once
+/// says too little, and it is filled from the beginning if it comes again.
+extension Replica {
+    /// By the copy's record and the configuration. Nothing else of the superblock may be used before.
+    mutating func trackMembers() {
+        let named = superblock.record.inStep.union(superblock.required)
+        let rest = configuration.members.filter { $0.id != me }
+        let copies = rest.filter { !$0.isWitness }.map(\.id)
+        others = NodeID.all.filter { $0 != me && (copies.contains($0) || named.contains($0)) }
+        for node in NodeID.all where node != me && !others.contains(node) {
+            guard superblock.peers[node] != .empty, !isLeftOut(.departedIsUnknown) else { continue }
+            superblock.peers[node].base = .everything(.none)
+        }
+        for node in others where !self[peer: node].isMember { self[peer: node].isStandalone = true }
+    }
+
+    /// The nodes, times and rates of the configuration are these from now on. The daemon has seen to it that all else is as it was,
+    /// that this node is still named, and that there is a bitmap for each copy.
+    mutating func adjust(to next: ReplicaConfiguration, _ command: CommandID) {
+        let former = configuration
+        var added: [NodeID] = []
+        var left: [NodeID] = []
+        for node in NodeID.all where node != me {
+            let isNamed = next.members.contains { $0.id == node }
+            if isNamed, !self[peer: node].isMember { added.append(node) }
+            if !isNamed, self[peer: node].isMember { left.append(node) }
+        }
+        for node in left { depart(node) }
+        configuration = next
+        configuration.limits = former.limits
+        configuration.compared = former.compared
+        departed = (former.members + departed).filter { known in !next.members.contains { $0.id == known.id } }
+        let rest = next.members.filter { $0.id != me }
+        witnesses = rest.filter(\.isWitness).map(\.id).sorted()
+        everyone = rest.map(\.id).sorted()
+        let modes = Self.modes(of: next)
+        for node in modes.relaxed where added.contains(node) { relaxed.insert(node) }
+        for node in modes.asynchronous where added.contains(node) { asynchronous.insert(node) }
+        for node in added { enter(node, isWitness: witnesses.contains(node)) }
+        let known = departed + next.members
+        let words = [("added", added), ("removed", left)].filter { !$0.1.isEmpty }.map { word, nodes in
+            "\(word) \(nodes.compactMap { node in known.first { $0.id == node }?.name }.joined(separator: ", "))"
+        }
+        note(.info, "configuration", words.isEmpty ? "adjusted" : words.joined(separator: ", "))
+        // With quorum the former voters' majority is asked about each of them; here only the bitmaps' places become durable.
+        adjustments.append(
+            Adjustment(
+                command: command, version: persistSuperblock(),
+                words: words.isEmpty ? "adjusted" : words.joined(separator: ", ")))
+    }
+
+    mutating func advanceAdjustments() {
+        let waiting = adjustments
+        adjustments = waiting.filter { !isDurable($0.version) }
+        for done in waiting where isDurable(done.version) {
+            emit(.commandDone(done.command, .done("\(configuration.volume): \(done.words)")))
+        }
+    }
+
+    private mutating func depart(_ node: NodeID) {
+        becomeStandalone(node)
+        self[peer: node].isMember = false
+        self[peer: node].resumableRun = .none
+        self[peer: node].standing = nil
+        self[peer: node].claimsPrimary = false
+        self[peer: node].expectedBack = nil
+        setReason(node, nil, nil)
+        // What waited for it waits no longer.
+        concludeConnects(node)
+    }
+
+    private mutating func enter(_ node: NodeID, isWitness: Bool) {
+        self[peer: node].isMember = true
+        self[peer: node].isStandalone = false
+        self[peer: node].backoff = 0
+        if !isWitness, !others.contains(node) {
+            others = NodeID.all.filter { $0 == node || others.contains($0) }
+            self[bitmap: node] = DirtyBitmap(blocks: superblock.size / Geometry.blockSize)
+            // Others took it in already: what this copy may hold differently from any member it may hold differently from this one.
+            if superblock.record.inStep.contains(node) {
+                for member in others where member != node && superblock.record.inStep.contains(member) {
+                    self[bitmap: node].formUnion(self[bitmap: member])
+                }
+            }
+        }
+        scheduleDial(node, after: 0)
+    }
+
+    // MARK: Letting go
+
+    func hasDeparted(_ node: NodeID) -> Bool { node != me && !self[peer: node].isMember }
+
+    /// A record without it is due, whether or not somebody waits.
+    var isNamingDeparted: Bool {
+        others.contains { required.contains($0) && hasDeparted($0) } && !isLeftOut(.departedIsLetGo)
+    }
+
+    /// Its vote goes when its copy is out; a witness has none.
+    var departedVoter: NodeID? {
+        let record = superblock.record
+        guard !isLeftOut(.departedIsLetGo) else { return nil }
+        return record.voters.first { hasDeparted($0) && !record.inStep.contains($0) && canChoose(without: $0) }
+    }
+
+    /// Those that are there can choose the record without that voter. Begun in vain, it would be the newest, and a vote that may be
+    /// needed (of two voters' disks made anew, the third's) would be gone for good.
+    private func canChoose(without voter: NodeID) -> Bool {
+        let voters = superblock.record.voters
+        let there = reachableVoters
+        return isMajority(there, of: voters) && isMajority(there, of: voters.removing(voter))
+    }
+
+    /// The record that leaves a departed copy out takes its vote, too: of one node.
+    func dismissDeparted(among lost: NodeSet, _ record: inout Record) {
+        guard isByMajority, !isLeftOut(.departedVoteGoesToo) else { return }
+        guard let departed = lost.first(where: { hasDeparted($0) && record.voters.contains($0) }),
+            canChoose(without: departed)
+        else { return }
+        record.voters.remove(departed)
+    }
+}
