@@ -210,8 +210,12 @@ package struct ControlEvent: Equatable, Sendable {
         }
         tell(nil, previous.told, status.told)
         for peer in status.peers {
-            guard let old = previous.peers.first(where: { $0.id == peer.id }) else { continue }
-            tell(peer.node, old.told, peer.told)
+            if let old = previous.peers.first(where: { $0.id == peer.id && $0.node == peer.node }) {
+                tell(peer.node, old.told, peer.told)
+            } else {
+                // It was added (`adjust`).
+                events.append(ControlEvent(kind: .exists, time: time, peer: peer.node, changes: [], status: status))
+            }
         }
         return events
     }
@@ -226,6 +230,7 @@ extension VolumeStatus {
             .init("in-step", inStep.joined(separator: ",")), .init("quorum", quorum.map { $0 ? "true" : "false" }),
             .init("votes", votes?.present.joined(separator: ",")),
             .init("suspended", suspended.map(\.rawValue).joined(separator: ",")),
+            .init("peers", peers.map(\.node).joined(separator: ",")),
             .init("suspect", suspect ? "true" : "false"), .init("device", device), .init("clients", String(clients)),
             .init("reason", reason), .init("message", message),
         ]

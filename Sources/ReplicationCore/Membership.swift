@@ -13,8 +13,10 @@ struct Adjustment {
 /// A node that the configuration does not name any more has *departed*: nobody speaks to it, and it counts as cut off for
 /// good. While this copy's record may name it, it stays among `others`: what it lacks goes on being marked, so that its base
 /// stays true should it be taken back. The leader's records let go of its copy and of its vote in one step, and of one vote at
-/// a time (`protocol-reasons` F21). That it is gone is an administrator's word: it is not fenced. Of a node that this copy does not track nothing is known: whatever was marked toward it once
-/// says too little, and it is filled from the beginning if it comes again.
+/// a time (`protocol-reasons` F21). That it is gone is an administrator's word: it is not fenced.
+///
+/// Of a node that this copy does not track nothing is known: whatever was marked toward it once says too little, and it is
+/// filled from the beginning if it comes again.
 extension Replica {
     /// By the copy's record and the configuration. Nothing else of the superblock may be used before.
     mutating func trackMembers() {

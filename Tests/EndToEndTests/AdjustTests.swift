@@ -59,6 +59,8 @@ extension EndToEnd {
                     try until(cluster.alpha, hasVoters: ["alpha", "bravo", "witness"])
                     #expect(try cluster.alpha.status().inStep == ["alpha", "bravo"])
                     #expect(try cluster.alpha.status().peers.map(\.node) == ["bravo", "witness"])
+                    let events = try cluster.alpha.attempt("events", "--now").expecting(0).output
+                    #expect(!events.contains("charlie"), "\(events)")
                     try load.makeProgress()
                     // Nobody listens to it any more.
                     let refused = try cluster.charlie.attempt("promote", "--timeout", "2s")
