@@ -86,7 +86,10 @@ extension Replica {
         learn(standing.record, from: node)
         // A witness has no handshake: its word shows that it, and not only its listener, is there.
         if isFirst, isWitness || witnesses.contains(node) { self[peer: node].backoff = 0 }
-        if isFirst { offerAgain(to: node) }
+        if isFirst {
+            candidacy?.raised = 0
+            offerAgain(to: node)
+        }
     }
 
     /// Of a line that began with a promotion by force, here or there: its terms and records mean nothing in this one.

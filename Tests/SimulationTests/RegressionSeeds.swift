@@ -441,6 +441,9 @@ enum RegressionSeeds {
             seed: 80_000_026, found: "a frame that waited for a comparison's read was written behind a promise",
             kinds: .withExactDuels.union(.verifying)),
         Seed(
+            seed: 80_000_090, found: "a primary without a disk asked for votes without end, as often as it could",
+            kinds: .withExactDuels.union(.verifying), duel: .diskless),
+        Seed(
             seed: 70_000_066, found: "a disk was called clean by a detach while its node became primary",
             kinds: .withExactDuels),
     ]
