@@ -16,16 +16,19 @@ import Testing
         #expect(bench.proposal?.record.inStep == NodeSet(alpha, beta))
         #expect(bench.proposal?.record.voters == NodeSet(alpha, beta))
         bench.accept(from: beta)
-        #expect(bench.stable.required == NodeSet(alpha, beta))
-        #expect(bench.core.status(at: bench.now).peers.map(\.node) == ["beta"])
+        let status = bench.core.status(at: bench.now)
+        #expect(status.inStep == ["alpha", "beta"])
+        #expect(status.votes?.voters == ["alpha", "beta"])
+        #expect(status.votes?.isDecided == true)
+        #expect(status.peers.map(\.node) == ["beta"])
     }
 
     @Test func `a vote without which the record could not be chosen stays`() {
         let bench = VoterBench.primary()
         bench.leave(beta)
         bench.adjust(naming: [alpha, beta])
-        #expect(bench.proposal?.record.inStep == NodeSet(alpha, beta))
-        #expect(bench.proposal?.record.voters == all)
+        #expect(bench.stable.record.inStep == NodeSet(alpha, beta))
+        #expect(bench.stable.record.voters == all)
     }
 
     @Test func `a witness's vote goes by a record of its own`() {
