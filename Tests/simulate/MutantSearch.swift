@@ -124,7 +124,7 @@ final class MutantSearch: Sendable {
         return true
     }
 
-    /// Those that found that the rule was missing, before there was one, and before there were duels.
+    /// Those that found that the rule was missing, before there was one; the first of them before there were duels.
     private static let knownSeeds: [String: UInt64] = [
         "carriersRecordIsNotChosen": 50_004_774, "newDiskIsNoMember": 50_002_354, "rolledBackUntilJoin": 50_002_848,
         "detachAwaitsCandidacy": 70_000_066,
@@ -155,10 +155,11 @@ final class MutantSearch: Sendable {
     /// The scenario whose expectation does not hold, the core's own test that fails, the scenario that tells another story,
     /// or the crash points.
     private func searchElsewhere(_ mutant: String, _ arguments: [String]) -> String? {
-        if let seed = Self.knownSeeds[mutant],
-            let found = search(["--quorum", "--without", "duels"] + arguments, seeds: seed..<seed + 1)
-        {
-            return "seed \(seed), \(found.by)"
+        if let seed = Self.knownSeeds[mutant] {
+            for kinds in [["--without", "duels"], []] {
+                let found = search(["--quorum"] + kinds + arguments, seeds: seed..<seed + 1)
+                if let found { return "seed \(seed), \(found.by)" }
+            }
         }
         let scenarios = said(by: ["--scenarios"] + arguments)
         // `NAME.txt:LINE: …` is a broken promise or an expectation that does not hold, `FOLDER/NAME.txt:LINE: …` a text that
