@@ -57,18 +57,20 @@ extension Cluster {
         node.live?.core.pointee.durableState.record.isEmpty == false
     }
 
-    /// A primary is not taken out, and before there is a record nobody is added or taken out of a running volume.
-    private func adjust(_ node: SimulatedNode, misses: Set<Int>) {
-        if misses.contains(where: { nodes[$0].isPrimary }) || node.isUp && !isFounded(node) { return }
+    /// A primary is not taken out, and before there is a record nobody is added or taken out of a running volume: false.
+    @discardableResult
+    func adjust(_ node: SimulatedNode, misses: Set<Int>) -> Bool {
+        if misses.contains(where: { nodes[$0].isPrimary }) || node.isUp && !isFounded(node) { return false }
         node.misses = misses
         if trace.isOn { trace.add(now, node.side, "deed", "its configuration names \(members(of: node).map(\.name))") }
-        guard node.isUp else { return }
+        guard node.isUp else { return true }
         let id = node.nextCommand
         node.nextCommand += 1
         node.commands.append(
             SimulatedNode.PendingCommand(
-                id: CommandID(rawValue: id), command: nil, mustEnd: now + 60_000_000_000))
+                id: CommandID(rawValue: id), command: nil, isAdjustment: true, mustEnd: now + 60_000_000_000))
         deliver(.adjusted(configuration(of: node), CommandID(rawValue: id)), to: node)
+        return true
     }
 
     /// In the end all are wanted.

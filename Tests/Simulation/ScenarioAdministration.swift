@@ -9,6 +9,10 @@ extension ScriptedCluster {
             guard cluster.attach(node) != nil else { throw ScenarioError("it cannot take a disk now") }
             return true
         }
+        if words[0] == "adjust" {
+            try adjust(words)
+            return true
+        }
         guard Self.commands.contains(words[0]) else { return false }
         let node = try node(words, 1)
         guard node.isUp else { throw ScenarioError("\(words[1]) is down") }
@@ -24,6 +28,22 @@ extension ScriptedCluster {
         }
         cluster.ask(node, command)
         return true
+    }
+
+    /// `adjust a without c`: the node's file names all others but these from now on; a running daemon takes that up, another one does
+    /// when it starts.
+    private func adjust(_ words: [String]) throws(ScenarioError) {
+        let node = try node(words, 1)
+        guard words.count == 2 || words.count > 3 && words[2] == "without" else {
+            throw ScenarioError("adjust NODE [without NODE…]")
+        }
+        var misses: Set<Int> = []
+        for place in words.indices.dropFirst(3) {
+            if let missed = try peer(words, place, of: node) { misses.insert(missed.side) }
+        }
+        guard cluster.adjust(node, misses: misses) else {
+            throw ScenarioError("a primary is not taken out, and nothing is adjusted before there is a record")
+        }
     }
 
     private static let commands: Set<String> = [

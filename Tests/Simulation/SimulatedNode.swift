@@ -128,6 +128,7 @@ final class SimulatedNode {
         var id: CommandID
         /// Nil: `attach` or `adjust`.
         var command: Command?
+        var isAdjustment = false
         /// Simulated nanoseconds at which it must have been answered.
         var mustEnd: UInt64
         /// The copy whose data this command was the first to give away.

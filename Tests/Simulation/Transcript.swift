@@ -69,8 +69,9 @@ final class Transcript: ClusterWitness {
         case .commandDone(let id, let outcome):
             activity += 1
             outcomes[node.side] = outcome
-            let command = node.commands.first { $0.id == id }?.command
-            say("\(who)  \(command.map(Self.word) ?? "attach"): \(text(of: outcome))")
+            let pending = node.commands.first { $0.id == id }
+            let bare = pending?.isAdjustment == true ? "adjust" : "attach"
+            say("\(who)  \(pending?.command.map(Self.word) ?? bare): \(text(of: outcome))")
         case .closeClients(let why):
             activity += 1
             say("\(who)  ends its clients: \(names.replacing(in: why))")
