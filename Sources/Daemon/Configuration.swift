@@ -180,11 +180,13 @@ package struct Configuration: Equatable, Sendable {
         from node: NodeID, to peer: NodeID?, run: RunID, session: SessionID, discardMyData: Bool, nonce: [UInt8],
         version: UInt16 = Hello.protocolVersion
     ) -> Hello {
-        Hello(
+        let isTold = version >= Hello.versionWithLease
+        let votes = quorum == "majority"
+        return Hello(
             version: version, volume: volume, node: node, peer: peer, run: run, session: session, size: size,
             replication: replicationWords,
             quorum: quorum, onQuorumLost: onQuorumLost, afterSplitBrain: afterSplitBrain.describe { name(of: $0) },
-            nodes: helloNodes,
+            lease: isTold && votes ? timing.lease : 0, fencing: isTold && !votes ? fencing : "", nodes: helloNodes,
             discardMyData: discardMyData, authenticates: secretFile != nil, nonce: nonce,
             capabilities: version == Hello.oldestVersion ? [] : .all)
     }

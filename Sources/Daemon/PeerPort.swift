@@ -134,10 +134,11 @@ package final class PeerPort {
         }
     }
 
-    /// From the next dial and greeting on; sessions that are open are the core's to end.
+    /// From the next dial and greeting on; sessions that are open are the core's to end, and have the new patience at once.
     package func adjust(to configuration: Configuration) {
         identity.adjust(to: configuration)
         knownFormer = PerNode(repeating: nil)
+        for session in live where session.phase == .greeting || session.phase == .open { setPatience(session) }
     }
 
     /// Nodes that an earlier run of this witness knew.

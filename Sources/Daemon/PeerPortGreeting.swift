@@ -74,10 +74,15 @@ extension PeerPort {
 
     func setUp(_ session: PeerSession) {
         Sockets.setNoDelay(session.socket)
-        let cutOff = identity.configuration.timing.cutOff / 1_000_000
-        Sockets.setUserTimeout(session.socket, milliseconds: Int(clamping: cutOff))
+        setPatience(session)
         if let bytes = limits.socketBuffers { Sockets.setBuffers(session.socket, send: bytes, receive: bytes) }
         session.beginStream(limits.stream)
+    }
+
+    /// How long what was sent may stay unanswered.
+    func setPatience(_ session: PeerSession) {
+        let cutOff = identity.configuration.timing.cutOff / 1_000_000
+        Sockets.setUserTimeout(session.socket, milliseconds: Int(clamping: cutOff))
     }
 
     /// Sends what the greeting has to say.
@@ -176,8 +181,9 @@ extension PeerPort {
                 dialFailed(node, "\(session.address): \(told)", into: &events)
             }
         } else if refusal.isProven, let node = session.greeting.theirs?.node, node != identity.node,
-            identity.configuration.node(node) != nil
+            identity.configuration.node(node) != nil, refusal.reason != "unknown-node"
         {
+            // Not of one that only has the id of this node's peer.
             events.append(.peerRefused(node, reason: refusal.reason, message: refusal.message))
         }
         complain(session, "refused: \(refusal.reason): \(told)")

@@ -239,8 +239,14 @@ package struct PeerGreeting: Sendable {
             let them = field == "nodes" || field == "volume" ? "the peer" : identity.name(theirs.node)
             return refuse("mismatch", "`\(field)` is \(here) on \(me) and \(there) on \(them)")
         }
-        guard identity.configuration.node(theirs.node) != nil else {
+        guard let known = identity.configuration.helloNodes.first(where: { $0.id == theirs.node }) else {
             return refuse("unknown-node", "no \(theirs.node) is in the configuration of \(me)")
+        }
+        // By a former file it may be one that was taken out since, and whose id another node has now.
+        guard let said = theirs.nodes.first(where: { $0.id == theirs.node }), said == known else {
+            return refuse(
+                "unknown-node",
+                "\(known.id) is \(known.name) in the configuration of \(me), which has no such node any more")
         }
         if let dialed, theirs.node != dialed {
             return refuse(

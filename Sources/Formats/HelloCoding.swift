@@ -248,10 +248,13 @@ extension FieldReader {
             nodes.append(Hello.Node(id: id, name: try text(atMost: limit), witness: try truth()))
         }
         let capabilities = PeerCapabilities(rawValue: version == Hello.oldestVersion ? 0 : try u32())
+        let lease = version < Hello.versionWithLease ? 0 : try u64()
+        let fencing = version < Hello.versionWithLease ? "" : try text(atMost: limit)
         return Hello(
             version: version, volume: volume, node: node, peer: peer, run: run, session: session,
             size: sized ? size : nil, replication: replication, quorum: quorum, onQuorumLost: onQuorumLost,
-            afterSplitBrain: afterSplitBrain, nodes: nodes, discardMyData: discardMyData, authenticates: authenticates,
+            afterSplitBrain: afterSplitBrain, lease: lease, fencing: fencing, nodes: nodes,
+            discardMyData: discardMyData, authenticates: authenticates,
             nonce: nonce, capabilities: capabilities)
     }
 }
@@ -306,6 +309,13 @@ extension FieldWriter {
             precondition(hello.capabilities.isEmpty, "version 4 has no words for what a node takes")
         } else {
             u32(hello.capabilities.rawValue)
+        }
+        if hello.version < Hello.versionWithLease {
+            precondition(
+                hello.lease == 0 && hello.fencing.isEmpty, "versions 4 and 5 have no words for lease and fencing")
+        } else {
+            u64(hello.lease)
+            text(hello.fencing)
         }
     }
 }

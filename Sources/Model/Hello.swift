@@ -14,9 +14,12 @@ package struct PeerCapabilities: OptionSet, Hashable, Sendable {
 /// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the
 /// configuration that must be equal.
 package struct Hello: Equatable, Sendable {
-    /// Version 4 lacks `capabilities`; a conversation is held in the version of the hello that began it.
-    package static let protocolVersion: UInt16 = 5
+    /// Version 4 lacks `capabilities`, versions 4 and 5 lack `lease` and `fencing`; a conversation is held in the version of the
+    /// hello that began it.
+    package static let protocolVersion: UInt16 = 6
     package static let oldestVersion: UInt16 = 4
+    /// From this version on a hello has `lease` and `fencing`.
+    package static let versionWithLease: UInt16 = 6
     package static let nonceLength = 32
 
     package struct Node: Equatable, Sendable {
@@ -45,6 +48,10 @@ package struct Hello: Equatable, Sendable {
     package var onQuorumLost: String
     /// The after-sb policies (`SplitBrainPolicies.describe`).
     package var afterSplitBrain: String
+    /// Nanoseconds, with a majority: a successor waits for its own, and the former primary reads on by its own. 0: not told.
+    package var lease: UInt64
+    /// Without quorum: both or neither see to it that a lost peer is gone. Empty: not told.
+    package var fencing: String
     package var nodes: [Node]
     package var discardMyData: Bool
     package var authenticates: Bool
@@ -56,7 +63,7 @@ package struct Hello: Equatable, Sendable {
     package init(
         version: UInt16 = Hello.protocolVersion, volume: String, node: NodeID, peer: NodeID?, run: RunID,
         session: SessionID, size: UInt64?, replication: String, quorum: String, onQuorumLost: String,
-        afterSplitBrain: String, nodes: [Node], discardMyData: Bool,
+        afterSplitBrain: String, lease: UInt64, fencing: String, nodes: [Node], discardMyData: Bool,
         authenticates: Bool, nonce: [UInt8], capabilities: PeerCapabilities
     ) {
         self.version = version
@@ -70,6 +77,8 @@ package struct Hello: Equatable, Sendable {
         self.quorum = quorum
         self.onQuorumLost = onQuorumLost
         self.afterSplitBrain = afterSplitBrain
+        self.lease = lease
+        self.fencing = fencing
         self.nodes = nodes
         self.discardMyData = discardMyData
         self.authenticates = authenticates
@@ -88,12 +97,23 @@ package struct Hello: Equatable, Sendable {
         if afterSplitBrain != other.afterSplitBrain {
             return ("after-sb-0pri after-sb-1pri after-sb-2pri", afterSplitBrain, other.afterSplitBrain)
         }
+        if lease != other.lease, lease > 0, other.lease > 0 {
+            return ("lease", Self.milliseconds(lease), Self.milliseconds(other.lease))
+        }
+        if fencing != other.fencing, !fencing.isEmpty, !other.fencing.isEmpty {
+            return ("fencing", fencing, other.fencing)
+        }
         if nodes != other.nodes { return ("nodes", Self.describe(nodes), Self.describe(other.nodes)) }
         if node == other.node { return ("node", "\(node)", "\(other.node)") }
         if authenticates != other.authenticates {
             return ("secret-file", authenticates ? "set" : "not set", other.authenticates ? "set" : "not set")
         }
         return nil
+    }
+
+    private static func milliseconds(_ nanoseconds: UInt64) -> String {
+        let whole = nanoseconds / 1_000_000
+        return whole * 1_000_000 == nanoseconds ? "\(whole)ms" : "\(nanoseconds)ns"
     }
 
     private static func describe(_ nodes: [Node]) -> String {

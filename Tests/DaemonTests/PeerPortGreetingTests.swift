@@ -116,6 +116,48 @@ import Testing
         #expect(pair.alpha.log.lines.count == lines, "the same failure again is no news")
     }
 
+    /// Whose id another node got meanwhile: by the file as it was before it would pass for that one.
+    @Test func `a node that was taken out is not taken for the one that has its id now`() throws {
+        let pair = try PeerPortPair()
+        let former = pair.alpha.port.identity.configuration
+        var next = former
+        next.nodes.removeLast()
+        pair.alpha.port.adjust(to: next)
+        next = former
+        next.nodes[1].name = "charlie"
+        pair.alpha.port.adjust(to: next)
+        pair.bravo.port.dial(pair.alpha.id)
+        #expect(pair.until { !pair.bravo.dialsFailed.isEmpty })
+        #expect(pair.bravo.refusals.first?.reason == "unknown-node")
+        pair.alpha.port.dial(pair.bravo.id)
+        #expect(pair.until { !pair.alpha.dialsFailed.isEmpty })
+        // The former file's words are said only to who has its node still.
+        pair.alpha.port.dial(pair.bravo.id)
+        #expect(pair.until { pair.alpha.dialsFailed.count == 2 })
+        #expect(pair.alpha.opened.isEmpty && pair.bravo.opened.isEmpty)
+    }
+
+    @Test func `a lease with a majority, and fencing without, are the same on both nodes`() throws {
+        func refusal(_ change: @escaping (inout Configuration) -> Void) throws -> String? {
+            var options = PeerPortPair.Options()
+            options.bravo = change
+            let pair = try PeerPortPair(options)
+            pair.alpha.port.dial(pair.bravo.id)
+            #expect(pair.until { !pair.alpha.dialsFailed.isEmpty || !pair.alpha.opened.isEmpty })
+            return pair.alpha.refusals.first?.message
+        }
+        #expect(try refusal { $0.fencing = "stonith" } == "`fencing` is none on alpha and stonith on bravo")
+        // Without a majority nothing rests on a lease.
+        #expect(try refusal { $0.timing.lease = 3_000_000_000 } == nil)
+        var options = PeerPortPair.Options()
+        options.alpha = { $0.quorum = "majority" }
+        options.bravo = { ($0.quorum, $0.timing.lease, $0.fencing) = ("majority", 3_000_000_000, "stonith") }
+        let pair = try PeerPortPair(options)
+        pair.alpha.port.dial(pair.bravo.id)
+        #expect(pair.until { !pair.alpha.dialsFailed.isEmpty })
+        #expect(pair.alpha.refusals.first?.message == "`lease` is 2000ms on alpha and 3000ms on bravo")
+    }
+
     @Test func `A name is looked up beside the thread`() throws {
         var options = PeerPortPair.Options()
         options.host = "localhost"

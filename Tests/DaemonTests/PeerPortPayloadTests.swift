@@ -272,7 +272,7 @@ import Testing
         configuration.nodes[1].address.port = try #require(Sockets.localAddress(of: listener)).port
         configuration.nodes[0].listen = NetworkAddress("127.0.0.1:\(PeerPortPair.freePort())")
         let caller = try PeerPortPair.Node(configuration, NodeID(0)!, PeerPortPair.Options())
-        for (round, version) in [UInt16(5), 4, 5].enumerated() {
+        for (round, version) in [Hello.protocolVersion, 4, Hello.protocolVersion].enumerated() {
             caller.port.dial(NodeID(1)!)
             var guest: PeerStranger?
             #expect(
@@ -286,7 +286,7 @@ import Testing
                 })
             var hello = try #require(old.hello)
             #expect(hello.version == version)
-            if version == 5 {
+            if version == Hello.protocolVersion {
                 let refused = HelloVerdict.refused(reason: "mismatch", message: "`protocol version` is 4 here")
                 old.send(HelloFrame.encode(.verdict(refused), version: 4))
                 #expect(

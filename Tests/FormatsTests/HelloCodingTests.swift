@@ -7,7 +7,7 @@ import Testing
         volume: "r0", node: NodeID(0)!, peer: NodeID(1)!, run: RunID(rawValue: 0x11),
         session: SessionID(rawValue: 0x22),
         size: 1 << 30, replication: "sync", quorum: "majority", onQuorumLost: "wait",
-        afterSplitBrain: "disconnect disconnect disconnect",
+        afterSplitBrain: "disconnect disconnect disconnect", lease: 2_000_000_000, fencing: "",
         nodes: [
             Hello.Node(id: NodeID(0)!, name: "älpha", witness: false),
             Hello.Node(id: NodeID(1)!, name: "beta", witness: false),
@@ -21,6 +21,8 @@ import Testing
         var full = sample
         full.volume = String(repeating: "v", count: 128)
         full.nodes = NodeID.all.map { Hello.Node(id: $0, name: String(repeating: "ü", count: 64), witness: true) }
+        full.fencing = String(repeating: "f", count: 128)
+        full.lease = .max
         var unknown = sample
         unknown.capabilities = PeerCapabilities(rawValue: 0x8000_0001)
         return [
@@ -31,9 +33,10 @@ import Testing
     }
 
     /// As a node says it that was not upgraded yet.
-    static func inVersion4(_ message: HelloMessage) -> HelloMessage {
+    static func inVersion(_ version: UInt16, _ message: HelloMessage) -> HelloMessage {
         guard case .hello(var hello) = message else { return message }
-        (hello.version, hello.capabilities) = (4, [])
+        (hello.version, hello.lease, hello.fencing) = (version, 0, "")
+        if version == 4 { hello.capabilities = [] }
         return .hello(hello)
     }
 
@@ -67,16 +70,19 @@ import Testing
         }
     }
 
-    @Test(arguments: messages.map(inVersion4))
-    func `what version 4 says is understood, and said again as it was`(message: HelloMessage) throws {
-        let bytes = HelloFrame.encode(message, version: 4)
-        #expect(bytes[8] == 4)
+    @Test(arguments: [UInt16(4), 5], messages)
+    func `what versions 4 and 5 say is understood, and said again as it was`(
+        version: UInt16, said: HelloMessage
+    ) throws {
+        let message = Self.inVersion(version, said)
+        let bytes = HelloFrame.encode(message, version: version)
+        #expect(UInt16(bytes[8]) == version)
         #expect(try decode(bytes) == message)
         for length in 0..<bytes.count { #expect(throws: HelloError.self) { try decode(Array(bytes[..<length])) } }
         guard case .hello = message else { return }
         // Neither of them passes for one of the other version.
         var other = bytes
-        other[8] = 5
+        other[8] = UInt8(version + 1)
         reseal(&other)
         #expect(throws: HelloError.truncated(.hello)) { try decode(other) }
         other = bytes + [0, 0, 0, 0]
@@ -106,8 +112,8 @@ import Testing
         hello.version = Hello.protocolVersion + 1
         var bytes = HelloFrame.encode(.hello(hello))
         bytes[12...] = ArraySlice([UInt8](repeating: 0xff, count: bytes.count - 12))
-        let error = #expect(throws: HelloError.otherVersion(theirs: 6)) { try decode(bytes) }
-        #expect(error?.description == "the peer speaks protocol version 6, this node version 5")
+        let error = #expect(throws: HelloError.otherVersion(theirs: 7)) { try decode(bytes) }
+        #expect(error?.description == "the peer speaks protocol version 7, this node version 6")
         bytes[8] = 3
         #expect(throws: HelloError.otherVersion(theirs: 3)) { try decode(bytes) }
     }

@@ -8,7 +8,7 @@ import Testing
     static func hellos(version: UInt16, _ indices: [Int]) -> String {
         indices.map { index in
             var message = HelloCodingTests.messages[index]
-            if version == 4 { message = HelloCodingTests.inVersion4(message) }
+            if version < Hello.protocolVersion { message = HelloCodingTests.inVersion(version, message) }
             return "hello message \(index)\n" + compactHex(HelloFrame.encode(message, version: version))
         }.joined(separator: "\n")
     }
@@ -28,10 +28,11 @@ import Testing
         ].map { $0 + "\n" + compactHex($1) }.joined(separator: "\n")
     }
 
-    @Test func `hellos have the bytes that versions 4 and 5 had`() {
-        #expect(Hello.oldestVersion == 4 && Hello.protocolVersion == 5)
+    @Test func `hellos have the bytes that their versions had`() {
+        #expect(Hello.oldestVersion == 4 && Hello.protocolVersion == 6)
         #expect(Self.hellos(version: 4, [0, 1, 3, 4, 5]) == Self.hellos4)
         #expect(Self.hellos(version: 5, [0, 1, 4]) == Self.hellos5)
+        #expect(Self.hellos(version: 6, [0, 1, 4]) == Self.hellos6)
     }
 
     @Test func `metadata has the bytes that its versions had`() throws {
@@ -71,6 +72,20 @@ import Testing
           08090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f0005000000
         hello message 4
           4841424c4b48454c0500030001000000e107205701
+        """
+
+    static let hellos6 = """
+        hello message 0
+          4841424c4b48454c060001009f0000006629774f02007230000111(7)22(7)0100000040(4)040073796e6308006d616a6f
+          726974790400776169742000646973636f6e6e65637420646973636f6e6e65637420646973636f6e6e65637400010001
+          02030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f03000600c3a46c7068610001040062657461
+          00070100770105(4)943577(6)
+        hello message 1
+          4841424c4b48454c0600010088000000080e2a240200723000ff11(7)22(16)040073796e6308006d616a6f726974790400
+          776169742000646973636f6e6e65637420646973636f6e6e65637420646973636f6e6e65637401010001020304050607
+          08090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f0005(4)943577(6)
+        hello message 4
+          4841424c4b48454c0600030001000000c80b8f4e01
         """
 
     static let blocks1 = """
