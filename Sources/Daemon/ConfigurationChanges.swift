@@ -157,13 +157,35 @@ package struct ConfigurationChanges: Equatable, Sendable {
                     remedy: "hablk down \(volume) on \(node.name) first")
             }
         }
-        let left = status.inStep.filter { name in !removed.contains { $0.name == name } }
-        guard !left.isEmpty || status.inStep.isEmpty else {
-            throw .refused(
-                "no-good-copy", "only \(status.inStep.joined(separator: ", ")) has all data",
-                remedy: "wait until another copy is in step: hablk wait \(volume) --for in-sync")
-        }
+        try checkCopies(volume, status)
         try checkVotes(volume, status)
+    }
+
+    /// A good copy is left: of those in step one that is away may be, and one that is heard, or this one, says what it is.
+    private func checkCopies(_ volume: String, _ status: VolumeStatus) throws(CommandFailure) {
+        let isRemoved: (String) -> Bool = { name in removed.contains { $0.name == name } }
+        guard status.inStep.contains(where: isRemoved) else { return }
+        let isWhole: (DiskState) -> Bool = { $0 == .upToDate || $0 == .consistent }
+        let isLeft = status.inStep.contains { name in
+            if isRemoved(name) { return false }
+            if name == status.node { return isWhole(status.disk) && !status.suspect }
+            guard let peer = status.peers.first(where: { $0.node == name }), peer.connection == .connected else {
+                return true
+            }
+            return peer.disk == .unknown || isWhole(peer.disk)
+        }
+        guard !isLeft else { return }
+        if status.suspect, status.inStep.contains(status.node) {
+            let others = status.inStep.filter(isRemoved).joined(separator: ", ")
+            throw .refused(
+                "suspect", "this copy may have lost its cache, and \(others) may hold what it lost",
+                remedy:
+                    "connect it first; or, when it is gone for good, promote this copy before: hablk promote \(volume) "
+                    + "--peer-fenced \(status.inStep.first(where: isRemoved) ?? "NODE")")
+        }
+        throw .refused(
+            "no-good-copy", "only \(status.inStep.filter(isRemoved).joined(separator: ", ")) has all data",
+            remedy: "wait until another copy is in step: hablk wait \(volume) --for in-sync")
     }
 
     /// Who is left can choose the records that take the votes away, one by one.
@@ -184,8 +206,9 @@ package struct ConfigurationChanges: Equatable, Sendable {
 
     // MARK: In words
 
-    /// One line for each change; `isDone`: of what was done, not of what would be.
-    package func lines(_ next: Configuration, isDone: Bool) -> [String] {
+    /// One line for each change, none when there is nothing to change; `isDone`: of what was done, not of what would be.
+    /// - Parameter takesAll: also what is read at a start; a witness begins anew.
+    package func lines(_ next: Configuration, isDone: Bool, takesAll: Bool = false) -> [String] {
         let (add, remove, set) =
             isDone ? ("added", "removed", "set") : ("would add", "would remove", "would set")
         var lines: [String] = []
@@ -198,8 +221,6 @@ package struct ConfigurationChanges: Equatable, Sendable {
             let what = node.isWitness ? "its vote" : votes ? "its copy and its vote" : "its copy"
             lines.append("\(remove) \(node.name): \(what)")
         }
-        lines += settings.map { "\(set) \($0)" }
-        if lines.isEmpty { lines.append("nothing to change: \(next.volume) runs as \(next.file) says") }
-        return lines
+        return lines + (settings + (takesAll ? atStart : [])).map { "\(set) \($0)" }
     }
 }

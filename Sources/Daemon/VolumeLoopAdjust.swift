@@ -15,6 +15,7 @@ extension VolumeLoop {
             let lines = changes.lines(next, isDone: isDone)
             guard isDone else { return control?.finishCommand(id, .done(lines.joined(separator: "\n"))) ?? () }
             adjusting[id] = lines
+            for line in lines { log.info("configuration: \(line)") }
             take(next, layout, id)
         } catch {
             control?.commandFailed(id, error)

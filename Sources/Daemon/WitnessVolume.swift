@@ -170,20 +170,11 @@ final class WitnessVolume {
     private func adjust(_ id: CommandID, dryRun: Bool) {
         do throws(CommandFailure) {
             let next = try Configuration.load(configuration.volume, paths: paths)
-            guard let own = next.node(node.id), own.name == node.name, own.isWitness else {
-                throw .refused(
-                    "own-node", "\(next.file) does not name \(node.name) as a witness any more",
-                    remedy: "hablk down \(next.volume) here, then hablk adjust \(next.volume) on the others")
-            }
-            var words = "\(next.volume) runs as \(next.file) says"
-            if next == configuration {
-                words = "nothing to change: \(words)"
-            } else if dryRun {
-                words = "would begin anew with \(next.nodes.map(\.name).joined(separator: ", "))"
-            } else {
-                wantsAnew = true
-            }
-            control?.finishCommand(id, .done(words))
+            let changes = try ConfigurationChanges(from: configuration, to: next, node: node)
+            let lines = changes.lines(next, isDone: !dryRun, takesAll: true)
+            wantsAnew = !dryRun && !changes.isEmpty
+            if wantsAnew { for line in lines { log.info("configuration: \(line)") } }
+            control?.finishCommand(id, .done(lines.joined(separator: "\n")))
             if wantsAnew { stop() }
         } catch {
             control?.commandFailed(id, error)

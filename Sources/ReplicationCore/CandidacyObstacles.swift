@@ -134,18 +134,30 @@ extension Replica {
             return !vote.isSuspect && (vote.hasCopy || isAnyRefuted)
         }
         if let clean = rest.first(where: isClean) {
-            return .passing(suspectRefusal("\(name(clean)) did not: it re-admits this copy by itself"))
+            return .passing(
+                suspectRefusal("\(name(clean)) did not: it re-admits this copy by itself", "wait, or promote that node")
+            )
         }
         let away = rest.first { !isMeant($0) && $0 != promotion?.peerFenced }
         guard let away else { return nil }
-        return .passing(
-            suspectRefusal(
-                "\(name(away)) may hold what it lost",
-                "connect \(name(away)), or say that it is off: hablk promote \(configuration.volume) --peer-fenced \(name(away))"
-            ))
+        return .passing(suspectRefusal("\(name(away)) may hold what it lost", absent: away))
     }
 
-    private func suspectRefusal(_ what: String, _ remedy: String = "wait, or promote that node") -> Refusal {
+    /// A node that the configuration does not name cannot be connected, and nothing can be said of it.
+    func suspectRefusal(_ what: String, absent node: NodeID) -> Refusal {
+        let volume = configuration.volume
+        guard hasDeparted(node) else {
+            return suspectRefusal(
+                what,
+                "connect \(name(node)), or say that it is off: hablk promote \(volume) --peer-fenced \(name(node))")
+        }
+        return suspectRefusal(
+            "\(what), which was taken out of the configuration",
+            "write it into the file again, hablk adjust \(volume), and connect it or name it with --peer-fenced; or, when it "
+                + "is lost for ever: hablk promote \(volume) --force")
+    }
+
+    private func suspectRefusal(_ what: String, _ remedy: String) -> Refusal {
         Refusal(reason: "suspect", message: "this copy may have lost its cache, and \(what)", remedy: remedy)
     }
 }

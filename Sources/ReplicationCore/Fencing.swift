@@ -142,7 +142,7 @@ extension Replica {
 
     /// An administrator, or a cluster manager, knows that it is off.
     mutating func takeAsFenced(_ node: NodeID) {
-        guard self[peer: node].isMember, !self[peer: node].isConnected else { return }
+        guard isPeer(node), !self[peer: node].isConnected else { return }
         fenceRequests += 1
         self[peer: node].fencing = Fencing(request: fenceRequests, phase: .succeeded)
     }

@@ -5,7 +5,6 @@ struct Adjustment {
     var command: CommandID
     /// Of the superblock.
     var version: UInt64
-    var words: String
 }
 
 /// Which nodes there are, by the configuration, and how that changes (`hablk adjust`, or another file at the next start).
@@ -28,24 +27,22 @@ extension Replica {
             guard superblock.peers[node] != .empty, !isLeftOut(.departedIsUnknown) else { continue }
             superblock.peers[node].base = .everything(.none)
         }
-        for node in others where !self[peer: node].isMember { self[peer: node].isStandalone = true }
+        for node in others where hasDeparted(node) { self[peer: node].isStandalone = true }
     }
 
     /// The nodes, times and rates of the configuration are these from now on. The daemon has seen to it that all else is as it was,
     /// that this node is still named, and that there is a bitmap for each copy.
     mutating func adjust(to next: ReplicaConfiguration, _ command: CommandID) {
         let former = configuration
-        var added: [NodeID] = []
-        var left: [NodeID] = []
-        for node in NodeID.all where node != me {
-            let isNamed = next.members.contains { $0.id == node }
-            if isNamed, !self[peer: node].isMember { added.append(node) }
-            if !isNamed, self[peer: node].isMember { left.append(node) }
-        }
-        for node in left { depart(node) }
+        let named = Self.nodes(of: next)
+        let added = named.subtracting(configured)
+        for node in configured.subtracting(named) { depart(node) }
+        configured = named
         configuration = next
         configuration.limits = former.limits
         configuration.compared = former.compared
+        if next.resyncRate == configuredResyncRate { configuration.resyncRate = former.resyncRate }
+        configuredResyncRate = next.resyncRate
         departed = (former.members + departed).filter { known in !next.members.contains { $0.id == known.id } }
         let rest = next.members.filter { $0.id != me }
         witnesses = rest.filter(\.isWitness).map(\.id).sorted()
@@ -54,40 +51,38 @@ extension Replica {
         for node in modes.relaxed where added.contains(node) { relaxed.insert(node) }
         for node in modes.asynchronous where added.contains(node) { asynchronous.insert(node) }
         for node in added { enter(node, isWitness: witnesses.contains(node)) }
-        let known = departed + next.members
-        let words = [("added", added), ("removed", left)].filter { !$0.1.isEmpty }.map { word, nodes in
-            "\(word) \(nodes.compactMap { node in known.first { $0.id == node }?.name }.joined(separator: ", "))"
-        }
-        note(.info, "configuration", words.isEmpty ? "adjusted" : words.joined(separator: ", "))
+        noteStatus()
         // With quorum the former voters' majority is asked about each of them; here only the bitmaps' places become durable.
-        adjustments.append(
-            Adjustment(
-                command: command, version: persistSuperblock(),
-                words: words.isEmpty ? "adjusted" : words.joined(separator: ", ")))
+        adjustments.append(Adjustment(command: command, version: persistSuperblock()))
+    }
+
+    static func nodes(of configuration: ReplicaConfiguration) -> NodeSet {
+        var nodes = NodeSet(configuration.node)
+        for member in configuration.members { nodes.insert(member.id) }
+        return nodes
     }
 
     mutating func advanceAdjustments() {
         let waiting = adjustments
         adjustments = waiting.filter { !isDurable($0.version) }
         for done in waiting where isDurable(done.version) {
-            emit(.commandDone(done.command, .done("\(configuration.volume): \(done.words)")))
+            // Which changes these were the daemon says, which compared the files.
+            emit(.commandDone(done.command, .done("\(configuration.volume) runs as its file says")))
         }
     }
 
     private mutating func depart(_ node: NodeID) {
         becomeStandalone(node)
-        self[peer: node].isMember = false
         self[peer: node].resumableRun = .none
         self[peer: node].standing = nil
         self[peer: node].claimsPrimary = false
         self[peer: node].expectedBack = nil
         setReason(node, nil, nil)
-        // What waited for it waits no longer.
-        concludeConnects(node)
+        self[peer: node].lastResync = nil
+        ceaseToAwait(node)
     }
 
     private mutating func enter(_ node: NodeID, isWitness: Bool) {
-        self[peer: node].isMember = true
         self[peer: node].isStandalone = false
         self[peer: node].backoff = 0
         if !isWitness, !others.contains(node) {
@@ -105,17 +100,17 @@ extension Replica {
 
     // MARK: Letting go
 
-    func hasDeparted(_ node: NodeID) -> Bool { node != me && !self[peer: node].isMember }
+    func hasDeparted(_ node: NodeID) -> Bool { !configured.contains(node) }
+    func isPeer(_ node: NodeID) -> Bool { node != me && configured.contains(node) }
 
     /// A record without it is due, whether or not somebody waits.
-    var isNamingDeparted: Bool {
-        others.contains { required.contains($0) && hasDeparted($0) } && !isLeftOut(.departedIsLetGo)
-    }
+    var isNamingDeparted: Bool { !required.isSubset(of: configured) && !isLeftOut(.departedIsLetGo) }
 
     /// Its vote goes when its copy is out; a witness has none.
     var departedVoter: NodeID? {
+        // Asked after nearly each event, and nearly never anybody departed.
+        guard !superblock.record.voters.isSubset(of: configured), !isLeftOut(.departedIsLetGo) else { return nil }
         let record = superblock.record
-        guard !isLeftOut(.departedIsLetGo) else { return nil }
         return record.voters.first { hasDeparted($0) && !record.inStep.contains($0) && canChoose(without: $0) }
     }
 

@@ -35,8 +35,6 @@ struct Peer {
     }
 
     let id: NodeID
-    /// The configuration names it.
-    var isMember: Bool
 
     // The connection.
     var isStandalone = false
@@ -117,10 +115,7 @@ struct Peer {
     var target = ResyncTarget()
     var lastResync: VolumeStatus.LastResync?
 
-    init(id: NodeID, isMember: Bool) {
-        self.id = id
-        self.isMember = isMember
-    }
+    init(id: NodeID) { self.id = id }
 
     var hasSession: Bool { !session.isNone }
     /// Frames of writes go there. (A primary that is a target writes to its source, which serves it.)

@@ -448,6 +448,7 @@ extension Replica {
             words += ": here \(describe(superblock.current)), \(marked(toward: node)) written since; "
             words += "there \(describe(theirs.current)), \(theirs.dirtyBlocks * Geometry.blockSize) bytes written since"
         }
+        if verdict.rule == .tooSmall { words += tooSmall(toward: node, theirs) }
         if verdict.rule == .rolledBack, hasDisk, let mine = self[peer: node].mine,
             isByMajority
                 ? HandshakeVerdict.isRolledBack(mine, rememberedByMember: theirs)

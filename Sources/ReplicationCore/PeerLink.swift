@@ -46,6 +46,8 @@ extension Replica {
     }
 
     mutating func peerRefused(_ node: NodeID, _ reason: String, _ message: String) {
+        // Who was parted by a verdict stays so by that name, and who was disconnected by an administrator is not let in for it.
+        if self[peer: node].isStandalone, self[peer: node].reason != "authentication" { return }
         if self[peer: node].reason != reason || self[peer: node].message != message {
             self[peer: node].reason = reason
             self[peer: node].message = message
@@ -57,7 +59,7 @@ extension Replica {
     // MARK: Sessions
 
     mutating func sessionOpened(_ node: NodeID, _ session: SessionID, run: RunID, dialedHere: Bool, discards: Bool) {
-        guard self[peer: node].isMember else {
+        guard isPeer(node) else {
             emit(.closeSession(node, session, "not a member of the volume"))
             return
         }

@@ -28,15 +28,6 @@ struct Stopping {
     var cleaning = Cleaning()
 }
 
-struct PendingConnect {
-    var command: CommandID
-    /// Whom it is about, and those of them that are still awaited.
-    var peers: NodeSet
-    var awaited: NodeSet
-    var discards: Bool
-    var deadline: MonotonicTime
-}
-
 extension Replica {
     mutating func perform(_ command: Command, _ id: CommandID) {
         attention = true
@@ -91,7 +82,7 @@ extension Replica {
         if repair?.command == id { repair?.isWithdrawn = true }
     }
 
-    private func refusal(_ reason: String, _ message: String, _ remedy: String) -> Refusal {
+    func refusal(_ reason: String, _ message: String, _ remedy: String) -> Refusal {
         Refusal(reason: reason, message: message, remedy: remedy)
     }
 
@@ -117,119 +108,6 @@ extension Replica {
             return
         }
         demote(id, force: force, deadline: deadline)
-    }
-
-    // MARK: Connections
-
-    /// One peer, or all: without a name data is offered to every copy, and witnesses are connected too.
-    private func targets(_ node: NodeID?, discards: Bool = false) -> NodeSet {
-        var targets = NodeSet()
-        for peer in node.map({ [$0] }) ?? (discards ? others : everyone) where self[peer: peer].isMember {
-            targets.insert(peer)
-        }
-        return targets
-    }
-
-    private func names(_ nodes: NodeSet) -> String { nodes.map { name($0) }.joined(separator: ", ") }
-
-    private mutating func performConnect(
-        _ id: CommandID, _ node: NodeID?, discards: Bool, dryRun: Bool, _ deadline: MonotonicTime
-    ) {
-        let targets = targets(node, discards: discards)
-        guard !targets.isEmpty else {
-            refuse(id, "no-such-peer", "no such peer", "hablk status \(configuration.volume)")
-            return
-        }
-        if discards, role == .primary {
-            refuse(
-                id, "is-primary", "a primary's data is not thrown away",
-                "hablk demote \(configuration.volume), then connect again")
-            return
-        }
-        if dryRun {
-            let blocks = targets.map { hasDisk ? self[bitmap: $0].count : 0 }.max() ?? 0
-            let bytes = blocks * Geometry.blockSize
-            let dropped = discards ? "would drop \(bytes) bytes written here since the copies parted" : "would connect"
-            emit(.commandDone(id, .done(dropped)))
-            return
-        }
-        if discards { ceaseToKeep() }
-        var awaited = NodeSet()
-        for peer in targets where !self[peer: peer].isConnected || self[peer: peer].isStandalone {
-            awaited.insert(peer)
-        }
-        guard !awaited.isEmpty else {
-            emit(.commandDone(id, .done("already connected to \(names(targets))")))
-            return
-        }
-        for peer in awaited {
-            if discards {
-                offerToDiscard(peer, true)
-                if self[peer: peer].hasSession { restartSession(peer, "to offer this copy's data") }
-            }
-            self[peer: peer].isStandalone = false
-            self[peer: peer].backoff = 0
-            setReason(peer, nil, nil)
-            if !self[peer: peer].hasSession { self[peer: peer].nextDial = now }
-            note(.info, "connection", "connecting", peer: peer)
-        }
-        connects.append(
-            PendingConnect(command: id, peers: targets, awaited: awaited, discards: discards, deadline: deadline))
-        attention = true
-    }
-
-    /// A verdict was reached: commands that waited for it end.
-    mutating func concludeConnects(_ node: NodeID) {
-        guard connects.contains(where: { $0.awaited.contains(node) }) else { return }
-        let peer = self[peer: node]
-        let waiting = connects
-        connects = []
-        for var pending in waiting {
-            guard pending.awaited.contains(node) else {
-                connects.append(pending)
-                continue
-            }
-            if peer.isStandalone {
-                refuse(
-                    pending.command, peer.reason ?? "parted", peer.message ?? "the two copies were parted",
-                    "on the copy to be thrown away: hablk connect \(configuration.volume) --discard-my-data")
-                continue
-            }
-            if isConcluded(pending, peer) { pending.awaited.remove(node) }
-            if pending.awaited.isEmpty {
-                emit(.commandDone(pending.command, .done("connected to \(names(pending.peers))")))
-            } else {
-                connects.append(pending)
-            }
-        }
-    }
-
-    private func isConcluded(_ pending: PendingConnect, _ peer: Peer) -> Bool {
-        // With quorum a copy of another line stays offered until a node of that line leads, and takes it.
-        peer.isConnected && (peer.relation != .targetWaiting && !peer.discardMine || !pending.discards)
-    }
-
-    private mutating func performDisconnect(_ id: CommandID, _ node: NodeID?, force: Bool) {
-        let targets = targets(node)
-        guard !targets.isEmpty else {
-            refuse(id, "no-such-peer", "no such peer", "hablk status \(configuration.volume)")
-            return
-        }
-        if role == .primary, !hasDisk, !force,
-            let carrier = targets.first(where: { self[peer: $0].relation == .carried })
-        {
-            refuse(
-                id, "last-copy", "this primary has no disk and lives on \(name(carrier))",
-                "hablk attach \(configuration.volume), or --force")
-            return
-        }
-        for peer in targets {
-            send(.goodbye(.disconnected), to: peer)
-            becomeStandalone(peer)
-            self[peer: peer].resumableRun = .none
-            setReason(peer, nil, nil)
-        }
-        emit(.commandDone(id, .done("disconnected from \(names(targets))")))
     }
 
     // MARK: The disk
@@ -471,24 +349,6 @@ extension Replica {
     mutating func advanceCommands() {
         advanceDetach()
         if !adjustments.isEmpty { advanceAdjustments() }
-        guard !connects.isEmpty else { return }
-        for node in everyone { concludeConnects(node) }
-        let waiting = connects
-        connects = waiting.filter { now < $0.deadline }
-        for pending in waiting where now >= pending.deadline {
-            if let node = pending.awaited.first(where: { self[peer: $0].isConnected && self[peer: $0].discardMine }) {
-                let words = "\(name(node)) belongs to the other line, which nobody serves; this copy stays offered"
-                let remedy = "hablk promote \(configuration.volume), on the node that was promoted by force"
-                emit(.commandDone(pending.command, .timedOut(refusal("no-primary", words, remedy))))
-                continue
-            }
-            let verb = pending.awaited.count == 1 ? "does" : "do"
-            let words = "\(names(pending.awaited)) \(verb) not answer; still trying"
-            emit(
-                .commandDone(
-                    pending.command,
-                    .timedOut(
-                        refusal("not-connected", words, "is its daemon running, and the network between them up?"))))
-        }
+        if !connects.isEmpty { advanceConnects() }
     }
 }

@@ -124,15 +124,7 @@ extension Replica {
             superblock.record.primary != nil, !isLeftOut(.suspectIsNotPromoted)
         {
             let away = others.first { superblock.record.inStep.contains($0) && $0 != peerFenced }
-            if let away {
-                return .passing(
-                    Refusal(
-                        reason: "suspect",
-                        message: "this copy may have lost its cache, and \(name(away)) may hold what it lost",
-                        remedy:
-                            "connect \(name(away)), or say that it is off: hablk promote \(volume) --peer-fenced \(name(away))"
-                    ))
-            }
+            if let away { return .passing(suspectRefusal("\(name(away)) may hold what it lost", absent: away)) }
         }
         return nil
     }

@@ -106,6 +106,10 @@ package struct Replica {
     let isWitness: Bool
     /// All other nodes of the configuration.
     var everyone: [NodeID]
+    /// All nodes of the configuration, this one too: who is not in it has departed (`Membership`).
+    var configured: NodeSet
+    /// `resync-rate` as the configuration has it; a command may say another one until that changes.
+    var configuredResyncRate: UInt64?
     /// Nodes that left the configuration while this one ran, for their names.
     var departed: [ReplicaConfiguration.Member] = []
     /// `adjust` commands that wait until what they changed is durable.
@@ -230,6 +234,8 @@ package struct Replica {
         witnesses = rest.filter(\.isWitness).map(\.id).sorted()
         isWitness = configuration.members.contains { $0.id == configuration.node && $0.isWitness }
         everyone = rest.map(\.id).sorted()
+        configured = Self.nodes(of: configuration)
+        configuredResyncRate = configuration.resyncRate
         (relaxed, asynchronous) = Self.modes(of: configuration)
         self.run = run
         self.wallClock = wallClock
@@ -244,8 +250,7 @@ package struct Replica {
         unconfirmed = Unconfirmed(capacity: limits.unconfirmedEntries + limits.clientOperations)
         slotOfSequence.reserveCapacity(limits.clientOperations * 2)
         held = HeldWrites(capacity: relaxed.isEmpty ? 0 : limits.unconfirmedEntries + limits.clientOperations)
-        let members = Set(configuration.members.map(\.id))
-        peers = NodeID.all.map { Peer(id: $0, isMember: members.contains($0) && $0 != configuration.node) }
+        peers = NodeID.all.map { Peer(id: $0) }
         disk = .none
         superblock = Superblock(
             node: configuration.node, instance: .none, size: 0, logExtents: 1, zeroes: false)

@@ -26,11 +26,14 @@ extension Replica {
         return .consistent
     }
 
+    /// Bytes a second that a resync may take now; nil: as fast as it goes.
+    package var resyncRate: UInt64? { configuration.resyncRate }
+
     /// Everything `status` shows that the core knows; the daemon adds paths and its pid.
     package func status(at now: MonotonicTime) -> VolumeStatus {
         let split = others.first { self[peer: $0].isStandalone && self[peer: $0].reason != nil }
         var status = VolumeStatus(
-            volume: configuration.volume, node: name(me), role: isWitness ? .witness : role, disk: diskState,
+            volume: configuration.volume, node: name(me), role: isWitness ? .witness : role, disk: shownDisk,
             size: volumeSize,
             generation: superblock.current.id.isNone ? nil : superblock.current.id.description,
             term: superblock.record.number.term.counter, inStep: superblock.record.inStep.map { name($0) },
@@ -44,6 +47,14 @@ extension Replica {
             status.message = loss.message
         }
         return status
+    }
+
+    /// Others went on, and this copy is to be filled: with what it held it is up to date no more, also while nobody begins. Only
+    /// shown so: what is told to peers is durable.
+    private var shownDisk: DiskState {
+        let state = diskState
+        guard state == .upToDate, role != .primary else { return state }
+        return others.contains { self[peer: $0].relation == .targetWaiting } ? .outdated : state
     }
 
     private func votes(at now: MonotonicTime) -> VolumeStatus.Votes {

@@ -25,7 +25,10 @@ struct Adjust: ParsableCommand {
     func run() throws {
         let volume = options.local
         let said = try perform(on: volume, until: Now.deadline(in: limit.timeout.nanoseconds))
-        guard options.json else { return Output.line(said) }
+        guard options.json else {
+            let isNothing = said.isEmpty
+            return Output.line(isNothing ? "nothing to change: \(volume.name) runs as its file says" : said)
+        }
         Output.line(
             JSONValue.object([
                 .init("version", .integer(1)), .init("result", .string("done")), .init("volume", .string(volume.name)),

@@ -33,7 +33,9 @@ struct Create: ParsableCommand {
     var witness: [String] = []
     @Option(
         name: .long,
-        help: ArgumentHelp("As 512MiB or 10GiB; the smallest disk decides when left out.", valueName: "size"))
+        help: ArgumentHelp(
+            "As 512MiB or 10GiB; the smallest disk decides when left out. Where the file is there and names none: of this copy.",
+            valueName: "size"))
     var size: String?
     @Option(name: .long, help: ArgumentHelp("sync; memory or async need --quorum off.", valueName: "mode"))
     var replication: String?
@@ -69,8 +71,10 @@ struct Create: ParsableCommand {
     func run() throws {
         let local = LocalVolume(name: volume, node: ownName)
         let isThere = Configuration.exists(volume, paths: local.paths)
-        let configuration = isThere ? try local.configuration() : try drafted(local)
+        var configuration = isThere ? try local.configuration() : try drafted(local)
         if isThere { try compare(with: configuration) }
+        // A disk as large as the others', whose metadata have fewer bitmaps, has room for the volume with fewer of its own.
+        if configuration.size == nil, let size { configuration.size = ConfigurationScalar.size(size) }
         let node = try local.ownNode(of: configuration)
         if !isThere { try write(try draft().text, to: configuration.file, paths: local.paths) }
         guard !node.isWitness else {
@@ -135,7 +139,9 @@ struct Create: ParsableCommand {
                 "contradicts-configuration", "\(configuration.file) is there already and has another \(what)",
                 remedy: "leave that option out, or remove the file when the volume is nowhere in use")
         }
-        if let size, ConfigurationScalar.size(size) != configuration.size { throw contradiction("size") }
+        if let size, let said = configuration.size, ConfigurationScalar.size(size) != said {
+            throw contradiction("size")
+        }
         if let replication, replication != configuration.replication.rawValue { throw contradiction("replication") }
         if let quorum {
             let word = ConfigurationScalar.isOff(quorum) ? "off" : quorum

@@ -58,7 +58,7 @@ import Testing
     @Test func `an equal file changes nothing`() throws {
         let (changes, next) = try changes { $0 + "# a remark\n" }
         #expect(changes.isEmpty)
-        #expect(changes.lines(next, isDone: true) == ["nothing to change: r0 runs as r0.yaml says"])
+        #expect(changes.lines(next, isDone: true).isEmpty)
     }
 
     @Test func `nodes that come and go are told by what they are`() throws {
@@ -114,6 +114,20 @@ import Testing
         #expect(reason { try changes.check(next, status()) } == nil)
         #expect(reason { try changes.check(next, status(primary: "charlie")) } == "peer-is-primary")
         #expect(reason { try changes.check(next, status(inStep: ["charlie"])) } == "no-good-copy")
+        // What is left of those in step is heard not to be whole, or is this copy and may lack what the other has.
+        var half = status(inStep: ["bravo", "charlie"])
+        half.peers[0].disk = .inconsistent
+        #expect(reason { try changes.check(next, half) } == "no-good-copy")
+        half.peers[0].connection = .connecting
+        #expect(reason { try changes.check(next, half) } == nil)
+        var outdated = status(inStep: ["alpha", "charlie"])
+        outdated.disk = .outdated
+        #expect(reason { try changes.check(next, outdated) } == "no-good-copy")
+        var suspect = status(inStep: ["alpha", "charlie"])
+        suspect.suspect = true
+        #expect(reason { try changes.check(next, suspect) } == "suspect")
+        suspect.inStep.append("bravo")
+        #expect(reason { try changes.check(next, suspect) } == nil)
         var few = status()
         few.votes?.present = ["alpha", "bravo", "charlie"]
         #expect(reason { try changes.check(next, few) } == "no-quorum")

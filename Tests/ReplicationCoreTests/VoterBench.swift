@@ -173,10 +173,12 @@ final class VoterBench {
     }
 
     /// The configuration names these from now on.
-    @discardableResult func adjust(naming members: [NodeID]) -> CommandID {
+    @discardableResult func adjust(naming members: [NodeID], resyncRate: UInt64? = nil) -> CommandID {
         nextCommand += 1
         let id = CommandID(rawValue: nextCommand)
-        handle(.adjusted(Self.configuration(me, naming: members), id))
+        var configuration = Self.configuration(me, naming: members)
+        configuration.resyncRate = resyncRate
+        handle(.adjusted(configuration, id))
         return id
     }
 
