@@ -16,12 +16,14 @@ struct DirtyBitmap {
     private(set) var unwrittenPages = 0
     let blocks: UInt64
 
-    init(blocks: UInt64) {
+    /// - Parameter isOnDisk: all of its pages say on disk that they are clean; else they are to be written.
+    init(blocks: UInt64, isOnDisk: Bool = true) {
         self.blocks = blocks
         let pages = Int((blocks + Self.blocksPerPage - 1) / Self.blocksPerPage)
         words = BitmapWords(count: pages * BitmapWords.perPage)
         pageCounts = Array(repeating: 0, count: pages)
-        pageStates = Array(repeating: .written, count: pages)
+        pageStates = Array(repeating: isOnDisk ? .written : .changed, count: pages)
+        unwrittenPages = isOnDisk ? 0 : pages
     }
 
     var pages: Int { pageStates.count }

@@ -7,6 +7,12 @@ struct Adjustment {
     var version: UInt64
 }
 
+/// Bitmaps that were given to nodes in this run and are not on disk yet, and how far the first of them is.
+struct UnwrittenBitmaps {
+    var nodes = NodeSet()
+    var page = 0
+}
+
 /// Which nodes there are, by the configuration, and how that changes (`hablk adjust`, or another file at the next start).
 ///
 /// A node that the configuration does not name any more has *departed*: nobody speaks to it, and it counts as cut off for
@@ -87,7 +93,9 @@ extension Replica {
         self[peer: node].backoff = 0
         if !isWitness, !others.contains(node) {
             others = NodeID.all.filter { $0 == node || others.contains($0) }
-            self[bitmap: node] = DirtyBitmap(blocks: superblock.size / Geometry.blockSize)
+            self[bitmap: node] = DirtyBitmap(
+                blocks: superblock.size / Geometry.blockSize, isOnDisk: isLeftOut(.newBitmapIsWritten))
+            unwritten.nodes.insert(node)
             // Others took it in already: what this copy may hold differently from any member it may hold differently from this one.
             if superblock.record.inStep.contains(node) {
                 for member in others where member != node && superblock.record.inStep.contains(member) {
@@ -96,6 +104,20 @@ extension Replica {
             }
         }
         scheduleDial(node, after: 0)
+    }
+
+    /// What lies in their places was never written, or is of another time: should this node be started again, that would count as
+    /// dirty, and a copy in step be filled from the beginning. In passing: half of the writes of pages are left for others.
+    mutating func writeNewBitmaps() {
+        while let node = unwritten.nodes.first, metadata.pagesInFlight < MetadataWriter.pageLimit / 2 {
+            if let page = self[bitmap: node].firstUnwritten(from: unwritten.page) {
+                writePage(node, page)
+                unwritten.page = page + 1
+            } else {
+                unwritten.nodes.remove(node)
+                unwritten.page = 0
+            }
+        }
     }
 
     // MARK: Letting go

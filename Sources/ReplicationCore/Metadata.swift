@@ -84,9 +84,11 @@ extension Replica {
         superblock = metadata.superblock
         trackMembers()
         let blocks = superblock.size / Geometry.blockSize
+        unwritten = UnwrittenBitmaps()
         for node in others {
-            self[bitmap: node] = DirtyBitmap(blocks: blocks)
-            if let words = metadata.bitmaps.first(where: { $0.node == node })?.words { self[bitmap: node].load(words) }
+            let words = metadata.bitmaps.first { $0.node == node }?.words
+            self[bitmap: node] = DirtyBitmap(blocks: blocks, isOnDisk: words != nil || isLeftOut(.newBitmapIsWritten))
+            if let words { self[bitmap: node].load(words) } else { unwritten.nodes.insert(node) }
             if metadata.log.lastSequence > superblock.sequence {
                 superblock.peers[node].seen = superblock.peers[node].seen.merged(with: metadata.log.seen[node])
             }
@@ -398,6 +400,7 @@ extension Replica {
         if others.contains(where: { self[bitmap: $0].unwrittenPages > 32 }), metadata.pagesInFlight == 0, hasDisk {
             writeColdPages()
         }
+        if !unwritten.nodes.isEmpty, hasDisk, detaching == nil, stopping == nil { writeNewBitmaps() }
     }
 
     /// Pages that only a finished or running resync changed are written back in passing, so that the next start knows.

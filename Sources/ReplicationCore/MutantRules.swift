@@ -135,7 +135,8 @@
             case .flushBeforeVote, .candidateFlushes: "F5"
             case .newInstanceIsNobody, .newDiskIsNoMember: "F7"
             case .recordDecidesSource: "F8"
-            case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers, .departedIsUnknown:
+            case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers, .departedIsUnknown,
+                .newBitmapIsWritten:
                 "F11"
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
             case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote, .putBackTwiceBeginsAnew: "F15"

@@ -114,6 +114,7 @@ package struct Replica {
     var departed: [ReplicaConfiguration.Member] = []
     /// `adjust` commands that wait until what they changed is durable.
     var adjustments: [Adjustment] = []
+    var unwritten = UnwrittenBitmaps()
     /// Copies that need not have a write on disk before it is answered, and of these the ones that need not have it at all.
     var relaxed: NodeSet
     var asynchronous: NodeSet

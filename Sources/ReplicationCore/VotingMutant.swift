@@ -156,6 +156,8 @@ enum VotingMutant {
     case departedVoteGoesToo
     /// A copy that was not tracked is filled from the beginning when it comes again.
     case departedIsUnknown
+    /// A bitmap that is given to a node that comes is written, or it would count as dirty after the next start.
+    case newBitmapIsWritten
     // MARK: Section 2
     /// A record is chosen when each copy that it names has it, too.
     case membersChoose

@@ -33,6 +33,15 @@ extension EndToEnd {
                         try cluster.alpha.status().inStep == ["alpha", "bravo", "charlie"]
                     }
                     #expect(load.report.connections == 1, "the client noticed it")
+                    // Who did not fill the new copy remembers after a crash what it lacks, and that this is little.
+                    try EndToEndTests.until("bravo has the record", seconds: 20) {
+                        try cluster.bravo.status().inStep == ["alpha", "bravo", "charlie"]
+                    }
+                    cluster.bravo.killDaemon()
+                    try load.makeProgress()
+                    try cluster.bravo.start()
+                    #expect(!cluster.bravo.lastLog.contains("do not verify"), "\(cluster.bravo.lastLog.suffix(2000))")
+                    try cluster.bravo.wait(for: "in-sync")
                     cluster.alpha.killDaemon()
                     try cluster.charlie.promote()
                     load.redirect(to: cluster.charlie)
@@ -139,6 +148,74 @@ extension EndToEnd {
                 try until(cluster.bravo, hasVoters: ["alpha", "bravo", "witness"])
                 #expect(try cluster.bravo.status().inStep == ["alpha", "bravo"])
                 try load.verify(on: cluster.bravo)
+            }
+        }
+
+        /// Takes the place of a node's disk: one that has just room for the volume and for `bitmaps` of them, of a page each.
+        private func exchangeDisk(_ cluster: QuorumCluster, of node: TestNode, bitmaps: UInt64) throws {
+            if !FileManager.default.fileExists(atPath: node.diskPath) { try node.hablk("create") }
+            let made = try FileManager.default.attributesOfItem(atPath: node.diskPath)[.size] as? UInt64 ?? 0
+            try FileManager.default.removeItem(atPath: node.diskPath)
+            try Program.run("truncate", "-s", "\(made - (7 - bitmaps) * 4096)", node.diskPath).expecting(0)
+        }
+
+        @Test func `a disk with room for one bitmap takes no third copy, which is said before anything changes`() throws
+        {
+            try withQuorumCluster(four, comparing: false) { cluster in
+                let witness = try #require(cluster.witness)
+                let former = [cluster.alpha, cluster.bravo, witness]
+                try cluster.write(naming: former, on: cluster.alpha)
+                try exchangeDisk(cluster, of: cluster.alpha, bitmaps: 1)
+                try cluster.startInSync(former)
+                try cluster.bravo.promote()
+                try cluster.alpha.wait(for: "in-sync")
+                try cluster.write(naming: cluster.nodes, on: cluster.alpha)
+                for words in [["--dry-run"], []] {
+                    let refused = try cluster.alpha.run(["adjust", QuorumCluster.volume] + words)
+                    #expect(refused.code == 3 && refused.errors.contains("(no-bitmap)"), "\(refused)")
+                }
+                #expect(try cluster.alpha.status().peers.map(\.node) == ["bravo", "witness"])
+                #expect(try cluster.alpha.status().disk == "up-to-date")
+                // Nothing of it came to the disk: with the former file it starts again.
+                try cluster.write(naming: former, on: cluster.alpha)
+                cluster.alpha.killDaemon()
+                try cluster.alpha.start()
+                try cluster.alpha.wait(for: "in-sync")
+            }
+        }
+
+        @Test func `a disk as large as the others, made for more bitmaps, says what to do, and that helps`() throws {
+            try withQuorumCluster(.init(), comparing: false) { cluster in
+                for node in cluster.nodes {
+                    try cluster.write(naming: cluster.nodes, on: node)
+                    if node !== cluster.witness { try exchangeDisk(cluster, of: node, bitmaps: 1) }
+                    try node.hablk("create", "--assume-identical")
+                    let text = try String(contentsOfFile: node.configPath, encoding: .utf8)
+                    let size = "size: \(cluster.options.size)\n"
+                    try text.replacing(size, with: "").write(toFile: node.configPath, atomically: true, encoding: .utf8)
+                    try node.start()
+                }
+                try cluster.alpha.promote()
+                try cluster.bravo.wait(for: "in-sync")
+                try cluster.bravo.down()
+                let whole = try FileManager.default.attributesOfItem(atPath: cluster.bravo.diskPath)[.size] as? UInt64
+                try FileManager.default.removeItem(atPath: cluster.bravo.diskPath)
+                try Program.run("truncate", "-s", "\(try #require(whole))", cluster.bravo.diskPath).expecting(0)
+                try cluster.bravo.hablk("create")
+                try cluster.bravo.start()
+                let remedy = "hablk create r0 --force --size \(cluster.options.size)"
+                for node in cluster.copies {
+                    try EndToEndTests.until("\(node.name) says what to do", seconds: 20) {
+                        try node.status().peers.contains {
+                            $0.reason == "mismatch" && $0.message?.contains(remedy) == true
+                        }
+                    }
+                }
+                try cluster.bravo.down()
+                try cluster.bravo.hablk("create", "--force", "--size", "\(cluster.options.size)")
+                try cluster.bravo.start()
+                try cluster.alpha.hablk("connect")
+                try cluster.bravo.wait(for: "in-sync")
             }
         }
 

@@ -87,5 +87,6 @@ func foundMetadata(_ superblock: Superblock, log: [UInt32], bootID: (UInt64, UIn
     let replay = LogReplay(
         table: table, lastNumber: UInt64(log.count), lastSequence: superblock.sequence,
         seen: PerNode(repeating: .none), damaged: false)
-    return LoadedMetadata(superblock: superblock, log: replay, bitmaps: [], bootID: bootID)
+    let clean = NodeID.all.map { ($0, BitmapWords(count: 0)) }
+    return LoadedMetadata(superblock: superblock, log: replay, bitmaps: clean, bootID: bootID)
 }

@@ -41,7 +41,9 @@ import Testing
             damaged: false)
         let id = CommandID(rawValue: 900)
         bench.handle(
-            .attached(LoadedMetadata(superblock: superblock, log: replay, bitmaps: [], bootID: (1, 1)), id))
+            .attached(
+                LoadedMetadata(
+                    superblock: superblock, log: replay, bitmaps: [(beta, BitmapWords(count: 0))], bootID: (1, 1)), id))
         return id
     }
 

@@ -90,6 +90,21 @@ import Testing
         #expect(bench.outcomes[id] == .done("vol runs as its file says"))
     }
 
+    @Test func `a bitmap that is given to a node that comes is written`() {
+        let bench = VoterBench(alpha, naming: [alpha, beta]) {
+            $0.record.inStep = NodeSet(alpha, beta)
+            $0.required = NodeSet(alpha, beta)
+        }
+        #expect(bench.pagesWritten.isEmpty)
+        bench.held = [.page]
+        let id = bench.adjust(naming: [alpha, beta, gamma])
+        // Nobody waits for it.
+        #expect(bench.outcomes[id] != nil)
+        #expect(bench.pagesWritten == [gamma])
+        bench.letGo(.page)
+        #expect(bench.pagesWritten == [gamma])
+    }
+
     @Test func `whoever waits for a node that is taken out hears so, or waits for the others alone`() {
         let bench = VoterBench(alpha)
         bench.meet(beta)

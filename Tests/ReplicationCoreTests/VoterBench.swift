@@ -19,6 +19,8 @@ final class VoterBench {
     private var nextBuffer: Int32 = 0
     private var nextCommand: UInt32 = 0
 
+    /// Toward whom.
+    private(set) var pagesWritten: [NodeID] = []
     var held: Set<Work> = []
     var failing: Set<Work> = []
     /// Buffers that the core has.
@@ -106,7 +108,9 @@ final class VoterBench {
         case .closeSession(let node, let session, _): if sessions[node] == session { sessions[node] = nil }
         case .writeSuperblock(let copy): answer(.superblock, .superblockWritten(succeeded: true), copy)
         case .writeLog: answer(.log, .logWritten(succeeded: true))
-        case .writeBitmapPage(let node, let page): answer(.page, .bitmapPageWritten(node, page: page, succeeded: true))
+        case .writeBitmapPage(let node, let page):
+            pagesWritten.append(node)
+            answer(.page, .bitmapPageWritten(node, page: page, succeeded: true))
         case .flushData(let id): answer(.flush, id)
         case .readData(let id, _, _, _), .fillEdges(let id, _, _): answer(.read, id)
         case .writeData(let id, _, _), .zeroData(let id, _, _): answer(.write, id)
