@@ -47,6 +47,7 @@ package final class Cluster {
     var ruler: (side: Int, hasServed: Bool)?
     var mishaps: Mishaps
     var memberships: Memberships
+    var turnover: Memberships
     var comparisons: Comparisons
     var duels: DuelState
 
@@ -93,6 +94,7 @@ package final class Cluster {
         nodeRandoms = (0..<options.nodes).map { SplitMix(seed: seed, subject: "node \($0)") }
         mishaps = Mishaps(seed: seed, nodes: options.nodes)
         memberships = Memberships(seed: seed, options: options)
+        turnover = Memberships(besides: memberships, seed: seed, options: options)
         comparisons = Comparisons(seed: seed)
         duels = DuelState(seed: seed)
         fencingRandom = SplitMix(seed: seed, subject: "fencing")
@@ -133,6 +135,7 @@ package final class Cluster {
     /// The whole simulation; nil when everything held.
     package func run() -> Violation? {
         beginMemberships()
+        beginTurnover()
         for node in nodes { start(node) }
         heap.push(.workload, at: now + 50_000_000)
         heap.push(.administrator, at: now + 20_000_000)
@@ -192,6 +195,7 @@ package final class Cluster {
         case .watch: watch()
         case .mishap: mishap()
         case .membership: changeMembership()
+        case .turnover: changeTurnover()
         case .verify: verify()
         case .fenced(let node, let incarnation, let peer, let request):
             fenced(nodes[node], incarnation, peer, request)

@@ -41,6 +41,7 @@ extension Cluster {
     func start(_ node: SimulatedNode) {
         guard !node.isUp, findsItsDisk(node) else { return }
         node.isStopped = false
+        node.formerMisses = []
         let metadata: LoadedMetadata
         switch MetadataBytes.load(node, layout: layout, repairing: true) {
         case .success(let loaded): metadata = loaded

@@ -81,6 +81,7 @@ enum Happening {
     case watch
     case mishap
     case membership
+    case turnover
     /// The copies are compared, perhaps after a difference was planted.
     case verify
     case fenced(node: Int, incarnation: Int, peer: NodeID, request: UInt64)

@@ -101,6 +101,10 @@ package struct FaultKinds: OptionSet, Sendable {
     /// With quorum: a node is taken into the running cluster and out of it again (`Memberships`). Drawn from a stream of its own.
     package static let membership = FaultKinds(rawValue: 1 << 41)
 
+    /// Beside that one, a second node comes and goes by other administrators' files, its disk now and then made anew meanwhile
+    /// (`Turnover`). Drawn from a stream of its own.
+    package static let turnover = FaultKinds(rawValue: 1 << 45)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -147,7 +151,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
         (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"), (.verifying, "verifying"),
-        (.membership, "membership"),
+        (.membership, "membership"), (.turnover, "turnover"),
     ]
 
     package init?(name: some StringProtocol) {

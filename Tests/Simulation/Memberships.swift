@@ -32,9 +32,9 @@ extension Cluster {
     func changeMembership() {
         guard phase == .safety else { return }
         heap.push(.membership, at: now + 1_000_000 + memberships.random.skewed(mean: options.administratorGap / 4))
-        let late = nodes.filter { $0.side != memberships.guest && $0.misses.isEmpty != memberships.isWanted }
+        let late = late(for: memberships)
         if let node = late.isEmpty ? nil : memberships.random.pick(late) {
-            adjust(node, misses: memberships.isWanted ? [] : [memberships.guest])
+            adjust(node, misses: misses(node, of: memberships))
         } else if memberships.random.chance(1, in: 3) {
             memberships.isWanted.toggle()
             let guest = nodes[memberships.guest]
@@ -46,10 +46,25 @@ extension Cluster {
         }
     }
 
+    /// Whose files are not as they are to be.
+    func late(for memberships: Memberships) -> [SimulatedNode] {
+        nodes.filter {
+            $0.side != memberships.guest && $0.misses.contains(memberships.guest) == memberships.isWanted
+        }
+    }
+
+    func misses(_ node: SimulatedNode, of memberships: Memberships) -> Set<Int> {
+        memberships.isWanted
+            ? node.misses.subtracting([memberships.guest]) : node.misses.union([memberships.guest])
+    }
+
     /// Whether two daemons' files let them speak to each other. Once there is a record, also when one was adjusted and the other was
-    /// not yet.
+    /// not yet: with two that come and go exactly where one of them had the other's file before.
     func meet(_ node: SimulatedNode, _ other: SimulatedNode) -> Bool {
         guard !node.misses.contains(other.side), !other.misses.contains(node.side) else { return false }
+        if options.faults.contains(.turnover), node.misses != other.misses {
+            return node.formerMisses.contains(other.misses) || other.formerMisses.contains(node.misses)
+        }
         return node.misses == other.misses || isFounded(node) && isFounded(other)
     }
 
@@ -61,6 +76,10 @@ extension Cluster {
     @discardableResult
     func adjust(_ node: SimulatedNode, misses: Set<Int>) -> Bool {
         if misses.contains(where: { nodes[$0].isPrimary }) || node.isUp && !isFounded(node) { return false }
+        // With two that come and go not while it is down either: all nodes of the first record are to be named by all files.
+        let isNew = MetadataBytes.superblock(node, layout)?.record.isEmpty ?? true
+        if options.faults.contains(.turnover), phase == .safety, !node.isUp, isNew { return false }
+        if node.isUp { node.formerMisses.append(node.misses) }
         node.misses = misses
         if trace.isOn { trace.add(now, node.side, "deed", "its configuration names \(members(of: node).map(\.name))") }
         guard node.isUp else { return true }

@@ -60,6 +60,12 @@ extension Cluster {
         let flags = one.superblock.flags.union(other.superblock.flags)
         if flags.contains(.rolledBack) { return nil }
         if covers(one, block, toward: other) || covers(other, block, toward: one) { return nil }
+        // A member fills who is none, and from the beginning where it knows nothing of that one (it had departed): what the other
+        // remembers of what it once filled is not asked (seed 88500131 without `turnover`).
+        for (member, rest) in [(one, other), (other, one)] where member.isMember && !rest.isMember {
+            guard case .everything(let instance) = member.superblock.peers[rest.node.id].base else { continue }
+            if instance != rest.superblock.instance { return nil }
+        }
         return OracleEquality.objection(one.superblock, other.superblock)
     }
 

@@ -79,6 +79,8 @@ final class SimulatedNode {
     var isRestored = false
     /// Who is not in its configuration.
     var misses: Set<Int> = []
+    /// Who was not, before its daemon was adjusted.
+    var formerMisses: [Set<Int>] = []
     /// It was put back when its record left the other copy out, which it filled or was about to fill.
     var wasSource = false
     /// The copy was made anew and nobody has taken it in yet.

@@ -165,6 +165,8 @@ package struct SimulationOptions: Sendable {
         if duels { drawDuel(duel, exact: exact) }
         var membershipRandom = SplitMix(seed: seed, subject: "membership options")
         if membershipRandom.chance(1, in: 3) { faults.insert(.membership) }
+        var turnoverRandom = SplitMix(seed: seed, subject: "turnover options")
+        if nodes > 2, faults.contains(.membership), turnoverRandom.chance(1, in: 3) { faults.insert(.turnover) }
     }
 
     private mutating func drawSmallLog() {
