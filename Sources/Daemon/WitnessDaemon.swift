@@ -42,6 +42,9 @@ package final class WitnessDaemon {
     /// Ended, with a name still being looked up.
     private var retired: [(owner: Int, volume: WitnessVolume)] = []
     private var watchdog = Watchdog()
+    /// When pages that nobody needs are given back.
+    private var nextTidying = UInt64.max
+    private static let tidyingInterval: UInt64 = 600_000_000_000
     private var isStopping = false
     private var isAnnounced = false
     private var now = monotonicNow()
@@ -225,6 +228,10 @@ package final class WitnessDaemon {
         seats.removeAll { $0.served == nil && isStopping }
         announce()
         watchdog.feed(at: now)
+        if nextTidying <= now {
+            nextTidying = now + Self.tidyingInterval
+            ProgramPages.giveBack()
+        }
         log.flush()
     }
 
@@ -256,7 +263,7 @@ package final class WitnessDaemon {
     }
 
     private var deadline: UInt64? {
-        var earliest = min(watchdog.next, doors?.nextDeadline ?? .max)
+        var earliest = min(watchdog.next, nextTidying, doors?.nextDeadline ?? .max)
         for seat in seats {
             if let volume = seat.served {
                 earliest = min(earliest, volume.nextDeadline)
@@ -277,6 +284,8 @@ package final class WitnessDaemon {
         log.info(
             "process: ready: witness of \(count) volume\(count == 1 ? "" : "s"), \(machine.ringWords)")
         ProcessControls.notifySupervisor("READY=1")
+        // On a small machine it may be the only one that runs this program: when all have met, and now and then.
+        nextTidying = now + 5_000_000_000
     }
 
     private func takeSignal(_ completion: Completion) {

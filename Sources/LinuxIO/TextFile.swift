@@ -3,9 +3,12 @@ import Glibc
 
 /// Small files of /proc and /sys.
 enum TextFile {
-    static func contents(_ path: String) -> String {
+    static func contents(_ path: String) -> String { String(decoding: bytes(path), as: UTF8.self) }
+
+    /// None when there is no such file.
+    static func bytes(_ path: String) -> [UInt8] {
         let file = hablk_open(path, O_RDONLY | O_CLOEXEC, 0)
-        guard file >= 0 else { return "" }
+        guard file >= 0 else { return [] }
         defer { close(file) }
         var bytes: [UInt8] = []
         var piece = [UInt8](repeating: 0, count: 16 << 10)
@@ -14,7 +17,7 @@ enum TextFile {
             guard count > 0 else { break }
             bytes += piece[..<count]
         }
-        return String(decoding: bytes, as: UTF8.self)
+        return bytes
     }
 
     /// nil when there is no such file, or nothing in it.

@@ -18,6 +18,16 @@ import Testing
         #expect(bytes > 1 << 20 && bytes < 1 << 40)
     }
 
+    @Test func `pages that the start needed are given back, and come again when they are touched`() async {
+        await #expect(processExitsWith: .success) {
+            guard let before = ProcessControls.residentBytes(), ProgramPages.giveBack() > 1 << 20 else { exit(1) }
+            guard let after = ProcessControls.residentBytes(), after + 1 << 20 < before else { exit(2) }
+            // Code and constants that are needed again, those of libraries too.
+            guard "\(Set((0..<100).map { "\($0 % 7)" }).sorted())".count == 35, getenv("PATH") != nil else { exit(3) }
+            exit(0)
+        }
+    }
+
     @Test func `what may be refused is done or says why`() async {
         await #expect(processExitsWith: .success) {
             for attempt in [ProcessControls.lockMemory(), ProcessControls.declareIOFlusher()] {
