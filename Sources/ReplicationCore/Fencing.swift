@@ -108,10 +108,13 @@ extension Replica {
         }
         let again = now + Fencing.pause
         self[peer: node].fencing?.phase = .failed(outcome, again: again)
-        let words = "\(outcome.words); asked again in \(Fencing.pause / 1_000_000_000) s while requests wait"
-        note(
-            .error, "fencing",
-            "\(words); when it is off: hablk promote \(configuration.volume) --peer-fenced \(name(node))", peer: node)
+        let isWaiting = configuration.fencing == .stonith || role != .primary
+        let consequence =
+            isWaiting
+            ? "asked again in \(Fencing.pause / 1_000_000_000) s while requests wait; when it is off: hablk promote "
+                + "\(configuration.volume) --peer-fenced \(name(node))"
+            : "this primary goes on without it all the same (`fencing: resource`)"
+        note(.error, "fencing", "\(outcome.words); \(consequence)", peer: node)
         // It goes on without this copy, which must not be promoted before it was filled.
         if outcome == .peerIsPrimary, role != .primary, change == nil, acceptance == nil, hasWholeCopy {
             superblock.flags.insert(.outdated)
