@@ -45,10 +45,14 @@ package struct QuorumForecast: Equatable, Sendable {
                     + "acknowledged since can be served until one is back")
         } else if let primary, !lost.contains(primary) {
             let isWhole = status.inStep.allSatisfy { copies.contains($0) }
-            if isWhole {
+            if status.suspended.contains(.quorum) {
+                self.init(
+                    .waits, [], votes, needed,
+                    "\(primary) waits for votes already: \(count) to leave out whom it misses")
+            } else if isWhole {
                 self.init(
                     .goesOn, [primary], votes, needed,
-                    "\(primary) stays primary, and no copy in step is lost: \(count) when the next one is")
+                    "\(primary) stays primary, and no copy in step is lost: \(count) to go on without the next one")
             } else if hasMajority {
                 let left = status.inStep.filter { lost.contains($0) }
                 let rest = left.isEmpty ? "nobody that holds data in step is lost" : "it goes on without \(away)"

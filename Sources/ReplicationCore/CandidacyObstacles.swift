@@ -50,7 +50,8 @@ extension Replica {
         let last = lastLease(votedAt: now) { current.answers[$0] != nil }
         let lease = (last + configuration.timing.leaseWaited).since(now) / 1_000_000
         if former != me, former != promotion?.peerFenced, current.answers[former] == nil {
-            words += "; \(name(former)) was primary and does not answer: its lease ends in \(lease) ms"
+            words += "; \(name(former)) was primary and does not answer: its lease "
+            words += lease > 0 ? "ends in \(lease) ms" : "is over"
         } else if lease > 0 {
             words += "; a lease that was given ends in \(lease) ms"
         }
@@ -89,12 +90,20 @@ extension Replica {
                     "\(name(node)) \(isOther ? "is a new instance that no record names" : "does not answer")")
             }
         }
+        let volume = configuration.volume
+        let doubtful = voters.filter { current.answers[$0]?.objection == .heardPrimary }
+        let former = current.newest.primary.map { name($0) } ?? "NODE"
+        let passes = (willing.count + doubtful.count) * 2 > voters.count
+        let remedy =
+            passes
+            ? "wait: that passes within \(configuration.timing.leaseWaited / 1_000_000) ms when \(former) is gone; or, when it is "
+                + "off: hablk promote \(volume) --peer-fenced \(former)"
+            : "bring one of them back; or, when they are lost for ever and nothing else serves this volume: "
+                + "hablk promote \(volume) --force"
         return Refusal(
             reason: "no-quorum",
             message: "\(willing.count) of \(voters.count) votes, \(voters.count / 2 + 1) are needed: "
-                + reasons.joined(separator: "; "),
-            remedy: "bring one of them back; or, when they are lost for ever and nothing else serves this volume: "
-                + "hablk promote \(configuration.volume) --force")
+                + reasons.joined(separator: "; "), remedy: remedy)
     }
 
     /// Why this copy's data, as the voters know it now, may not be served (PROMOTE 4 and 5).

@@ -443,7 +443,7 @@ extension Replica {
     }
 
     private mutating func part(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
-        var words = verdict.rule.words
+        var words = verdict.rule == .splitBrain ? splitBrainWords : verdict.rule.words
         if verdict.rule == .splitBrain {
             words += ": here \(describe(superblock.current)), \(marked(toward: node)) written since; "
             words += "there \(describe(theirs.current)), \(theirs.dirtyBlocks * Geometry.blockSize) bytes written since"

@@ -91,13 +91,18 @@ extension Replica {
                 remedy: "hablk attach \(configuration.volume), or connect a peer"))
     }
 
+    /// With a majority only force parts the copies.
+    var splitBrainWords: String {
+        isByMajority ? "two lines of the volume, of which one was promoted by force" : HandshakeRule.splitBrain.words
+    }
+
     /// Why this copy's data may not be served.
     func dataObstacle(peerFenced: NodeID?) -> PromotionObstacle? {
         let volume = configuration.volume
         if let node = others.first(where: { self[peer: $0].reason == "split-brain" && self[peer: $0].isStandalone }) {
             return .lasting(
                 Refusal(
-                    reason: "split-brain", message: "split brain with \(name(node)): both copies went on alone",
+                    reason: "split-brain", message: "split brain with \(name(node)): \(splitBrainWords)",
                     remedy: "on the copy to be thrown away: hablk connect \(volume) --discard-my-data"))
         }
         if superblock.isBlank {

@@ -34,10 +34,11 @@ extension Replica {
         let split = others.first { self[peer: $0].isStandalone && self[peer: $0].reason != nil }
         var status = VolumeStatus(
             volume: configuration.volume, node: name(me), role: isWitness ? .witness : role, disk: shownDisk,
-            size: volumeSize,
+            size: isWitness && superblock.record.isEmpty ? 0 : volumeSize,
             generation: superblock.current.id.isNone ? nil : superblock.current.id.description,
-            term: superblock.record.number.term.counter, inStep: superblock.record.inStep.map { name($0) },
-            quorum: isByMajority ? hasQuorum : nil, suspended: suspended, suspect: superblock.flags.contains(.suspect),
+            term: knownRecord.number.term.counter, inStep: knownRecord.inStep.map { name($0) },
+            quorum: isByMajority ? isMajority(votersThere, of: voters(of: knownRecord)) : nil, suspended: suspended,
+            suspect: superblock.flags.contains(.suspect),
             nbd: "", device: nil,
             clients: writableClients, pid: 0, reason: split.flatMap { self[peer: $0].reason },
             message: split.flatMap { self[peer: $0].message }, peers: everyone.map { self.status(of: $0, at: now) })
@@ -57,13 +58,50 @@ extension Replica {
         return others.contains { self[peer: $0].relation == .targetWaiting } ? .outdated : state
     }
 
+    /// Who is in step and who votes, by the newest record of this line that somebody there has: a disk or a memory made anew has none of
+    /// its own, and no vote in another's; one that was left out may hear so from a witness.
+    private var knownRecord: Record {
+        let own = superblock.record
+        guard isByMajority, role != .primary else { return own }
+        var newest = own
+        for node in everyone where self[peer: node].hasSession {
+            guard let told = self[peer: node].standing?.record, newest.number < told.number else { continue }
+            if newest.isEmpty || told.lineage == newest.lineage { newest = told }
+        }
+        return newest
+    }
+
+    /// Voters of that record that this node hears, itself included; not who follows another line. (Whom the record calls in step
+    /// joined since it told which one it follows.)
+    private var votersThere: NodeSet {
+        let record = knownRecord
+        var there = NodeSet()
+        if hasDisk, isNamed(me, superblock.instance, by: record) { there.insert(me) }
+        for node in everyone where self[peer: node].hasSession {
+            guard !isOfOtherLine(node) || record.inStep.contains(node) else { continue }
+            guard let standing = self[peer: node].standing, isNamed(node, standing.instance, by: record) else {
+                continue
+            }
+            there.insert(node)
+        }
+        return there
+    }
+
+    /// Since one of the lines was promoted by force.
+    private func isOfOtherLine(_ node: NodeID) -> Bool {
+        guard let theirs = self[peer: node].standing?.record, !theirs.isEmpty, !superblock.record.isEmpty else {
+            return false
+        }
+        return theirs.lineage != superblock.record.lineage
+    }
+
     private func votes(at now: MonotonicTime) -> VolumeStatus.Votes {
-        let voters = voters(of: superblock.record)
+        let voters = voters(of: knownRecord)
         return VolumeStatus.Votes(
-            voters: voters.map { name($0) }, present: reachableVoters.intersection(voters).map { name($0) },
-            witnesses: configuration.members.filter { $0.isWitness && voters.contains($0.id) }.map(\.name),
+            voters: voters.map { name($0) }, present: votersThere.intersection(voters).map { name($0) },
+            witnesses: configuration.members.filter(\.isWitness).map(\.name),
             leaseSeconds: leaseLeft(at: now).map { Double($0) / 1e9 },
-            isDecided: isWitness ? nil : max(lastChosen, heardChosen) == superblock.record.number)
+            isDecided: isWitness ? nil : max(lastChosen, heardChosen) == knownRecord.number)
     }
 
     private var suspended: [SuspendReason] {
@@ -81,8 +119,10 @@ extension Replica {
     private func status(of node: NodeID, at now: MonotonicTime) -> VolumeStatus.Peer {
         let peer = self[peer: node]
         let connection: ConnectionState = peer.isStandalone ? .standalone : peer.isConnected ? .connected : .connecting
+        // A record that leaves it out, and that nobody chose yet, may leave out nobody.
         let isOut =
-            !superblock.record.isEmpty && !superblock.record.inStep.contains(node) && !witnesses.contains(node)
+            !superblock.record.isEmpty && !superblock.record.inStep.contains(node) && !required.contains(node)
+            && !witnesses.contains(node)
         var status = VolumeStatus.Peer(
             node: name(node), id: node.rawValue, connection: connection,
             role: connection == .connected ? peer.presence?.role ?? .unknown : .unknown,
@@ -92,6 +132,13 @@ extension Replica {
             lagBytes: lagBytes(of: node), lagSeconds: Double(lagAge(of: node, at: now)) / 1e9,
             resync: resync(of: peer, at: now), lastResync: peer.lastResync,
             reason: peer.reason, message: peer.message)
+        if isByMajority, witnesses.contains(node), peer.hasSession, isOfOtherLine(node), status.reason == nil {
+            status.reason = "other-line"
+            status.message =
+                "its memory belongs to another line of this volume, since one was promoted by force: it does not vote here; "
+                + "if this line is to be kept, on \(name(node)): hablk down \(configuration.volume), delete its "
+                + "\(configuration.volume).witness, and reload it"
+        }
         status.verify = verifyProgress(of: node, at: now)
         status.lastVerify = comparison.results[node]
         status.mode = asynchronous.contains(node) ? .asynchronous : relaxed.contains(node) ? .memory : .sync

@@ -112,6 +112,10 @@ extension Replica {
 
     /// With quorum the candidacy does the work; here its time runs out.
     private mutating func advanceElection(_ promotion: Promotion) {
+        if role == .primary, promotion.force, !promotion.dryRun, !hasQuorum {
+            endPromotion(.refused(forcedWhilePrimary))
+            return
+        }
         if role == .primary, candidacy == nil {
             endPromotion(.done("already primary"))
             return
@@ -129,6 +133,16 @@ extension Replica {
                         reason: "busy", message: "another node's or an earlier record is under way",
                         remedy: "try again in a moment")))
         }
+    }
+
+    /// Force begins a line of its own with a promotion: said to a primary that lacks a majority it would change nothing.
+    private var forcedWhilePrimary: Refusal {
+        let volume = configuration.volume
+        return Refusal(
+            reason: "no-quorum",
+            message: "this node is primary already and lacks a majority, which force does not change",
+            remedy: "bring a voter back; or, when they are lost for ever and nothing else serves this volume: "
+                + "hablk demote \(volume) --force, then hablk promote \(volume) --force")
     }
 
     mutating func promoteLocally(_ purpose: Change.Purpose?, _ members: NodeSet) {

@@ -50,13 +50,17 @@ struct StatusTable {
         var own: [String] = []
         if status.role == .primary { own.append("\(status.clients) client\(status.clients == 1 ? "" : "s")") }
         if status.size > 0 { own.append(ConfigurationScalar.describe(bytes: status.size)) }
-        if !status.inStep.isEmpty { own.append("in step: \(status.inStep.joined(separator: ", "))") }
+        if !status.inStep.isEmpty {
+            let doubt = status.votes?.isDecided == false ? " (not known to be decided)" : ""
+            own.append("in step: \(status.inStep.joined(separator: ", "))\(doubt)")
+        }
         if status.suspect { own.append("suspect: may have lost its cache") }
         if !status.suspended.isEmpty {
             own.append("I/O waits: \(status.suspended.map(\.rawValue).joined(separator: ", "))")
         }
         if let device = status.device { own.append("device \(device)") }
         if !status.nbd.isEmpty { own.append("nbd \(status.nbd)") }
+        if own.isEmpty { own.append("no record yet") }
         remarks.append("\(status.volume): \(own.joined(separator: ", "))")
         if let votes = status.votes { remarks.append("\(status.volume): \(Self.words(votes, term: status.term))") }
         if status.reason != nil || status.message != nil {
@@ -91,7 +95,6 @@ struct StatusTable {
             let tenths = Int(lease * 10)
             words += ", lease \(tenths / 10).\(tenths % 10) s"
         }
-        if votes.isDecided == false { words += ", not known to be decided" }
         return words
     }
 

@@ -43,7 +43,14 @@ extension EndToEnd {
                 try until("it votes again", seconds: 10) {
                     try cluster.bravo.status().votes?.present == ["alpha", "bravo"]
                 }
-                // The witness follows the former line until its memory is deleted.
+                // The witness follows the former line until its memory is deleted. It is no copy that anybody waits for.
+                try witness.start()
+                try until("it is told why the witness does not vote", seconds: 10) {
+                    try cluster.bravo.hablk("status").output.contains("r0, witness: other-line: ")
+                }
+                try cluster.bravo.wait(for: "in-sync")
+                #expect(try cluster.bravo.status().votes?.present == ["alpha", "bravo"])
+                witness.killDaemon()
                 try FileManager.default.removeItem(atPath: witness.folder + "/state/r0.witness")
                 try witness.start()
                 try until("three votes", seconds: 10) { try cluster.bravo.status().votes?.present.count == 3 }

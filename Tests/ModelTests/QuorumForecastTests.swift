@@ -38,6 +38,14 @@ import Testing
         #expect(QuorumForecast(status, lost: ["alpha"]).outcome == .noPrimary)
     }
 
+    @Test func aPrimaryThatWaitsForVotesDoesNotGoOn() {
+        var status = status()
+        status.inStep = ["alpha"]
+        status.votes?.present = ["alpha"]
+        status.suspended = [.quorum, .record]
+        #expect(QuorumForecast(status, lost: ["charlie"]).outcome == .waits)
+    }
+
     @Test func aPrimaryThatIsAloneInStepNeedsNoVote() {
         var status = status()
         status.inStep = ["alpha"]
