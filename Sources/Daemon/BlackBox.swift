@@ -21,10 +21,9 @@ package final class BlackBox {
     private let memory: UnsafeMutableRawBufferPointer
     private var recorder: Recorder
 
+    /// - Parameter layout: nil: as much as is fitting of what its file system has free.
     /// - Throws: when there is no room; a daemon runs without one.
-    package init(
-        _ path: String, _ head: RecordingHead, _ layout: RecordingLayout = .standard
-    ) throws(SystemError) {
+    package init(_ path: String, _ head: RecordingHead, _ layout: RecordingLayout? = nil) throws(SystemError) {
         self.path = path
         let keeps = Self.endedInOrder(path) == false
         if keeps {
@@ -35,6 +34,7 @@ package final class BlackBox {
         let file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard file >= 0 else { throw .last("create \(path)") }
         defer { close(file) }
+        let layout = layout ?? .fitting(Self.room(file))
         guard fallocate(file, 0, 0, layout.length) == 0 else {
             let error = SystemError.last("take \(layout.length) bytes for \(path)")
             unlink(path)
@@ -66,6 +66,13 @@ package final class BlackBox {
 
     /// The daemon stops because it was asked to, or says why it did not start: the next one need not keep this.
     package func end() { recorder.end() }
+
+    /// Bytes that its file system has free; 0 when that is not known.
+    private static func room(_ file: Int32) -> UInt64 {
+        var facts = statvfs()
+        guard fstatvfs(file, &facts) == 0 else { return 0 }
+        return UInt64(facts.f_bavail) * UInt64(facts.f_frsize)
+    }
 
     /// Nil when there is nothing of ours.
     private static func endedInOrder(_ path: String) -> Bool? {

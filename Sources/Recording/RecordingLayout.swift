@@ -27,6 +27,16 @@ package struct RecordingLayout: Equatable, Sendable {
     /// 16 MiB: a beginning of 4, and the newest 12: at 20,000 writes a second some eight seconds, at rest an hour.
     package static let standard = RecordingLayout(chunkLength: 64 << 10, beginning: 64, ring: 192)
 
+    /// The standard one, or a smaller one of the same shape where there is little room: a machine has many volumes, and the runtime
+    /// folder's memory is for others too. One after the other they take ever less, and never the last.
+    /// - Parameter room: free bytes.
+    package static func fitting(_ room: UInt64) -> RecordingLayout {
+        let chunks = Int(min(room / 128 / UInt64(standard.chunkLength), UInt64(standard.beginning + standard.ring)))
+        let beginning = max(4, chunks / 4)
+        return RecordingLayout(
+            chunkLength: standard.chunkLength, beginning: beginning, ring: max(12, chunks - beginning))
+    }
+
     /// - Parameters:
     ///   - chunkLength: bytes; no record is longer.
     ///   - beginning: chunks that stay.
