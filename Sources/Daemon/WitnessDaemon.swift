@@ -44,7 +44,7 @@ package final class WitnessDaemon {
     private var watchdog = Watchdog()
     /// When pages that nobody needs are given back.
     private var nextTidying = UInt64.max
-    private static let tidyingInterval: UInt64 = 600_000_000_000
+    private static let tidyingInterval: UInt64 = 30_000_000_000
     private var isStopping = false
     private var isAnnounced = false
     private var now = monotonicNow()
