@@ -15,6 +15,7 @@ extension PeerPort {
             // It lets the other side forget, and nobody waits for that: as a turn of its own it would be a fifth of a flush.
             if stream.queuedBytes == 0 { session.sendsAt = monotonicNow() + limits.confirmDelay }
         } else {
+            if case .announce = message, !session.takes.contains(.announcements) { return }
             session.sendsAt = 0
         }
         if session.firstWaiting < session.waiting.count {

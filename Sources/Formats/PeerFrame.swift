@@ -83,6 +83,7 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
     case digest = 40
     case digests = 41
     case digestFailed = 42
+    case announce = 43
 
     package var carriesPayload: Bool { self == .write || self == .readData || self == .pullData }
 
@@ -103,7 +104,7 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
         case .readFailed, .digestFailed: length == 4
         case .written, .received, .flush, .pullFailed, .ping, .pong: length == 8
         case .vote: length == 9
-        case .readData: length == 12
+        case .readData, .announce: length == 12
         case .digests: PeerBody.allowsDigests(length)
         case .write, .read, .pullData, .resyncFlushed, .digest: length == 16
         case .chosen: length == 17

@@ -23,13 +23,13 @@ enum PeerBody {
     /// a disk lies within one extent, because the activity log is asked for one.
     static func isPossible(_ range: ByteRange, for kind: PeerFrameKind) -> Bool {
         let longest =
-            kind == .zero || kind == .pullZero
+            kind == .zero || kind == .announce || kind == .pullZero
             ? Geometry.extentSize
             : kind == .digest ? Comparing.mostBlocks * Geometry.blockSize : Geometry.maximumPayload
         guard range.length > 0, range.length <= longest, range.isBlockAligned,
             range.offset <= Geometry.maximumVolumeSize, range.end <= Geometry.maximumVolumeSize
         else { return false }
-        guard kind == .write || kind == .zero || kind == .digest else { return true }
+        guard kind == .write || kind == .zero || kind == .announce || kind == .digest else { return true }
         return range.offset / Geometry.extentSize == (range.end - 1) / Geometry.extentSize
     }
 }
@@ -40,6 +40,7 @@ extension FieldReader {
         switch header.kind {
         case .write, .zero, .written, .received, .flush, .flushed, .confirm: try readWritePath(header, buffer)
         case .read, .readData, .readFailed, .pull, .pullData, .pullZero, .pullFailed: try readCopying(header, buffer)
+        case .announce: .announce(try range(header))
         case .ping: .ping(try u64())
         case .pong: .pong(try u64())
         case .resyncReady: .resyncReady
@@ -265,6 +266,9 @@ extension FieldWriter {
         case .pong(let number):
             u64(number)
             return (.pong, 0)
+        case .announce(let range):
+            self.range(range, .announce)
+            return (.announce, 0)
         case .resyncReady: return (.resyncReady, 0)
         case .bitmapEnd: return (.bitmapEnd, 0)
         case .resyncComplete: return (.resyncComplete, 0)

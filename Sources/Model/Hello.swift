@@ -7,8 +7,10 @@ package struct PeerCapabilities: OptionSet, Hashable, Sendable {
     package static let zeroRuns = PeerCapabilities(rawValue: 1)
     package static let lz4 = PeerCapabilities(rawValue: 2)
     package static let zstandard = PeerCapabilities(rawValue: 4)
+    /// Writes that wait for the sender's activity log may be announced.
+    package static let announcements = PeerCapabilities(rawValue: 8)
     /// What this build takes.
-    package static let all: PeerCapabilities = [.zeroRuns, .lz4, .zstandard]
+    package static let all: PeerCapabilities = [.zeroRuns, .lz4, .zstandard, .announcements]
 }
 
 /// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the

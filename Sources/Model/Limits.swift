@@ -11,7 +11,7 @@ package struct Limits: Equatable, Sendable {
     /// Nanoseconds without writes after which an epoch is closed.
     package var epochIdle: UInt64 = 200_000_000
     /// Nanoseconds without use after which a confirmed extent leaves the activity log, so that a crash marks only what was
-    /// in use lately.
+    /// in use lately. Up to 64 times as long while extents come back soon after they left.
     package var coolAfter: UInt64 = 5_000_000_000
     /// Bytes that a resync target asks for before it has the first.
     package var resyncWindow: UInt64 = 8 << 20

@@ -131,6 +131,9 @@ package enum PeerMessage: Equatable, Sendable {
     /// Round 0 asks for no answer: on an asynchronous link a client's flush lies between what came before and what follows.
     case flush(round: UInt64)
     case flushed(round: UInt64, succeeded: Bool, mark: StartMark)
+    /// A write to the range waits for the sender's activity log: the receiver may take the extent into its own meanwhile. It
+    /// promises nothing, is not answered, and may be left out.
+    case announce(ByteRange)
     /// Everything up to `sequence` is stable on all of `required`; `settled`: so is what a former primary had in flight.
     case confirm(sequence: UInt64, mark: StartMark, settled: Bool)
 

@@ -46,6 +46,7 @@ struct ActivityLog {
         slots = Array(repeating: Slot(), count: Int(count))
         free = []
         free.reserveCapacity(Int(count))
+        left = Array(repeating: nil, count: Int(count))
         number = replay?.lastNumber ?? 0
         index.reserveCapacity(Int(count))
         changed.reserveCapacity(Int(count))
@@ -63,12 +64,25 @@ struct ActivityLog {
 
     var capacity: Int { slots.count }
     var extents: Int { index.count }
+    /// Extents that unconfirmed blocks hold.
+    private var held = 0
+    /// Few slots are free, and half of them can be given to nobody before an epoch is closed. (Of a very small log half is a
+    /// write or two.)
+    var needsConfirmation: Bool {
+        slots.count >= 16 && free.count < slots.count / 4 && held >= slots.count / 2
+    }
     /// Slots emptied only because their extents cooled down.
     private var cooled = 0
+    /// Extents that cooled down lately, each at its number modulo the count: one may hide another.
+    private var left: [UInt32?]
+    /// How many of those were acquired again.
+    private(set) var returned: UInt64 = 0
     var hasChanges: Bool { awaited > 0 || cooled > 0 }
 
     func isHot(_ extent: UInt32) -> Bool { index[extent].map { !slots[Int($0)].pending } ?? false }
     func contains(_ extent: UInt32) -> Bool { index[extent] != nil }
+    /// More than one operation holds it.
+    func isShared(_ extent: UInt32) -> Bool { index[extent].map { slots[Int($0)].active > 1 } ?? false }
 
     /// Holds the extent for one operation. `.full` holds nothing.
     mutating func acquire(_ extent: UInt32, at now: MonotonicTime) -> Acquisition {
@@ -87,6 +101,11 @@ struct ActivityLog {
         pushNewest(Int32(slot))
         queue(slot)
         awaited += 1
+        let place = Int(extent) % left.count
+        if left[place] == extent {
+            left[place] = nil
+            returned += 1
+        }
         return .pending
     }
 
@@ -98,6 +117,7 @@ struct ActivityLog {
 
     mutating func addUnconfirmed(_ extent: UInt32) {
         guard let slot = index[extent] else { preconditionFailure("an unconfirmed block lies in a hot extent") }
+        if slots[Int(slot)].unconfirmed == 0 { held += 1 }
         slots[Int(slot)].unconfirmed += 1
     }
 
@@ -105,6 +125,7 @@ struct ActivityLog {
         guard let slot = index[extent] else { preconditionFailure("an unconfirmed block lies in a hot extent") }
         precondition(slots[Int(slot)].unconfirmed > 0, "confirmed once")
         slots[Int(slot)].unconfirmed -= 1
+        if slots[Int(slot)].unconfirmed == 0 { held -= 1 }
     }
 
     /// The least recently used extent that nobody uses, with whether unconfirmed blocks still hold it; `skipping` the
@@ -134,6 +155,12 @@ struct ActivityLog {
     mutating func coolDown(_ extent: UInt32) {
         evict(extent)
         cooled += 1
+        left[Int(extent) % left.count] = extent
+    }
+
+    /// What left until now does not count as coming back.
+    mutating func forgetCooled() {
+        for place in left.indices { left[place] = nil }
     }
 
     /// The extent's slot becomes free. No transaction is made for leaving alone: until the next one the extent stays in

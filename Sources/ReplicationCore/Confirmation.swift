@@ -51,7 +51,9 @@ extension Replica {
         rounds.hasNews = true
         rounds.lastWrite = now
         let limits = configuration.limits
-        if rounds.bytes >= limits.epochBytes || unconfirmed.count > limits.unconfirmedEntries / 2 { closeEpoch() }
+        let isFull =
+            unconfirmed.count > limits.unconfirmedEntries / 2 || rounds.current == nil && log.needsConfirmation
+        if rounds.bytes >= limits.epochBytes || isFull { closeEpoch() }
     }
 
     /// What is in the list is numbered as complete, and the first round of this node's covers it.

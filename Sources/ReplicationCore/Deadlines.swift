@@ -18,7 +18,7 @@ extension Replica {
             if role == .primary, rounds.hasNews, !unconfirmed.isEmpty, !rounds.isWanted, rounds.current == nil {
                 earliest = min(earliest, (rounds.lastWrite + configuration.limits.epochIdle).nanoseconds)
             }
-            if hasDisk, log.extents > 0 { earliest = min(earliest, nextCooling.nanoseconds) }
+            if hasDisk, log.extents > 0 { earliest = min(earliest, cooling.next.nanoseconds) }
             considerCommands(&earliest)
             if !comparison.running.isEmpty { considerComparisons(&earliest) }
             return earliest == .max ? nil : MonotonicTime(nanoseconds: earliest)

@@ -242,10 +242,7 @@ extension Replica {
         for node in everyone { tick(node) }
         offerOverdue()
         tickComparisons()
-        if now >= nextCooling {
-            nextCooling = now + configuration.limits.coolAfter / 4
-            coolLog()
-        }
+        if now >= cooling.next { coolLog() }
         if role == .primary, !unconfirmed.isEmpty, rounds.current == nil,
             now >= rounds.lastWrite + configuration.limits.epochIdle
         {
@@ -354,6 +351,7 @@ extension Replica {
         switch message {
         case .ping(let number): pinged(number, stamp, by: node)
         case .pong(let number): ponged(number, by: node)
+        case .announce(let range): announced(range)
         case .written(let sequence, let succeeded): written(sequence, succeeded, from: node)
         case .received(let sequence): received(sequence, by: node)
         case .write(let sequence, let range, let buffer): receiveWrite(.peerWrite, sequence, range, buffer, node)
@@ -403,7 +401,7 @@ extension Replica {
         case .voted(let vote): voted(vote, by: node)
         case .marksToward(let absent, let runs): marksTold(runs, toward: absent, by: node)
         case .digest, .digests, .digestFailed: receiveComparing(message, stamp, from: node)
-        case .ping, .pong, .write, .zero, .written, .received, .flush, .flushed, .confirm: break
+        case .ping, .pong, .write, .zero, .announce, .written, .received, .flush, .flushed, .confirm: break
         }
     }
 

@@ -137,7 +137,7 @@ package struct Replica {
     var flushes = LocalFlushes()
     /// The flush before which replayed extents do not leave the log.
     var replayFlush: UInt64 = 0
-    var nextCooling = MonotonicTime(nanoseconds: 0)
+    var cooling = Cooling()
     /// Disk operations not yet answered.
     var outstanding = 0
     /// `detach`: write everything back, then let the disk go.

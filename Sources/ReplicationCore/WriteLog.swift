@@ -21,7 +21,29 @@ extension Replica {
         table[slot].phase = .waitingLog
         logQueue.append(slot)
         attention = true
+        if table[slot].isClient, !log.isShared(table[slot].range.extent) { announce(table[slot].range) }
         return false
+    }
+
+    /// The receivers of a write that waits for this log may record its extent at the same time, not only when it comes: else a
+    /// cold write takes one disk's time more. The log may name what nobody writes; that is only cautious.
+    private mutating func announce(_ range: ByteRange) {
+        for node in others where self[peer: node].receivesWrites { send(.announce(range), to: node) }
+    }
+
+    /// Takes the extent into the log if there is room, or an extent that may leave at once.
+    mutating func announced(_ range: ByteRange) {
+        guard hasDisk, range.end <= superblock.size, role != .primary, logQueue.isEmpty, detaching == nil,
+            stopping == nil
+        else { return }
+        var acquisition = log.acquire(range.extent, at: now)
+        if acquisition == .full, let idle = log.candidate(spilling: false, where: { arePagesWritten($0) }) {
+            log.evict(idle)
+            acquisition = log.acquire(range.extent, at: now)
+        }
+        guard acquisition != .full else { return }
+        log.release(range.extent)
+        attention = true
     }
 
     mutating func releaseExtent(_ slot: Int) {
@@ -144,24 +166,7 @@ extension Replica {
         return true
     }
 
-    /// Extents that were not used for a while leave, some at each tick: what a crash marks is what was in use lately.
-    mutating func coolLog() {
-        guard hasDisk, logQueue.isEmpty, !log.isWriting, detaching == nil, stopping == nil else { return }
-        let limit = configuration.limits.coolAfter
-        guard now.nanoseconds > limit else { return }
-        let time = MonotonicTime(nanoseconds: now.nanoseconds - limit)
-        for _ in 0..<LogTransaction.updateLimit {
-            guard let extent = log.coldest(since: time) else { return }
-            guard arePagesWritten(extent) else {
-                writePages(of: extent)
-                return
-            }
-            log.coolDown(extent)
-            attention = true
-        }
-    }
-
-    private func arePagesWritten(_ extent: UInt32) -> Bool {
+    func arePagesWritten(_ extent: UInt32) -> Bool {
         // And the start's superblock: what it says of the copies that are not tracked any more (seed 70002934).
         guard isFlushed(replayFlush), metadata.durable > 0 || isLeftOut(.departedIsUnknown) else { return false }
         let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
@@ -169,7 +174,7 @@ extension Replica {
         return true
     }
 
-    private mutating func writePages(of extent: UInt32) {
+    mutating func writePages(of extent: UInt32) {
         let page = DirtyBitmap.page(of: UInt64(extent) * Geometry.blocksPerExtent)
         for node in others where !self[bitmap: node].isWritten(page: page) && !self[bitmap: node].isWriting(page: page)
         {

@@ -220,5 +220,8 @@ import Testing
         digestFailed
           484250462a0102(5)04000000876ea819c3805123343cad1dba70cc81ce2b3acb8fb85c261eeae6ebccfb690405(7)234d
           4f72de674f409d6b9e25
+        announce
+          484250462b0002(5)0c0000003ac706b448c5b4b6eb1ce943b088995e4a8868e5db9e562139e8c1bd0aa2553606(7)daff
+          a39a8e37332a00d012b6ca21000000400000
         """
 }

@@ -108,6 +108,7 @@ struct SeededDice: RandomNumberGenerator {
         case .pullData: .pullData(id: next(), range: range(), buffer: buffer)
         case .pullZero: .pullZero(id: next(), range: range(atMost: 4 << 20))
         case .pullFailed: .pullFailed(id: next())
+        case .announce: .announce(range(atMost: 4 << 20))
         case .resyncFlushed: .resyncFlushed(pulls: counter(), writes: counter())
         case .resyncComplete: .resyncComplete
         case .joinOffer:

@@ -58,6 +58,8 @@ extension Cluster {
         }
         noteRound(message, from: node)
         guard !network[index].ended[node.side] else { return }
+        // The daemon sends none to a peer that takes none.
+        if case .announce = message, !options.faults.contains(.announcing) { return }
         checkAssertion(message, in: stamp.session, from: node, to: to)
         // A copy that was put back is filled from scratch: whatever it lacked, it was noticed.
         if case .resyncBegin(_, everything: true) = message { nodes[to].isRestored = false }

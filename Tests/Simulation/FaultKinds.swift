@@ -105,6 +105,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// (`Turnover`). Drawn from a stream of its own.
     package static let turnover = FaultKinds(rawValue: 1 << 45)
 
+    /// No fault: the other nodes take announcements of writes that wait for a log. Drawn from a stream of its own.
+    package static let announcing = FaultKinds(rawValue: 1 << 43)
+
     /// Those that the oracle of clusters with quorum understood first.
     package static let firstWithQuorum: FaultKinds = [
         .processCrash, .powerLoss, .totalPowerLoss, .pause, .cut, .oneWay, .reset, .lateFrames, .failover,
@@ -151,7 +154,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
         (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"), (.verifying, "verifying"),
-        (.membership, "membership"), (.turnover, "turnover"),
+        (.membership, "membership"), (.turnover, "turnover"), (.announcing, "announcing"),
     ]
 
     package init?(name: some StringProtocol) {

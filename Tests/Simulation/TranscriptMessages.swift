@@ -3,10 +3,10 @@ import ReplicationCore
 
 /// The words of a transcript for what nodes say to each other, and for what they are.
 extension Transcript {
-    /// Nil for pings and what each node tells the other of its status.
+    /// Nil for pings, for what each node tells the other of its status, and for announcements, which promise nothing.
     func text(of message: PeerMessage, _ sender: SimulatedNode) -> String? {
         switch message {
-        case .ping, .pong, .presence: nil
+        case .ping, .pong, .presence, .announce: nil
         case .goodbye(let reason): "goodbye: \(reason)"
         case .state(let state): text(of: state)
         case .verdict(let outcome, let rule): verdict(outcome, rule)

@@ -19,6 +19,14 @@ struct SweepTests {
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
+    @Test(arguments: [0, 1, 2, 3]) func `every promise holds when cold writes are announced`(piece: UInt64) {
+        for seed in 140_000_000 + piece * 25..<140_000_000 + piece * 25 + 25 {
+            let options = SimulationOptions(seed: seed)
+            let result = runSimulation(options)
+            #expect(result.violation == nil, "simulate --seed \(seed) --trace\n\(result.options.description)")
+        }
+    }
+
     @Test(arguments: [0, 1, 2, 3]) func `every promise holds in memory and async under twenty-five seeds`(piece: UInt64)
     {
         for seed in 1_000_000 + piece * 25..<1_000_000 + piece * 25 + 25 {
