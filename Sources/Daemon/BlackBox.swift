@@ -34,7 +34,10 @@ package final class BlackBox {
         let file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard file >= 0 else { throw .last("create \(path)") }
         defer { close(file) }
-        let layout = layout ?? .fitting(Self.room(file))
+        guard let layout = layout ?? .fitting(Self.room(file)) else {
+            unlink(path)
+            throw SystemError("find room for \(path)", code: ENOSPC)
+        }
         guard fallocate(file, 0, 0, layout.length) == 0 else {
             let error = SystemError.last("take \(layout.length) bytes for \(path)")
             unlink(path)
@@ -67,11 +70,12 @@ package final class BlackBox {
     /// The daemon stops because it was asked to, or says why it did not start: the next one need not keep this.
     package func end() { recorder.end() }
 
-    /// Bytes that its file system has free; 0 when that is not known.
+    /// Bytes that its file system has free; the most when that is not known, or without a limit.
     private static func room(_ file: Int32) -> UInt64 {
         var facts = statvfs()
-        guard fstatvfs(file, &facts) == 0 else { return 0 }
-        return UInt64(facts.f_bavail) * UInt64(facts.f_frsize)
+        guard fstatvfs(file, &facts) == 0, facts.f_blocks > 0 else { return .max }
+        let (bytes, isTooMany) = UInt64(facts.f_bavail).multipliedReportingOverflow(by: UInt64(facts.f_frsize))
+        return isTooMany ? .max : bytes
     }
 
     /// Nil when there is nothing of ours.

@@ -27,14 +27,16 @@ package struct RecordingLayout: Equatable, Sendable {
     /// 16 MiB: a beginning of 4, and the newest 12: at 20,000 writes a second some eight seconds, at rest an hour.
     package static let standard = RecordingLayout(chunkLength: 64 << 10, beginning: 64, ring: 192)
 
-    /// The standard one, or a smaller one of the same shape where there is little room: a machine has many volumes, and the runtime
-    /// folder's memory is for others too. One after the other they take ever less, and never the last.
+    /// The standard one, or a smaller one of the same shape where there is little room, down to 256 KiB: a machine has many volumes, and
+    /// the runtime folder's memory is for others too. One after the other they take ever less.
     /// - Parameter room: free bytes.
-    package static func fitting(_ room: UInt64) -> RecordingLayout {
+    /// - Returns: nil when the last 16 MiB would be taken from.
+    package static func fitting(_ room: UInt64) -> RecordingLayout? {
+        guard room >= 16 << 20 else { return nil }
         let chunks = Int(min(room / 128 / UInt64(standard.chunkLength), UInt64(standard.beginning + standard.ring)))
-        let beginning = max(4, chunks / 4)
+        let beginning = max(1, chunks / 4)
         return RecordingLayout(
-            chunkLength: standard.chunkLength, beginning: beginning, ring: max(12, chunks - beginning))
+            chunkLength: standard.chunkLength, beginning: beginning, ring: max(3, chunks - beginning))
     }
 
     /// - Parameters:
@@ -51,7 +53,7 @@ package struct RecordingLayout: Equatable, Sendable {
 
     package static let headLength = 4096
     static let magic: UInt64 = 0x584f_424b_4c42_4148
-    static let version: UInt16 = 4
+    static let version: UInt16 = 5
     static let checksumOffset = 4088
     static let doneOffset = 4092
     static let done: UInt32 = 0x454e_4f44

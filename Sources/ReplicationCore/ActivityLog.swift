@@ -64,13 +64,14 @@ struct ActivityLog {
 
     var capacity: Int { slots.count }
     var extents: Int { index.count }
-    /// Extents that unconfirmed blocks hold.
-    private var held = 0
-    /// Few slots are free, and half of them can be given to nobody before an epoch is closed. (Of a very small log half is a
-    /// write or two.)
+    /// Extents that came since the last round of flushes began.
+    private var came = 0
+    /// Few slots are free, and half of them were given away since an epoch was closed: those cannot be given to others before the
+    /// next is. A log that all of a volume fits into asks for none. (Of a very small log half is a write or two.)
     var needsConfirmation: Bool {
-        slots.count >= 16 && free.count < slots.count / 4 && held >= slots.count / 2
+        slots.count >= 16 && free.count < slots.count / 4 && came >= slots.count / 2
     }
+    mutating func roundBegins() { came = 0 }
     /// Slots emptied only because their extents cooled down.
     private var cooled = 0
     /// Extents that cooled down lately, each at its number modulo the count: one may hide another.
@@ -101,6 +102,7 @@ struct ActivityLog {
         pushNewest(Int32(slot))
         queue(slot)
         awaited += 1
+        came += 1
         let place = Int(extent) % left.count
         if left[place] == extent {
             left[place] = nil
@@ -117,7 +119,6 @@ struct ActivityLog {
 
     mutating func addUnconfirmed(_ extent: UInt32) {
         guard let slot = index[extent] else { preconditionFailure("an unconfirmed block lies in a hot extent") }
-        if slots[Int(slot)].unconfirmed == 0 { held += 1 }
         slots[Int(slot)].unconfirmed += 1
     }
 
@@ -125,7 +126,6 @@ struct ActivityLog {
         guard let slot = index[extent] else { preconditionFailure("an unconfirmed block lies in a hot extent") }
         precondition(slots[Int(slot)].unconfirmed > 0, "confirmed once")
         slots[Int(slot)].unconfirmed -= 1
-        if slots[Int(slot)].unconfirmed == 0 { held -= 1 }
     }
 
     /// The least recently used extent that nobody uses, with whether unconfirmed blocks still hold it; `skipping` the

@@ -52,7 +52,8 @@ extension Replica {
         rounds.lastWrite = now
         let limits = configuration.limits
         let isFull =
-            unconfirmed.count > limits.unconfirmedEntries / 2 || rounds.current == nil && log.needsConfirmation
+            unconfirmed.count > limits.unconfirmedEntries / 2
+            || rounds.current == nil && hasDisk && log.needsConfirmation
         if rounds.bytes >= limits.epochBytes || isFull { closeEpoch() }
     }
 
@@ -89,6 +90,7 @@ extension Replica {
         rounds.isWanted = false
         rounds.hasNews = isLeftOut(.epochConfirmsMore)
         rounds.bytes = 0
+        log.roundBegins()
         rounds.boundary = completeThrough()
         rounds.lastID += 1
         var peers = NodeSet()

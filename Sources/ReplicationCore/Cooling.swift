@@ -13,6 +13,8 @@ struct Cooling {
     private var forgetAt = MonotonicTime(nanoseconds: 0)
 
     static let largestFactor: UInt64 = 64
+    /// Nanoseconds: what a recording may say goes into no product that is too large.
+    static let longestBase: UInt64 = 1 << 50
     /// So many that came back within a period are too many.
     private static let tolerated: UInt64 = 4
 
@@ -24,8 +26,6 @@ struct Cooling {
         guard log.capacity >= 16 else { return }
         if came >= Self.tolerated {
             factor = min(factor * 2, Self.largestFactor)
-            quietSince = now
-        } else if came > 0 {
             quietSince = now
         } else {
             // An empty log is not looked at: all of that time counts when it is again.
@@ -44,9 +44,10 @@ struct Cooling {
 extension Replica {
     /// Extents that were not used for a while leave, some at each tick: what a crash marks is what was in use lately.
     mutating func coolLog() {
-        cooling.judge(&log, base: configuration.limits.coolAfter, at: now)
+        let base = min(configuration.limits.coolAfter, Cooling.longestBase)
+        cooling.judge(&log, base: base, at: now)
         guard hasDisk, logQueue.isEmpty, !log.isWriting, detaching == nil, stopping == nil else { return }
-        let limit = configuration.limits.coolAfter * cooling.factor
+        let limit = base * cooling.factor
         guard now.nanoseconds > limit else { return }
         let time = MonotonicTime(nanoseconds: now.nanoseconds - limit)
         for _ in 0..<LogTransaction.updateLimit {

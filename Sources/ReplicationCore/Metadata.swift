@@ -100,6 +100,7 @@ extension Replica {
         let isClean = superblock.flags.contains(.clean)
         let isForgotten = isClean || isLeftOut(.logIsReplayed)
         log = ActivityLog(slots: superblock.logExtents, replay: isForgotten ? emptied(metadata.log) : metadata.log)
+        cooling = Cooling()
         if !isForgotten { markReplayed(damaged: metadata.log.damaged) }
         let isForgetful = relaxed != asynchronous && !isLeftOut(.memoryMakesSuspect)
         let lostCaches =

@@ -103,6 +103,7 @@ extension HostileBench {
     private func hearRare(_ input: inout InputBytes) {
         let kind = input.u8()
         if kind & 0x18 == 0x18 { return hearComparing(&input) }
+        if kind & 0x38 == 0x28 { return hear(.announce(range(&input, within: true)), &input) }
         switch kind & 7 {
         case 0: hear(.invalidate, &input)
         case 1: hear(.goodbye(input.pick(Array(GoodbyeReason.allCases))), &input)
