@@ -268,6 +268,8 @@ static const int HABLK_SEND_QUIETLY = MSG_NOSIGNAL;
 // Never waits for room; less than all counts as a failure, and so is said.
 static const int HABLK_SEND_AT_ONCE = MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL;
 static const int HABLK_RECEIVE_WHOLE = MSG_WAITALL;
+static const int HABLK_RECEIVE_AT_ONCE = MSG_DONTWAIT;
+static const unsigned char HABLK_LINK = IOSQE_IO_LINK;
 static const unsigned short HABLK_WAIT_FIRST = IORING_RECVSEND_POLL_FIRST;
 static const unsigned char HABLK_SUCCEED_QUIETLY = IOSQE_CQE_SKIP_SUCCESS;
 

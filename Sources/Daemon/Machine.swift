@@ -10,10 +10,10 @@ package final class Machine {
     /// Of each class of buffers, smallest first, so many are for writes that were answered: no client's and no peer's.
     package private(set) var reserved: [Int]
 
-    /// 46 MiB of address space, of which only what was used is resident.
+    /// 54 MiB of address space, of which only what was used is resident.
     package static let buffers = [
         BufferPool.SizeClass(bytes: 8 << 10, count: 512), BufferPool.SizeClass(bytes: 64 << 10, count: 160),
-        BufferPool.SizeClass(bytes: 1 << 20, count: 32),
+        BufferPool.SizeClass(bytes: 128 << 10, count: 64), BufferPool.SizeClass(bytes: 1 << 20, count: 32),
     ]
 
     /// Beside these a volume whose writes are answered early (`memory`, `async`) holds them until its peers have them:

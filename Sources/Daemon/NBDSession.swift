@@ -71,6 +71,8 @@ final class NBDSession {
     var deadline: UInt64
     /// The request whose pieces are being made or filled.
     var current = 0
+    /// The last payload was long (`ByteStream.directFrom`): what comes next is taken to be its like.
+    var payloadsAreLong = false
     var requests: [NBDOpenRequest] = []
     var freeRequests: [Int32] = []
     var held = NBDAllowance.Counts(repeating: 0)
@@ -108,10 +110,6 @@ final class NBDSession {
 }
 
 extension NBDServer {
-    /// A payload of at most so many bytes is gathered by the kernel, which says so once. It looks 128 times what has come, then
-    /// leaves that to a thread of its own: so many pieces a longer one could have, over TCP without any help of the hardware.
-    private static let awaitedWhole = 128 << 10
-
     // MARK: Handshake
 
     func advanceHandshake(_ session: NBDSession, _ events: inout EventQueue) {
@@ -170,11 +168,10 @@ extension NBDServer {
                 }
                 let count = session.stream.received.count
                 guard count >= NBDRequest.encodedLength else {
-                    if session.device?.isQuiescing != true {
-                        session.stream.receive(machine.ring)
-                    } else if count > 0 {
-                        session.stream.receive(machine.ring, atMost: NBDRequest.encodedLength - count)
-                    }
+                    let isQuiescing = session.device?.isQuiescing == true
+                    guard !isQuiescing || count > 0 else { return }
+                    let isAlone = isQuiescing || session.payloadsAreLong
+                    session.stream.receive(machine.ring, atMost: isAlone ? NBDRequest.encodedLength - count : .max)
                     return
                 }
                 takeHeader(session, &events)
@@ -217,6 +214,7 @@ extension NBDServer {
             session.current = session.openRequest(request, refusedWith: error)
             session.input = .discarding(payload)
         case .perform(let command):
+            if command != .write { session.payloadsAreLong = false }
             session.current = session.openRequest(request)
             begin(session, command, request, &events)
         }
@@ -267,8 +265,11 @@ extension NBDServer {
                 session.input = .filling(ticket: ticket, buffer: buffer)
                 let start = machine.pool.pointer(buffer) + piece.bufferOffset
                 let count = Int(piece.range.length)
-                let whole = count <= Self.awaitedWhole
-                guard session.stream.receive(into: start, count: count, whole: whole, machine.ring) else {
+                let whole = count <= ByteStream.wholeLimit
+                session.payloadsAreLong = count >= ByteStream.directFrom
+                let mayGoOn = session.payloadsAreLong && session.device?.isQuiescing != true
+                let ahead = mayGoOn ? NBDRequest.encodedLength : 0
+                guard session.stream.receive(into: start, count: count, whole: whole, ahead: ahead, machine.ring) else {
                     return false
                 }
                 payloadArrived(session, &events)

@@ -133,7 +133,11 @@ extension PeerPort {
     func received(_ session: PeerSession, _ completion: Completion, into events: inout EventQueue) {
         guard let stream = session.stream else { return }
         switch stream.finishReceive(completion, machine.ring) {
-        case .arrived, .filled:
+        case .filled:
+            judgeSpeed(session)
+            takeArrived(session, stream, into: &events)
+            tellAlive(session, monotonicNow(), into: &events)
+        case .arrived:
             takeArrived(session, stream, into: &events)
             tellAlive(session, monotonicNow(), into: &events)
         case .partial: tellAlive(session, monotonicNow(), into: &events)
@@ -147,6 +151,16 @@ extension PeerPort {
         case .failed(let code): fail(session, errorText(code), into: &events)
         }
     }
+
+    /// A payload was awaited, and is there.
+    private func judgeSpeed(_ session: PeerSession) {
+        guard session.bytesBeforePayload > 0 else { return }
+        // The longest that is gathered may be four times as long: still far from silence.
+        let isFast = monotonicNow() < session.payloadAwaitedSince + limits.signOfLifeInterval / 16
+        session.fastPayloads = isFast ? min(session.fastPayloads + 1, Self.fastEnough) : 0
+    }
+    /// What a socket may have held back comes at once, whatever the link.
+    private static let fastEnough = 64
 
     private func takeArrived(_ session: PeerSession, _ stream: ByteStream, into events: inout EventQueue) {
         if session.phase == .greeting { greet(session, stream, into: &events) }
@@ -201,7 +215,8 @@ extension PeerPort {
         if let header = session.header { return header }
         let bytes = stream.received
         guard bytes.count >= PeerFrame.headerLength else {
-            stream.receive(machine.ring)
+            let before = session.bytesBeforePayload
+            stream.receive(machine.ring, atMost: before > 0 ? before - bytes.count : .max)
             return nil
         }
         let header = try PeerFrame.decodeHeader(UnsafeRawBufferPointer(rebasing: bytes[..<PeerFrame.headerLength]))
@@ -225,6 +240,7 @@ extension PeerPort {
         let body = UnsafeRawBufferPointer(rebasing: bytes[..<header.bodyLength])
         let message = try PeerFrame.decode(header, body: body, payload: nil, buffer: nil)
         stream.consume(header.bodyLength)
+        session.bytesBeforePayload = 0
         session.header = nil
         tell(session, header.stamp, message, into: &events)
     }
@@ -251,7 +267,7 @@ extension PeerPort {
             if header.wireLength > 0 {
                 let place = landing(session, header)
                 // Else `.filled` comes, and then this frame's end.
-                guard stream.receive(into: place, count: header.wireLength, machine.ring) else { return }
+                guard receive(session, stream, header, into: place) else { return }
             }
         }
         try expand(session, header)
@@ -268,6 +284,19 @@ extension PeerPort {
         session.buffer = -1
         session.header = nil
         tell(session, header.stamp, message, into: &events)
+    }
+
+    /// Asks for what a frame has on the wire, and for the next one's header with it.
+    /// - Returns: whether all of it is there already.
+    private func receive(
+        _ session: PeerSession, _ stream: ByteStream, _ header: PeerFrameHeader, into place: UnsafeMutableRawPointer
+    ) -> Bool {
+        let count = header.wireLength
+        session.bytesBeforePayload = count >= ByteStream.directFrom ? PeerFrame.headerLength + header.bodyLength : 0
+        session.payloadAwaitedSince = monotonicNow()
+        return stream.receive(
+            into: place, count: count, whole: session.fastPayloads == Self.fastEnough && count <= ByteStream.wholeLimit,
+            ahead: session.bytesBeforePayload, machine.ring)
     }
 
     private func tell(

@@ -57,6 +57,13 @@ final class PeerSession {
     var expander: PayloadExpander?
     /// The body of the frame whose payload is awaited: the stream's memory is used again meanwhile.
     private(set) var body: [64 of UInt8] = .init(repeating: 0)
+    /// Bytes before the last payload in its frame, if it was long (`ByteStream.directFrom`): what comes next is taken to be its
+    /// like. 0: it was not.
+    var bytesBeforePayload = 0
+    /// When the last payload's memory was handed out, and how many long ones in a row were there soon after. Once they are some, the
+    /// kernel may gather the next; on a slow link each piece is a sign of life.
+    var payloadAwaitedSince: UInt64 = 0
+    var fastPayloads = 0
     /// Waits for a buffer of the pool, and receives nothing.
     var isStalled = false
     /// When the core last heard of it: a message, or that it is alive.

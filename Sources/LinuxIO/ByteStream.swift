@@ -33,6 +33,13 @@ package final class ByteStream {
         }
     }
 
+    /// A payload of at most so many bytes is fit for `whole`. The kernel looks 128 times what has come, then leaves that to a
+    /// thread of its own: so many pieces a longer one could have, over TCP without any help of the hardware.
+    package static let wholeLimit = 128 << 10
+    /// A payload of at least so many bytes is worth a receive of its own: what precedes it is received alone, so that nothing of
+    /// it passes through the stream's own memory.
+    package static let directFrom = 32 << 10
+
     package enum SendOutcome: Equatable, Sendable {
         /// Bytes that the kernel took; `flush` sends the rest.
         case sent(Int)
@@ -77,8 +84,13 @@ package final class ByteStream {
     private var quietBytes = 0
     // A quiet send did not go whole: the next one waits for room.
     private var mustWaitForRoom = false
-    private var receiveInFlight = false
+    // Operations of the receive in flight: none, one, or two that are linked.
+    private var receivesInFlight = 0
     private var receiveCount = 0
+    // Bytes that the second of a linked pair asked for; 0: the receive in flight is none.
+    private var aheadCount = 0
+    // What the first of a pair to complete had to say; nil: none has.
+    private var firstResult: Int32?
     // The last receive got less than it asked for.
     private var isSocketEmpty = false
     private var sendIsBroken = false
@@ -105,7 +117,8 @@ package final class ByteStream {
 
     deinit {
         // The kernel would write into memory that is somebody else's by now.
-        precondition(!sendInFlight && !receiveInFlight, "a stream went away with operations in flight: close it first")
+        precondition(
+            !sendInFlight && receivesInFlight == 0, "a stream went away with operations in flight: close it first")
         if !isFinished { Glibc.close(socket) }
     }
 
@@ -228,7 +241,7 @@ package final class ByteStream {
         UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(inbox.bytes)[inboxStart..<inboxEnd])
     }
 
-    package var isReceiving: Bool { receiveInFlight }
+    package var isReceiving: Bool { receivesInFlight > 0 }
 
     /// Drops the first `count` of the `received` bytes.
     package func consume(_ count: Int) {
@@ -241,25 +254,28 @@ package final class ByteStream {
     /// - Returns: false when there is no room: the peer's message is longer than it may be.
     @discardableResult
     package func receive(_ ring: borrowing Ring, atMost: Int = .max) -> Bool {
-        guard !isClosing, !receiveInFlight else { return true }
+        guard !isClosing, receivesInFlight == 0 else { return true }
         makeRoom()
         guard inboxEnd < inboxLimit else { return false }
         let count = min(atMost, inboxLimit - inboxEnd)
         ring.receive(
             socket, into: inbox.start + inboxEnd, count: count, isEmpty: isSocketEmpty, token: receiveToken)
         receiveCount = count
-        receiveInFlight = true
+        receivesInFlight = 1
         return true
     }
 
     /// Fills the caller's memory with the next `count` bytes: first from `received`, the rest straight from the socket.
     /// No receive may be in flight. The memory is the stream's until `.filled`, `.ended`, `.failed` or `.closed`.
-    /// - Parameter whole: the kernel gathers all of it before it says anything: no `.partial` tells that some came.
+    /// - Parameters:
+    ///   - whole: the kernel gathers all of it before it says anything: no `.partial` tells that some came.
+    ///   - ahead: with `whole`: so many bytes of what is behind it, if they are there already, come along into `received`,
+    ///     which saves a turn. Not on each kernel.
     /// - Returns: true when the memory is filled already; otherwise `.filled` says so later.
     package func receive(
-        into memory: UnsafeMutableRawPointer, count: Int, whole: Bool = false, _ ring: borrowing Ring
+        into memory: UnsafeMutableRawPointer, count: Int, whole: Bool = false, ahead: Int = 0, _ ring: borrowing Ring
     ) -> Bool {
-        precondition(!receiveInFlight, "a receive is in flight already")
+        precondition(receivesInFlight == 0, "a receive is in flight already")
         let buffered = min(count, inboxEnd - inboxStart)
         if buffered > 0 {
             memory.copyMemory(from: inbox.start + inboxStart, byteCount: buffered)
@@ -270,23 +286,56 @@ package final class ByteStream {
         target = memory + buffered
         targetLeft = count - buffered
         targetIsAwaitedWhole = whole
-        submitReceiveIntoTarget(ring)
+        // A target that is no longer than what may come ahead could not be told from it.
+        let mayLink = whole && ring.canLink && targetLeft > ahead
+        aheadCount = mayLink ? min(ahead, inboxLimit) : 0
+        if aheadCount > 0 { submitPair(ring) } else { submitReceiveIntoTarget(ring) }
         return false
     }
 
     /// Takes the completion of a receive.
     package func finishReceive(_ completion: Completion, _ ring: borrowing Ring) -> ReceiveOutcome {
-        guard completion.token == receiveToken, receiveInFlight else { return .stale }
-        receiveInFlight = false
-        let count = Int(completion.result)
+        guard completion.token == receiveToken, receivesInFlight > 0 else { return .stale }
+        receivesInFlight -= 1
         if isClosing {
             finishClosing()
             return .closed
         }
+        guard aheadCount > 0, target != nil else { return finishReceive(completion.result, ring) }
+        guard let first = firstResult else {
+            firstResult = completion.result
+            return .partial(0)
+        }
+        return finishPair(first, completion.result, ring)
+    }
+
+    /// Both of a linked pair have completed, in the order in which they were linked.
+    private func finishPair(_ main: Int32, _ ahead: Int32, _ ring: borrowing Ring) -> ReceiveOutcome {
+        firstResult = nil
+        let isWhole = Int(main) == targetLeft
+        // Should a kernel that is short of memory ever take only the first, the second would get a part of the payload: no such
+        // bytes may pass for what they are not.
+        guard isWhole || ahead == -ECANCELED else {
+            target = nil
+            return .failed(EIO)
+        }
+        if isWhole {
+            inboxEnd = max(0, Int(ahead))
+            totalReceived += UInt64(inboxEnd)
+        }
+        let wanted = aheadCount
+        aheadCount = 0
+        let outcome = finishReceive(main, ring)
+        if isWhole { isSocketEmpty = ahead < wanted }
+        return outcome
+    }
+
+    private func finishReceive(_ result: Int32, _ ring: borrowing Ring) -> ReceiveOutcome {
+        let count = Int(result)
         if count == -Int(EAGAIN) || count == -Int(EINTR) { return receiveAgain(ring) }
         guard count > 0 else {
             target = nil
-            return count == 0 ? .ended : .failed(-completion.result)
+            return count == 0 ? .ended : .failed(-result)
         }
         totalReceived += UInt64(count)
         isSocketEmpty = count < receiveCount
@@ -318,7 +367,18 @@ package final class ByteStream {
             socket, into: target!, count: targetLeft, whole: targetIsAwaitedWhole, isEmpty: isSocketEmpty,
             token: receiveToken)
         receiveCount = targetLeft
-        receiveInFlight = true
+        receivesInFlight = 1
+    }
+
+    private func submitPair(_ ring: borrowing Ring) {
+        // All that it held was copied to the target.
+        inboxStart = 0
+        inboxEnd = 0
+        ring.receive(
+            socket, into: target!, count: targetLeft, thenInto: inbox.start, count: aheadCount, isEmpty: isSocketEmpty,
+            token: receiveToken)
+        receiveCount = targetLeft
+        receivesInFlight = 2
     }
 
     /// Moves what is unread to the front when little room is behind it: a message is read from one piece of memory.
@@ -337,7 +397,7 @@ package final class ByteStream {
     // Closing.
 
     /// Nothing is in flight, and nothing waits to be sent.
-    package var isIdle: Bool { !sendInFlight && !receiveInFlight && queue.isEmpty }
+    package var isIdle: Bool { !sendInFlight && receivesInFlight == 0 && queue.isEmpty }
 
     /// Ends an idle stream without ending its connection.
     /// - Returns: the socket, which is the caller's now.
@@ -363,15 +423,15 @@ package final class ByteStream {
         isClosing = true
         shutdown(socket, Int32(SHUT_RDWR))
         if quietSend != nil { ring.hurry() } else if sendInFlight { ring.cancel(sendToken) }
-        if receiveInFlight { ring.cancel(receiveToken) }
+        if receivesInFlight > 0 { ring.cancel(receiveToken) }
         finishClosing()
     }
 
     private func finishClosing() {
         // Payloads of a send in flight are the kernel's until its completion.
         if !sendInFlight { queue.abandon() }
-        if !receiveInFlight { target = nil }
-        guard !sendInFlight, !receiveInFlight, !isFinished else { return }
+        if receivesInFlight == 0 { target = nil }
+        guard !sendInFlight, receivesInFlight == 0, !isFinished else { return }
         Glibc.close(socket)
         isFinished = true
     }

@@ -202,6 +202,9 @@ package struct Ring: ~Copyable {
     /// Where the kernel has them; without, all completions are said.
     package var hasQuietSends: Bool { mode == .deferred }
 
+    /// Whether one operation can be made to wait for another.
+    var canLink: Bool { mode == .deferred }
+
     /// Of the submission that was made last, for `isHeardOf`.
     var lastSubmission: UInt64 { bookkeeping.pointee.statistics.submissions }
 
@@ -226,13 +229,22 @@ package struct Ring: ~Copyable {
         if bookkeeping.pointee.postponed == Self.postponedCount { takePostponed() }
         let entry = postponed + bookkeeping.pointee.postponed
         bookkeeping.pointee.postponed += 1
+        // Not all of liburing's releases clear flags when an operation is prepared: some do when an entry is taken.
+        entry.initialize(to: io_uring_sqe())
         entry.pointee.user_data = token.rawValue | ownerBits
         return entry
+    }
+
+    /// So many that come now are taken together.
+    func makeRoomForPostponed(_ count: Int) {
+        if bookkeeping.pointee.postponed + count > Self.postponedCount { takePostponed() }
     }
 
     /// Whoever calls something off that may be among them sees to it that it is there first.
     func takePostponed() {
         for place in 0..<bookkeeping.pointee.postponed {
+            // A link leads to the next submission of the same call.
+            if postponed[place].flags & HABLK_LINK != 0, io_uring_sq_space_left(queues) < 2 { submitEarly() }
             let entry = freeEntry() ?? submissionAfterMakingRoom()
             bookkeeping.pointee.statistics.submissions += 1
             entry.pointee = postponed[place]

@@ -76,6 +76,21 @@ extension Ring {
         if isEmpty { entry.pointee.ioprio = HABLK_WAIT_FIRST }
     }
 
+    /// All of `count` bytes and then, as far as they are there already, `next` more of what is behind them. Two completions bear
+    /// the token: the second has -EAGAIN when nothing was there, -ECANCELED when the first got less than it asked for.
+    func receive(
+        _ socket: Int32, into memory: UnsafeMutableRawPointer, count: Int, thenInto more: UnsafeMutableRawPointer,
+        count next: Int, isEmpty: Bool, token: Token
+    ) {
+        // The two stand side by side: a link leads to the next submission of the same call.
+        makeRoomForPostponed(2)
+        let entry = postponedSubmission(token)
+        io_uring_prep_recv(entry, socket, memory, count, HABLK_RECEIVE_WHOLE)
+        entry.pointee.flags |= HABLK_LINK
+        if isEmpty { entry.pointee.ioprio = HABLK_WAIT_FIRST }
+        io_uring_prep_recv(postponedSubmission(token), socket, more, next, HABLK_RECEIVE_AT_ONCE)
+    }
+
     /// Never raises SIGPIPE.
     package func send(_ socket: Int32, from memory: UnsafeRawPointer, count: Int, token: Token) {
         io_uring_prep_send(submission(token), socket, memory, count, HABLK_SEND_QUIETLY)

@@ -404,4 +404,87 @@ private func fill(_ memory: UnsafeMutableRawBufferPointer, seed: UInt64) {
         #expect(pair.right.receive(pair.ring) == true)
         try pair.end()
     }
+
+    @Test(arguments: Pair.Kind.allCases, [0, 8192])
+    private func `payloads with what is behind them keep their order, whatever comes in one piece`(
+        kind: Pair.Kind, kernelBuffer: Int
+    ) throws {
+        let pair = try Pair(kind, kernelBuffer: kernelBuffer == 0 ? nil : kernelBuffer)
+        let source = PageMemory(count: 256 << 10)
+        let target = PageMemory(count: 256 << 10)
+        fill(source.bytes, seed: 11)
+        let sizes = (0..<60).map { [131_072, 131_072, 5, 40_000, 4096, 131_072, 1, 65_536][$0 % 8] }
+        var queued = 0
+        for size in sizes {
+            while queued < sizes.count, pair.left.queuedBytes < 300 << 10 {
+                let number = queued
+                let isTaken = bytes(number < 10 ? "head 0\(number)" : "head \(number)") {
+                    pair.left.append($0, payload: source.start + number, count: sizes[number], tag: 1)
+                }
+                #expect(isTaken)
+                queued += 1
+            }
+            while pair.right.received.count < 7 {
+                if !pair.right.isReceiving { pair.right.receive(pair.ring, atMost: 7 - pair.right.received.count) }
+                _ = try pair.step()
+            }
+            let number = try #require(Int(String(decoding: pair.right.received[5..<7], as: UTF8.self)))
+            try #require(sizes[number] == size)
+            pair.right.consume(7)
+            memset(target.start, 0, size)
+            var isFull = pair.right.receive(into: target.start, count: size, whole: true, ahead: 7, pair.ring)
+            while !isFull {
+                switch try pair.step() {
+                case .filled: isFull = true
+                case .partial, nil: break
+                case let other?: Issue.record("\(other)")
+                }
+            }
+            #expect(!pair.right.isReceiving)
+            #expect(memcmp(source.start + number, target.start, size) == 0)
+        }
+        while pair.left.queuedBytes > 0 { _ = try pair.step() }
+        #expect(pair.right.totalReceived == pair.left.totalSent)
+        try pair.end()
+    }
+
+    @Test(arguments: [Pair.Kind.unix, .tcp])
+    private func `what is there behind a payload comes with it, and nothing more than was asked for`(
+        kind: Pair.Kind
+    ) throws {
+        let pair = try Pair(kind)
+        let source = PageMemory(count: 4096)
+        let target = PageMemory(count: 4096)
+        fill(source.bytes, seed: 3)
+        for round in 0..<2 {
+            #expect(pair.left.append(payload: source.start, count: 4096, tag: 1))
+            if round == 0 { #expect(bytes("next one") { pair.left.append($0) }) }
+            while pair.left.queuedBytes > 0 { _ = try pair.step() }
+            #expect(pair.right.receive(into: target.start, count: 4096, whole: true, ahead: 4, pair.ring) == false)
+            while pair.right.isReceiving { _ = try pair.step() }
+            #expect(memcmp(source.start, target.start, 4096) == 0)
+            #expect(String(decoding: pair.right.received, as: UTF8.self) == (round == 0 ? "next" : ""))
+            pair.right.consume(pair.right.received.count)
+            guard round == 0 else { continue }
+            pair.right.receive(pair.ring)
+            while pair.right.isReceiving { _ = try pair.step() }
+            #expect(String(decoding: pair.right.received, as: UTF8.self) == " one")
+            pair.right.consume(4)
+        }
+        try pair.end()
+    }
+
+    @Test(arguments: Pair.Kind.allCases, [true, false])
+    private func `a payload that never comes whole ends with its connection`(kind: Pair.Kind, isOurs: Bool) throws {
+        let pair = try Pair(kind)
+        let memory = PageMemory(count: 8192)
+        #expect(pair.left.append(payload: memory.start, count: 100, tag: 1))
+        #expect(pair.right.receive(into: memory.start + 4096, count: 4096, whole: true, ahead: 64, pair.ring) == false)
+        while pair.left.queuedBytes > 0 { _ = try pair.step() }
+        if isOurs { pair.right.close(pair.ring) } else { pair.left.close(pair.ring) }
+        while isOurs ? !pair.right.isFinished : pair.right.isReceiving { _ = try pair.step() }
+        #expect(pair.rightEnded != isOurs)
+        #expect(pair.right.received.isEmpty)
+        try pair.end()
+    }
 }
