@@ -144,7 +144,7 @@ extension Cluster {
 
     /// The copy is made anew: on a new disk full of zeroes, or over what the old one has.
     func makeAnew(_ node: SimulatedNode, isBlank: Bool) {
-        guard isExpendable(node) else { return }
+        guard isExpendable(node), namesOthers(node) else { return }
         let isAttached = node.isUp && node.usesDisk
         if isAttached || node.disk.hasOperations || node.isPaused { loseProcess(node) }
         var image = node.disk.image
@@ -162,6 +162,10 @@ extension Cluster {
         replaced(node, isBlank ? "the copy is made anew over the old data" : "the copy is made anew on a new disk")
         if node.isUp { _ = attach(node) }
     }
+
+    /// A new copy by a file that names nobody else is another volume, which no rule keeps from being founded. An administrator who
+    /// replaces a disk looks first whether the file is that of the others.
+    private func namesOthers(_ node: SimulatedNode) -> Bool { members(of: node).count > 1 }
 
     func replaced(_ node: SimulatedNode, _ what: String) {
         if trace.isOn { trace.add(now, node.side, "fault", what) }
