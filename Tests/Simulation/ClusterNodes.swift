@@ -120,11 +120,18 @@ extension Cluster {
         node.stopsNow = true
     }
 
+    /// It came while the process stood still, behind what ended it.
+    private func isUnheard(_ pending: SimulatedNode.PendingCommand, by node: SimulatedNode) -> Bool {
+        node.inbox.contains {
+            if case .adjusted(_, let command) = $0 { command == pending.id } else { false }
+        }
+    }
+
     /// The process ends by itself, after `.stopped`.
     func finishStop(_ node: SimulatedNode) {
         node.stopsNow = false
         if node.disk.hasOperations { oracle.fail("I7", "node \(node.side) stopped with operations at its disk") }
-        for pending in node.commands where pending.command != .stop {
+        for pending in node.commands where pending.command != .stop && !isUnheard(pending, by: node) {
             oracle.fail(
                 "I7", "node \(node.side) stopped without an answer to \(pending.command.map { "\($0)" } ?? "attach")")
         }
