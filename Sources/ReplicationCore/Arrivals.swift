@@ -1,7 +1,7 @@
 import Model
 
-/// Frames of an asynchronous primary that came and wait for those before them: a flush that its client was told of lies in
-/// between, or the table is full.
+/// Frames of a primary in `memory` or `async` that came and wait for those before them: the table is full, or a flush that its
+/// client was told of lies in between (`async`).
 struct Arrivals {
     struct Frame {
         /// `free`: a flush.

@@ -324,7 +324,7 @@ package struct Replica {
             advanceLog()
             advanceSettlement()
             advanceRounds()
-            if !asynchronous.isEmpty { advanceArrivals() }
+            if !relaxed.isEmpty { advanceArrivals() }
             advanceResync()
             if !comparison.running.isEmpty { advanceComparisons() }
             if repair != nil { advanceRepair() }
