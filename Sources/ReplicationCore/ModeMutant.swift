@@ -20,6 +20,8 @@ enum ModeMutant {
     case memoryMakesSuspect
     /// What was received in memory is written though the session ended.
     case receivedIsWritten
+    /// What is sent again, and was written before the connection broke, is not written over what came after it.
+    case knownIsNotWritten
     /// What came is on disk before a promotion.
     case framesEndBeforePromotion
     /// An asynchronous primary that crashed is the source.

@@ -191,7 +191,9 @@
             switch self {
             case .flushIsBetween: "F24"
             case .heldIsNotConfirmed, .heldIsSentAgain, .joinWaitsForHeld: "F6, F12"
-            case .memoryMakesSuspect, .receivedIsWritten, .framesEndBeforePromotion, .flushWaitsForHeld: "F4, F14"
+            case .memoryMakesSuspect, .receivedIsWritten, .framesEndBeforePromotion, .flushWaitsForHeld,
+                .knownIsNotWritten:
+                "F4, F14"
             case .crashedPrimaryLeads, .lossIsAccepted: "F10, F24"
             case .sendBufferIsBounded, .demotionDrainsHeld, .leaverDrainsHeld: "async"
             case .digestBehindFrames: "verify: false alarms"

@@ -204,35 +204,20 @@ extension Replica {
         let isLive = operation.session == self[peer: operation.peer].session
         // What was received in memory may have been answered, and its sender be gone.
         let isOwed = isFrame && !isLive && isInMemoryMode(toward: operation.peer) && !isLeftOut(.receivedIsWritten)
+        var isKnown = false
         if isOwed, unconfirmed.isFull {
             for node in others { self[bitmap: node].mark(operation.range.blocks) }
+            // Sent again, nothing would tell that it is here already: the next session goes by the marks.
+            self[peer: operation.peer].resumableRun = .none
         } else if isFrame, isLive || isOwed {
-            // What is sent again lies in the list already: it would fill up with each session that breaks.
-            let isKnown =
-                isLive && operation.sequence <= self[peer: operation.peer].resentThrough
-                && unconfirmed.holds(operation.sequence, operation.range)
+            isKnown = isLive && isSentAgain(operation)
             guard isKnown || !unconfirmed.isFull else {
                 dropSession(operation.peer, "it confirms nothing")
                 table[slot].localFailed = true
                 endPeerOperation(slot)
                 return
             }
-            // A resync's source keeps the marks of what it sends until this copy has flushed it.
-            let relation = self[peer: operation.peer].relation
-            // Alone in step there is nobody to hear from: the marks toward the others say it all.
-            let isAlone = relation == .carrier && required == NodeSet(me)
-            if relation != .target, !isAlone, !isKnown, !isLeftOut(.receiverKeepsUnconfirmed) {
-                let holder = relation == .source ? NodeSet(operation.peer) : NodeSet()
-                addUnconfirmed(operation.sequence, operation.range, sentTo: holder)
-            }
-            // A primary that is being filled writes its own copy itself, and its own log names what it wrote. A member may lack what
-            // a copy that is being filled has by now, and be its next source: the marks of the present one die with that.
-            for node in others where !(relation == .source && node == operation.peer) {
-                let isMarking = isByMajority && !isLeftOut(.targetMarksTowardMembers)
-                let isNextSource = isMarking && relation == .target && node != operation.peer
-                if required.contains(node) && !isNextSource || isLeftOut(.receiverMarksAbsent) { continue }
-                self[bitmap: node].mark(operation.range.blocks)
-            }
+            noteFrame(operation, isKnown: isKnown)
         }
         if isFrame, !isLive, !isOwed, !isLeftOut(.oldWritesEndFirst) {
             // A frame of a session that ended before it reached the disk: its sender holds it and sends it again.
@@ -240,6 +225,9 @@ extension Replica {
             endPeerOperation(slot)
             return
         }
+        // It has been written here, and perhaps a newer one over it, which was answered too, and which nobody would send again should
+        // the sender die now (F14).
+        if isKnown, relaxed.contains(operation.peer), !isLeftOut(.knownIsNotWritten) { return endPeerOperation(slot) }
         table[slot].phase = .running
         table[slot].localPending = true
         outstanding += 1
@@ -257,6 +245,31 @@ extension Replica {
         if isLeftOut(.bufferKeptUntilWritten), let buffer = table[slot].buffer {
             emit(.releaseBuffer(buffer))
             table[slot].buffer = nil
+        }
+    }
+
+    /// It lies in the list already, which would fill up with each session that breaks.
+    private func isSentAgain(_ frame: Operation) -> Bool {
+        frame.sequence <= self[peer: frame.peer].resentThrough && unconfirmed.holds(frame.sequence, frame.range)
+    }
+
+    /// A frame is about to be written: it is not confirmed yet, and who is away lacks it.
+    private mutating func noteFrame(_ frame: Operation, isKnown: Bool) {
+        // A resync's source keeps the marks of what it sends until this copy has flushed it.
+        let relation = self[peer: frame.peer].relation
+        // Alone in step there is nobody to hear from: the marks toward the others say it all.
+        let isAlone = relation == .carrier && required == NodeSet(me)
+        if relation != .target, !isAlone, !isKnown, !isLeftOut(.receiverKeepsUnconfirmed) {
+            let holder = relation == .source ? NodeSet(frame.peer) : NodeSet()
+            addUnconfirmed(frame.sequence, frame.range, sentTo: holder)
+        }
+        // A primary that is being filled writes its own copy itself, and its own log names what it wrote. A member may lack what
+        // a copy that is being filled has by now, and be its next source: the marks of the present one die with that.
+        for node in others where !(relation == .source && node == frame.peer) {
+            let isMarking = isByMajority && !isLeftOut(.targetMarksTowardMembers)
+            let isNextSource = isMarking && relation == .target && node != frame.peer
+            if required.contains(node) && !isNextSource || isLeftOut(.receiverMarksAbsent) { continue }
+            self[bitmap: node].mark(frame.range.blocks)
         }
     }
 
