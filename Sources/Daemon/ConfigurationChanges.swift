@@ -106,6 +106,11 @@ package struct ConfigurationChanges: Equatable, Sendable {
             ("verify-every", value.verifyEvery == 0 ? "off" : time(value.verifyEvery * 1_000_000_000)),
             ("fence-command", value.fenceCommand ?? "none"),
             ("compression from the next connection on", value.compression.rawValue),
+            // The volume's own is in its record, and grows by `resize`.
+            (
+                "size of copies to come",
+                value.size.map { ConfigurationScalar.exact(bytes: $0) } ?? "that of the smallest disk"
+            ),
         ]
     }
 
@@ -113,7 +118,6 @@ package struct ConfigurationChanges: Equatable, Sendable {
     private static func kept(_ value: Configuration) -> [(String, String)] {
         let policies = value.afterSplitBrain.describe { value.name(of: $0) }
         return [
-            ("size", value.size.map { ConfigurationScalar.exact(bytes: $0) } ?? "that of the smallest disk"),
             ("quorum", value.quorum), ("on-quorum-lost", value.onQuorumLost), ("fencing", value.fencing),
             ("after-sb policies", policies), ("lease", ConfigurationScalar.describe(nanoseconds: value.timing.lease)),
             ("epoch", ConfigurationScalar.exact(bytes: value.epochBytes)),

@@ -45,6 +45,7 @@ final class DevicePort {
         case relinked(Result<Void, KernelDeviceError>)
         case released(Result<Void, KernelDeviceError>)
         case ended(Result<Void, KernelDeviceError>)
+        case resized(Result<Void, KernelDeviceError>, UInt64)
         /// The thread of an ioctl device is back.
         case left
     }
@@ -71,6 +72,7 @@ final class DevicePort {
     var phase = Phase.absent
     var note: DeviceNote?
     var link = Link()
+    var sizing = DeviceSize()
     var ioctlDevice: NBDIoctlDevice?
     private var beginning: MakingDevice?
     /// This run has served it: when the role goes, the device goes.
@@ -88,7 +90,7 @@ final class DevicePort {
     var finish: (CommandID, ControlOutcome) -> Void = { _, _ in }
     private var threads: [SideThread<Answer>?] = [nil, nil, nil]
     private var serial: UInt64 = 0
-    private var seenRevision: UInt64 = 0
+    var seenRevision: UInt64 = 0
 
     init(volume: String, notePath: String, machine: Machine, nbd: NBDServer, log: DaemonLog) {
         self.volume = volume
@@ -134,6 +136,7 @@ final class DevicePort {
         case .ended(let result):
             if case .failure(let error) = result { log.error("device: not disconnected: \(error)") }
             gone("disconnected")
+        case .resized(let result, let size): resized(result, size)
         case .left:
             ioctlDevice = nil
             if phase == .mapped { lost("the kernel gave it up", &events) }
@@ -278,7 +281,7 @@ final class DevicePort {
         guard phase == .mapped else { return }
         if let handOverBy { return finishHandOver(handOverBy, &events) }
         let isWhole = nbd.deviceConnections == note?.sockets
-        guard revision != seenRevision || !hasServed || !isWhole, let note else { return }
+        guard revision != seenRevision || !hasServed || !isWhole || sizing.isDue, let note else { return }
         seenRevision = revision
         let standing = standing()
         if standing.isPrimary {
@@ -292,6 +295,7 @@ final class DevicePort {
                 self.note?.write(notePath)
             }
             if note.attachment == .netlink { relink(note, standing.size, &events) }
+            resize(note, to: standing.size)
         } else if hasServed {
             end("\(volume) is not primary here any more", &events)
         } else if standing.isLineOver(note) {
@@ -309,7 +313,9 @@ final class DevicePort {
     var nextDeadline: UInt64? {
         guard phase == .mapped else { return nil }
         if let handOverBy { return handOverBy }
-        return hasServed && !link.isAsked && nbd.deviceConnections != note?.sockets ? link.retryAt : nil
+        let relinking = hasServed && !link.isAsked && nbd.deviceConnections != note?.sockets ? link.retryAt : nil
+        guard hasServed, let resizing = sizing.retryAt else { return relinking }
+        return min(resizing, relinking ?? .max)
     }
 
     // MARK: A predecessor's
@@ -438,6 +444,7 @@ final class DevicePort {
         ioctlDevice = nil
         hasServed = false
         link = Link()
+        sizing = DeviceSize()
         nbd.serveDevice(false)
         changed()
     }

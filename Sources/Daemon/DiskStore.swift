@@ -22,6 +22,8 @@ package final class DiskStore {
     let memory: DiskMemory
     private var punches = true
     private var zeroes = true
+    /// Written since somebody asked (`noteTouchedPages`).
+    private var touched: Set<DiskMove.Page>?
     /// Writes that leave at the end of the turn.
     private var writesWaiting: [Int32] = []
     /// Edge jobs that wait for scratch memory.
@@ -37,7 +39,7 @@ package final class DiskStore {
 
     package var isAttached: Bool { copy != nil }
 
-    /// There are bitmaps for more nodes: superblocks say so from the next one on.
+    /// There are bitmaps for more nodes, or all lies elsewhere: superblocks say so from the next one on.
     package func assign(_ layout: DiskLayout) { copy?.layout = layout }
 
     package func attach(_ files: CopyFiles, _ layout: DiskLayout) {
@@ -48,6 +50,23 @@ package final class DiskStore {
         punches = true
         zeroes = true
         zeroesFast = true
+    }
+
+    // MARK: Pages while the metadata move
+
+    /// From now on it is noted which pages are written, those on their way included.
+    func noteTouchedPages(besides known: Set<DiskMove.Page> = []) {
+        var pages = known
+        if let former = touched, !known.isEmpty { pages.formUnion(former) }
+        jobs.forEach { if $0.kind == .page { pages.insert(DiskMove.Page($0.node, $0.page)) } }
+        touched = pages
+    }
+
+    var touchedPages: Set<DiskMove.Page> { touched ?? [] }
+
+    func takeTouchedPages() -> Set<DiskMove.Page> {
+        defer { touched = nil }
+        return touchedPages
     }
 
     /// Gives the files back; nothing is in flight by the core's promise.
@@ -145,6 +164,7 @@ package final class DiskStore {
         guard let copy, let offset = copy.layout.bitmapPageOffset(of: node, page: page) else {
             return events.append(.bitmapPageWritten(node, page: page, succeeded: false))
         }
+        touched?.insert(DiskMove.Page(node, page))
         guard let place = memory.takePage() else { preconditionFailure("the core writes at most 14 pages at once") }
         let block = memory.page(place)
         BitmapPage.encode(

@@ -59,6 +59,10 @@ struct DiskJobTable: ~Copyable {
         nonmutating _modify { yield &slots[slot] }
     }
 
+    func forEach(_ body: (DiskJob) -> Void) {
+        for job in slots where job.kind != .free { body(job) }
+    }
+
     mutating func insert(_ job: DiskJob) -> Int {
         precondition(firstFree >= 0, "the core has more at the disk than its limits say")
         let slot = Int(firstFree)

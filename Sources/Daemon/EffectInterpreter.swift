@@ -82,6 +82,10 @@ extension VolumeLoop {
         case .releaseDisk: disk.release()
         case .fence(let node, let request): fencing.fence(node, request, at: now, &events)
         case .verified: rememberComparisons()
+        case .measureDisk(let wanted): measureDisk(wanted)
+        case .prepareDisk(let size): prepareDisk(for: size)
+        case .leaveOffPreparing: leaveOffMoving()
+        case .growDisk(let size): growDisk(to: size)
         case .stopped: isStopped = true
         default: preconditionFailure("an effect that nobody performs")
         }

@@ -39,38 +39,22 @@ package struct CopyFiles {
             remedy: "leave `metadata` out to keep it at the end of the disk")
     }
 
-    /// The two blocks where superblocks are looked for; nil when the device is too small to have any.
-    func superblocks() throws(CommandFailure) -> SuperblockPair? {
-        guard let places = DiskLayout.superblockOffsets(placement, deviceSize: metadata.size) else { return nil }
-        return try SuperblockPair(metadata, places)
+    /// What the superblocks say; of a device that grew, and whose metadata were not moved since, the former ones. Nil: the device is too
+    /// small to have any.
+    func found() throws(CommandFailure) -> Result<FoundSuperblock, MetadataError>? {
+        let memory = PageMemory(count: SuperblockCoding.blockLength)
+        return try MetadataSearch.find(placement, deviceSize: metadata.size) {
+            (offset: UInt64) throws(CommandFailure) in
+            do throws(BlockFileError) { try metadata.read(memory.bytes, at: offset) } catch {
+                throw CommandFailure(error)
+            }
+            return Array(memory.bytes)
+        }
     }
 
     func close() {
         data.close()
         metadata.close()
-    }
-}
-
-/// Two blocks as they were read.
-struct SuperblockPair: ~Copyable {
-    private let memory: PageMemory
-    private static let length = SuperblockCoding.blockLength
-
-    init(_ file: BlockFile, _ places: (UInt64, UInt64)) throws(CommandFailure) {
-        memory = PageMemory(count: 2 * Self.length)
-        do {
-            try file.read(UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<Self.length]), at: places.0)
-            try file.read(UnsafeMutableRawBufferPointer(rebasing: memory.bytes[Self.length...]), at: places.1)
-        } catch {
-            throw CommandFailure(error)
-        }
-    }
-
-    func load(_ placement: DiskLayout.Placement, deviceSize: UInt64) throws(MetadataError) -> FoundSuperblock {
-        let bytes = UnsafeRawBufferPointer(memory.bytes)
-        return try MetadataLoader.load(
-            placement, deviceSize: deviceSize, copy0: UnsafeRawBufferPointer(rebasing: bytes[..<Self.length]),
-            copy1: UnsafeRawBufferPointer(rebasing: bytes[Self.length...]))
     }
 }
 
@@ -152,8 +136,8 @@ package struct LoadedCopy {
     ) throws(CommandFailure) -> FoundSuperblock {
         let size = files.metadata.size
         do throws(MetadataError) {
-            guard let pair = try? files.superblocks() else { throw .neverCreated }
-            return try pair.load(files.placement, deviceSize: size)
+            guard let found = try? files.found() else { throw .neverCreated }
+            return try found.get()
         } catch {
             let path = files.metadata.path
             if files.placement == .internal, let wanted = configuration.size, size < wanted {

@@ -25,11 +25,13 @@ package enum MetadataTool {
         guard let places = DiskLayout.superblockOffsets(files.placement, deviceSize: files.metadata.size) else {
             throw nothingThere(files, configuration)
         }
-        let pair = try files.superblocks()
-        let found = try? pair?.load(files.placement, deviceSize: files.metadata.size)
+        let found = try? files.found()?.get()
         let length = UInt64(SuperblockCoding.blockLength)
         var areas = [places.0..<places.0 + length, places.1..<places.1 + length]
-        if let found { areas.append(found.layout.areaToZero) }
+        if let found {
+            let own = (0...1).map { found.layout.superblockOffset(copy: $0) }
+            areas += own.map { $0..<$0 + length } + [found.layout.areaToZero]
+        }
         do throws(BlockFileError) {
             let memory = PageMemory(count: 1 << 20)
             for area in areas {
@@ -51,9 +53,9 @@ package enum MetadataTool {
     private static func find(
         _ files: CopyFiles, _ configuration: Configuration
     ) throws(CommandFailure) -> FoundSuperblock {
-        guard let pair = try files.superblocks() else { throw nothingThere(files, configuration) }
+        guard let found = try files.found() else { throw nothingThere(files, configuration) }
         do throws(MetadataError) {
-            return try pair.load(files.placement, deviceSize: files.metadata.size)
+            return try found.get()
         } catch {
             if error == .neverCreated { throw nothingThere(files, configuration) }
             throw .refused(

@@ -46,6 +46,15 @@ extension NBDServer {
         return true
     }
 
+    /// What is offered from now on. Who is connected may use it at once, as the kernel does when it is told; other clients learn of
+    /// it when they connect anew.
+    func resize(to size: UInt64) {
+        offer.size = size
+        for session in live where session.phase == .transmission {
+            session.terms.exportSize = max(session.terms.exportSize, size)
+        }
+    }
+
     /// A connection ended at the kernel's side, whatever there still is to be read.
     package func completeHangUp(_ completion: Completion, into events: inout EventQueue) {
         guard let session = sessions[completion.token.slot], session.serial == completion.token.serial else { return }

@@ -18,6 +18,13 @@ extension PeerPort {
     // MARK: Sending
 
     /// As soon as it is known what the other side takes. A witness is sent no payloads, and sends none.
+    /// Whether that node is connected and would not understand a question for room.
+    func cannotGrow(_ node: NodeID) -> Bool {
+        live.contains { session in
+            if case .open = session.phase { session.node == node && !session.takes.contains(.growth) } else { false }
+        }
+    }
+
     func prepareToSend(_ session: PeerSession, to node: NodeID, _ takes: PeerCapabilities) {
         session.takes = takes
         let wanted = identity.configuration.compression

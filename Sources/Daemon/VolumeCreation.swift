@@ -233,10 +233,10 @@ extension Creation {
     fileprivate static func refuseMetadata(
         _ files: CopyFiles, _ configuration: Configuration, _ made: [String]
     ) throws(CommandFailure) {
-        guard !made.contains(files.metadata.path), let pair = try files.superblocks() else { return }
+        guard !made.contains(files.metadata.path), let result = try files.found() else { return }
         let what: String
         do throws(MetadataError) {
-            let found = try pair.load(files.placement, deviceSize: files.metadata.size)
+            let found = try result.get()
             let owner = configuration.node(found.superblock.node)?.name ?? found.superblock.node.description
             what = "copy \(found.superblock.instance) of \(owner)"
         } catch {

@@ -25,6 +25,7 @@ final class VolumeLoop {
     var attaches: [PendingAttach] = []
     let device: DevicePort
     let fencing: FenceCommand
+    let mover: DiskMover
     /// What `adjust` commands that the core is at work on will have changed, in lines.
     var adjusting: [CommandID: [String]] = [:]
     /// Commands that concern the kernel's device, to be looked at outside of the control port.
@@ -74,6 +75,7 @@ final class VolumeLoop {
             volume: configuration.volume, notePath: paths.device(configuration.volume), machine: machine, nbd: nbd,
             log: log)
         fencing = FenceCommand(configuration: configuration, node: node, machine: machine, log: log)
+        mover = DiskMover(machine: machine)
         peers = try PeerPort(
             configuration: configuration, node: node, run: run, machine: machine,
             limits: PeerPortLimits(sendBuffer: configuration.isRelaxed ? configuration.sendBuffer : 0)
@@ -179,6 +181,7 @@ final class VolumeLoop {
         earliest = min(earliest, deviceDeadline)
         earliest = min(earliest, watchdog.next)
         earliest = min(earliest, fencing.nextDeadline)
+        if disk.isAttached { earliest = min(earliest, mover.nextLook) }
         for pending in attaches { earliest = min(earliest, pending.next) }
         return earliest
     }
@@ -221,6 +224,7 @@ final class VolumeLoop {
         case .signal: takeSignal(completion)
         case .device: device.complete(completion, into: &events)
         case .fence: fencing.complete(completion, into: &events)
+        case .move: diskMoved(completion)
         case .deviceHangUp: nbd.completeHangUp(completion, into: &events)
         case .wake, .door, .visitor, nil: break
         }
@@ -246,6 +250,7 @@ final class VolumeLoop {
         if let due = peers.nextDeadline, due <= now { peers.tick(now: now, into: &events) }
         if let due = control?.nextDeadline, due <= now { control?.tick(now: now, into: &events) }
         fencing.tick(at: now)
+        watchDisk(at: now)
         settle()
         attachDue(now)
         settle()
@@ -283,7 +288,7 @@ final class VolumeLoop {
         guard replica.statusRevision != toldRevision || device.revision != toldDevice else { return }
         toldRevision = replica.statusRevision
         toldDevice = device.revision
-        nbd.offer.size = replica.volumeSize
+        if nbd.offer.size != replica.volumeSize { nbd.resize(to: replica.volumeSize) }
         nbd.offer.state = offerState()
         control?.publish()
     }

@@ -25,6 +25,11 @@ extension VolumeLoop {
     /// A bitmap for each new copy; nil without a disk.
     private func layout(with added: [Configuration.Node]) throws(CommandFailure) -> DiskLayout? {
         guard var layout = disk.copy?.layout else { return nil }
+        guard !mover.isBusy || added.isEmpty else {
+            throw .refused(
+                "busy", "the metadata are being moved for a larger volume",
+                remedy: "in a moment: hablk adjust \(configuration.volume)")
+        }
         for new in added where !new.isWitness {
             guard let assigned = layout.assigning(new.id) else {
                 throw LoadedCopy.noBitmap(for: new, disk.copy?.files.metadata.path ?? node.disk, configuration.volume)

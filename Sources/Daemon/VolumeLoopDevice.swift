@@ -45,6 +45,7 @@ extension VolumeLoop {
         switch asked {
         case .attach: deviceCommands.append(.attach(id))
         case .adjust(let dryRun): deviceCommands.append(.adjust(id, dryRun: dryRun))
+        case .resize: return refuseGrowing(id)
         case .map(let path, let blockSize, let ioctl):
             let wish = DeviceWish(
                 device: path.flatMap { KernelBlockDevice(path: $0) }, attachment: ioctl ? .ioctl : .netlink,

@@ -125,6 +125,7 @@ extension ControlCommand {
         case .map: "map"
         case .unmap: "unmap"
         case .adjust: "adjust"
+        case .resize: "resize"
         case .stop: "stop"
         }
     }
@@ -155,6 +156,8 @@ extension ControlCommand {
                 .init("ioctl", .bool(ioctl)),
             ]
         case .adjust(let dryRun): [.init("dry-run", .bool(dryRun))]
+        case .resize(let size, let dryRun):
+            [.init("size", size.map { .unsigned($0) } ?? .null), .init("dry-run", .bool(dryRun))]
         case .attach, .pauseResync, .resumeResync, .unmap, .stop: []
         }
     }
@@ -194,6 +197,8 @@ extension ControlCommand {
                 ioctl: try json.flag("ioctl"))
         case "unmap": self = .unmap
         case "adjust": self = .adjust(dryRun: try json.flag("dry-run"))
+        case "resize":
+            self = .resize(size: try json.optionalUnsigned("size"), dryRun: try json.flag("dry-run"))
         case "stop": self = .stop
         default: throw MalformedControlLine(problem: "an unknown request")
         }

@@ -152,7 +152,11 @@ package enum SuperblockCoding {
             let layout = try reader.readLayout()
             let place = try reader.u64()
             let deviceEnd = deviceSize / DiskLayout.blockSize * DiskLayout.blockSize
-            guard layout.placement == placement, layout.deviceEnd == deviceEnd,
+            // The first of a device of its own is found whatever that has grown to since: the end that it names is where the other is.
+            let isEnd =
+                layout.deviceEnd == deviceEnd
+                || placement == .external && copy == 0 && layout.deviceEnd < deviceEnd
+            guard layout.placement == placement, isEnd,
                 place == layout.superblockOffset(copy: copy)
             else { throw .value(.copy) }
             let superblock = try reader.readSuperblock(

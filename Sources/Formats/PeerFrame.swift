@@ -84,13 +84,16 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
     case digests = 41
     case digestFailed = 42
     case announce = 43
+    case room = 44
+    case roomAnswer = 45
 
     package var carriesPayload: Bool { self == .write || self == .readData || self == .pullData }
 
     /// Bits that may be set in the header's flags.
     var allowedFlags: UInt8 {
         switch self {
-        case .zero, .written, .flushed, .resyncBegin, .presence, .confirm, .digestFailed: PeerFrame.flagYes
+        case .zero, .written, .flushed, .resyncBegin, .presence, .confirm, .digestFailed, .room:
+            PeerFrame.flagYes
         default: 0
         }
     }
@@ -106,8 +109,8 @@ package enum PeerFrameKind: UInt8, Sendable, CaseIterable {
         case .vote: length == 9
         case .readData, .announce: length == 12
         case .digests: PeerBody.allowsDigests(length)
-        case .write, .read, .pullData, .resyncFlushed, .digest: length == 16
-        case .chosen: length == 17
+        case .write, .read, .pullData, .resyncFlushed, .digest, .room: length == 16
+        case .chosen, .roomAnswer: length == 17
         case .presence, .rejected, .inquiry: length == 18
         case .zero, .pull, .pullZero: length == 20
         case .flushed, .confirm: length == 24

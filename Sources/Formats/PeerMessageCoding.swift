@@ -62,6 +62,7 @@ extension FieldReader {
         case .marksToward: .marksToward(try node(), try readRuns((header.bodyLength - 1) / 16))
         case .standing, .inquiry, .inquiryAnswer, .vote, .voteRuns, .voted: try readVoting(header)
         case .digest, .digests, .digestFailed: try readComparing(header)
+        case .room, .roomAnswer: try readRoom(header)
         }
     }
 
@@ -189,6 +190,7 @@ extension FieldWriter {
         case .read, .readData, .readFailed, .pull, .pullData, .pullZero, .pullFailed:
             (writeCopying(message, payloadLength), 0)
         case .digest, .digests, .digestFailed: writeComparing(message)
+        case .room, .roomAnswer: writeRoom(message)
         default: writeControl(message)
         }
     }

@@ -53,11 +53,32 @@ package final class BlockFile {
         descriptor = -1
     }
 
+    /// The same file, opened once more for a thread that may outlive this object: without its locks, and with a record of its own of what
+    /// writes the kernel lost, so that neither takes the other's word for it. Nil: it cannot be.
+    package func reopened() -> BlockFile? {
+        let flags = O_RDWR | O_CLOEXEC | (isDirect ? HABLK_O_DIRECT : 0)
+        let second = hablk_open("/proc/self/fd/\(descriptor)", flags, 0)
+        guard second >= 0 else { return nil }
+        return BlockFile(
+            path: path, descriptor: second, isBlockDevice: isBlockDevice, identity: identity,
+            logicalBlockSize: logicalBlockSize, notDirectBecause: notDirectBecause, size: size)
+    }
+
     /// Looks at the size again, after somebody grew the device or file.
     @discardableResult
     package func refreshSize() throws(BlockFileError) -> UInt64 {
         size = try Self.sizeInBytes(of: descriptor, path)
         return size
+    }
+
+    /// As it is now; `size` stays.
+    package func presentSize() throws(BlockFileError) -> UInt64 { try Self.sizeInBytes(of: descriptor, path) }
+
+    /// Writes a block at `offset`, which a regular file may end before: then it grows to hold it.
+    package func append(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockFileError) {
+        if !isBlockDevice, offset + UInt64(bytes.count) > size { size = offset + UInt64(bytes.count) }
+        defer { if let present = try? presentSize() { size = present } }
+        try write(bytes, at: offset)
     }
 
     /// Makes a regular file longer (sparse) or shorter. A device's size is not ours to set.

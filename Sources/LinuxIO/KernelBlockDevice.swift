@@ -105,6 +105,18 @@ package struct KernelBlockDevice: Equatable, Sendable {
         }
     }
 
+    /// A larger size, while it is in use. Waits for what is in flight: on a thread that serves none of it.
+    package func resize(to bytes: UInt64, backend: String) throws(KernelDeviceError) {
+        guard self.backend == backend else { throw .noSuchDevice(path: path) }
+        do throws(SystemError) {
+            let netlink = try NBDNetlink()
+            try netlink.ask(
+                .resize(index: index, size: bytes, backend: backend), "give \(path) \(bytes) bytes")
+        } catch {
+            throw .failed(error)
+        }
+    }
+
     /// Ends the device: what is queued fails. Does not look who uses it, and waits for nobody's I/O.
     package func disconnect() throws(KernelDeviceError) {
         do throws(SystemError) {

@@ -15,3 +15,6 @@ package func wallClockNow() -> UInt64 {
     clock_gettime(CLOCK_REALTIME, &time)
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
+
+/// Not on the ring's thread: a second at most.
+package func sleepBriefly(nanoseconds: UInt64) { usleep(UInt32(min(nanoseconds / 1000, 999_999))) }

@@ -9,6 +9,8 @@ package enum NBDNetlinkRequest: Equatable, Sendable {
     /// Fresh sockets take the place of dead ones, one for one; the kernel silently drops those for which none is dead.
     /// - Parameter timeout: seconds for one request from now on; nil: as it was.
     case reconfigure(index: UInt32, sockets: [Int32], backend: String, timeout: UInt64?)
+    /// Another size. The kernel waits until nothing is in flight.
+    case resize(index: UInt32, size: UInt64, backend: String)
     /// Requests in flight and later ones fail with EIO.
     case disconnect(index: UInt32)
 
@@ -61,6 +63,10 @@ package enum NBDNetlinkRequest: Equatable, Sendable {
             message.add(UInt16(NBD_ATTR_BACKEND_IDENTIFIER), backend)
             if let timeout { message.add(UInt16(NBD_ATTR_TIMEOUT), timeout) }
             message.addSockets(sockets)
+        case .resize(let index, let size, let backend):
+            message.add(UInt16(NBD_ATTR_INDEX), index)
+            message.add(UInt16(NBD_ATTR_SIZE_BYTES), size)
+            message.add(UInt16(NBD_ATTR_BACKEND_IDENTIFIER), backend)
         case .disconnect(let index):
             message.add(UInt16(NBD_ATTR_INDEX), index)
         }
@@ -70,7 +76,7 @@ package enum NBDNetlinkRequest: Equatable, Sendable {
     private var command: UInt8 {
         switch self {
         case .connect: UInt8(NBD_CMD_CONNECT)
-        case .reconfigure: UInt8(NBD_CMD_RECONFIGURE)
+        case .reconfigure, .resize: UInt8(NBD_CMD_RECONFIGURE)
         case .disconnect: UInt8(NBD_CMD_DISCONNECT)
         }
     }

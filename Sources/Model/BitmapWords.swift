@@ -5,7 +5,7 @@ package struct BitmapWords: RandomAccessCollection, Equatable, Sendable, Express
 
     // An empty one is clean.
     private var pages: [[UInt64]]
-    package let endIndex: Int
+    package private(set) var endIndex: Int
 
     /// All of them clean.
     package init(count: Int) {
@@ -44,6 +44,15 @@ package struct BitmapWords: RandomAccessCollection, Equatable, Sendable, Express
 
     /// Its words; fewer than 496 when it is clean.
     package func page(_ page: Int) -> ArraySlice<UInt64> { pages[page][...] }
+
+    /// Clean ones behind those that are there.
+    package mutating func grow(to count: Int) {
+        guard count > endIndex else { return }
+        precondition(endIndex % Self.perPage == 0, "only whole pages have others behind them")
+        let more = (count + Self.perPage - 1) / Self.perPage - pages.count
+        pages.append(contentsOf: Array(repeating: [], count: more))
+        endIndex = count
+    }
 
     /// Clears it, and gives its room back.
     package mutating func clear(page: Int) { pages[page] = [] }

@@ -19,6 +19,8 @@ package enum Command: Equatable, Sendable {
     case stopVerify(peer: NodeID?)
     /// What the last comparison with the peer found to differ gets, everywhere, what the source has: this node or that peer.
     case repair(peer: NodeID?, from: NodeID?)
+    /// Grows the volume to `size` bytes, or as far as every copy allows. `dryRun`: says what that would be.
+    case resize(size: UInt64?, dryRun: Bool, deadline: MonotonicTime)
     /// Demote, flush, leave: afterwards the effect `.stopped`.
     case stop
 }

@@ -34,6 +34,8 @@ package enum ControlCommand: Equatable, Sendable {
     case unmap
     /// Takes the configuration file up as it is now; `dryRun`: says what that would change.
     case adjust(dryRun: Bool)
+    /// Grows the volume; bytes, nil: as far as every copy allows.
+    case resize(size: UInt64?, dryRun: Bool)
     case stop
 
     /// The command for the core; nil for what the daemon does: `attach`, which begins at the disk, `adjust`, which begins at the
@@ -74,6 +76,7 @@ package enum ControlCommand: Equatable, Sendable {
             return .verify(peer: try id(peer), rate: rate)
         case .stopVerify(let peer): return .stopVerify(peer: try id(peer))
         case .repair(let peer, let source): return .repair(peer: try id(peer), from: try id(source))
+        case .resize(let size, let dryRun): return .resize(size: size, dryRun: dryRun, deadline: deadline)
         case .stop: return .stop
         }
     }

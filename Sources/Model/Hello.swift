@@ -9,8 +9,10 @@ package struct PeerCapabilities: OptionSet, Hashable, Sendable {
     package static let zstandard = PeerCapabilities(rawValue: 4)
     /// Writes that wait for the sender's activity log may be announced.
     package static let announcements = PeerCapabilities(rawValue: 8)
+    /// It is asked for room when the volume is to grow, and answers.
+    package static let growth = PeerCapabilities(rawValue: 16)
     /// What this build takes.
-    package static let all: PeerCapabilities = [.zeroRuns, .lz4, .zstandard, .announcements]
+    package static let all: PeerCapabilities = [.zeroRuns, .lz4, .zstandard, .announcements, .growth]
 }
 
 /// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the

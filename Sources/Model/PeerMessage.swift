@@ -170,4 +170,10 @@ package enum PeerMessage: Equatable, Sendable {
     case digests(id: UInt32, [UInt8])
     /// A block of it cannot be read; or, not `unreadable`, the sender does not follow this primary now.
     case digestFailed(id: UInt32, unreadable: Bool)
+
+    // Growing (`resize`). Asked by the primary, of copies in step.
+    /// How much can the copy hold? Or, to `make` it so: it is to have room for `size` bytes, and zeroes behind the volume's
+    /// present end. `size` 0: how much without asking for any.
+    case room(number: UInt64, size: UInt64, make: Bool)
+    case roomAnswer(number: UInt64, RoomAnswer)
 }

@@ -55,6 +55,11 @@ extension RecordWriter {
             u8(14)
             optionalNode(peer)
             optionalNode(source)
+        case .resize(let size, let dryRun, let deadline):
+            u8(15)
+            optional(size)
+            truth(dryRun)
+            u64(deadline.nanoseconds)
         }
     }
 
@@ -100,6 +105,7 @@ extension FieldReader {
         case 12: .verify(peer: try nodeOrNone(), rate: try optional())
         case 13: .stopVerify(peer: try nodeOrNone())
         case 14: .repair(peer: try nodeOrNone(), from: try nodeOrNone())
+        case 15: .resize(size: try optional(), dryRun: try truth(), deadline: try time())
         default: throw .value(.reason)
         }
     }

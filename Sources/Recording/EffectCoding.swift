@@ -35,6 +35,17 @@ extension RecordWriter {
             self.node(node)
             u32(page)
             u32(image())
+        case .measureDisk(let wanted):
+            u8(27)
+            u64(wanted)
+        case .prepareDisk(let size):
+            u8(29)
+            u64(size)
+        case .leaveOffPreparing: u8(30)
+        case .growDisk(let size):
+            u8(28)
+            u64(size)
+            u32(image())
         case .commandDone(let id, let outcome):
             u8(7)
             u32(id.rawValue)
@@ -139,13 +150,14 @@ extension RecordWriter {
 extension FieldReader {
     mutating func decision(_ recollection: inout Recollection) throws(FieldError) -> RecordedDecision {
         let code = try u8()
-        guard (4...6).contains(code) else {
+        guard (4...6).contains(code) || code == 28 else {
             return RecordedDecision(effect: try effect(code, &recollection), image: 0)
         }
         let effect: Effect =
             switch code {
             case 4: .writeSuperblock(copy: Int(try u8()))
             case 5: .writeLog
+            case 28: .growDisk(size: try u64())
             default: .writeBitmapPage(try node(), page: try u32())
             }
         return RecordedDecision(effect: effect, image: try u32())
@@ -175,6 +187,9 @@ extension FieldReader {
         case 24: return .fence(try node(), request: try u64())
         case 25: return .digestData(OperationID(rawValue: try u32()), try range(), try buffer())
         case 26: return .verified(try node())
+        case 27: return .measureDisk(wanted: try u64())
+        case 29: return .prepareDisk(size: try u64())
+        case 30: return .leaveOffPreparing
         default: throw .value(.reason)
         }
     }

@@ -80,6 +80,23 @@ extension RecordWriter {
             u8(20)
             u32(id.rawValue)
             self.configuration(configuration)
+        case .diskMeasured, .diskPrepared, .diskGrown: writeRoom(event)
+        }
+    }
+
+    private mutating func writeRoom(_ event: Event) {
+        switch event {
+        case .diskMeasured(let answer):
+            u8(21)
+            u8(answer.word.rawValue)
+            u64(answer.bytes)
+        case .diskGrown(let outcome):
+            u8(22)
+            u8(outcome.rawValue)
+        case .diskPrepared(let outcome):
+            u8(23)
+            u8(outcome.rawValue)
+        default: preconditionFailure("an event without a coding")
         }
     }
 
@@ -172,6 +189,15 @@ extension FieldReader {
         case 20:
             let id = CommandID(rawValue: try u32())
             return .event(.adjusted(try configuration(), id))
+        case 21:
+            guard let word = RoomAnswer.Word(rawValue: try u8()) else { throw .value(.reason) }
+            return .event(.diskMeasured(RoomAnswer(word, bytes: try u64())))
+        case 22:
+            guard let outcome = GrowOutcome(rawValue: try u8()) else { throw .value(.reason) }
+            return .event(.diskGrown(outcome))
+        case 23:
+            guard let outcome = GrowOutcome(rawValue: try u8()) else { throw .value(.reason) }
+            return .event(.diskPrepared(outcome))
         default: throw .value(.reason)
         }
     }

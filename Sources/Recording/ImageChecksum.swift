@@ -6,7 +6,7 @@ package import ReplicationCore
 extension Replica {
     package mutating func imageChecksum(of effect: Effect) -> UInt32 {
         switch effect {
-        case .writeSuperblock: checksum(superblockImage)
+        case .writeSuperblock, .growDisk: checksum(superblockImage)
         case .writeLog: checksum(logImage)
         case .writeBitmapPage(let node, let page):
             withBitmapPage(node, page: page) { words in words.withUnsafeBytes(CRC32C.checksum) }

@@ -88,6 +88,8 @@ extension Replica {
     /// come that names another one than the state did.
     private func hasRoom(for record: Record) -> Bool {
         if isLeftOut(.recordFitsDisk) { return true }
+        // What it is to have zeroes in is not another's data yet.
+        if room != nil, record.size > superblock.record.size, !isLeftOut(.roomIsMadeFirst) { return false }
         return record.isPossible && record.size > 0 && (!hasDisk || isWitness || record.size <= superblock.size)
     }
 
@@ -285,6 +287,9 @@ extension Replica {
             forgetUnsettled()
             beginLine()
         }
+        // A promise is no record: what is offered to clients here goes on.
+        if !current.isVote, !current.isRepeated { formerSize = nil }
+        fitBitmaps()
         let version = persistSuperblock()
         acceptance?.phase = .persisting(version)
         advanceMetadata()
@@ -299,6 +304,7 @@ extension Replica {
     private mutating func adoptAsOutsider(_ proposal: Proposal, from node: NodeID) {
         for other in others where !isLeftOut(.outsiderMarks) { markUnconfirmed(toward: other) }
         forgetUnsettled()
+        distrustUnnamed(proposal.record)
         superblock.volume = proposal.volume
         superblock.record = proposal.record
         superblock.required = proposal.record.inStep
@@ -313,6 +319,7 @@ extension Replica {
         superblock.record = proposal.record
         superblock.required = proposal.record.inStep
         superblock.promised = proposal.record.number.term
+        fitBitmaps()
         for index in 0..<unconfirmed.count where !isLeftOut(.targetAddsUnconfirmed) {
             self[bitmap: node].mark(unconfirmed[index].range.blocks)
         }

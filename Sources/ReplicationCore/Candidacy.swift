@@ -272,7 +272,10 @@ extension Replica {
             promoteLocally(purpose, members)
         case .lasting(let refusal), .passing(let refusal):
             let isForced = promotion?.force == true && promotion?.dryRun == false && hasDisk
-            if isForced, refusal.reason != "peer-is-primary" {
+            if isForced, lacksRoom {
+                candidacy = nil
+                endPromotion(.refused(roomRefusal))
+            } else if isForced, refusal.reason != "peer-is-primary" {
                 // Force is for what is lost, not for a primary that is slow to answer.
                 guard !isPrimaryHeard else {
                     rest(refusal)

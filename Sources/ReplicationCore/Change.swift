@@ -22,6 +22,8 @@ struct Change {
         /// A voter more, or less.
         case admit(NodeID)
         case dismiss(NodeID)
+        /// Names a larger size (`resize`).
+        case grow(UInt64)
     }
 
     enum Phase: Equatable {
@@ -195,6 +197,7 @@ extension Replica {
         switch given.purpose {
         case .promote, .found, .force: promotion?.isUnderWay = false
         case .handOver: handedOver()
+        case .grow: growthRecordAborted()
         case .exclude, .establish, .leaveSelf, .join, .keep, .admit, .dismiss: break
         }
     }
@@ -320,6 +323,7 @@ extension Replica {
             takeJoined(node)
             superblock.peers[node].base = .inStep
         }
+        distrustUnnamed(record)
         extendLine(with: current)
         superblock.record = record
         superblock.flags.remove(.offered)

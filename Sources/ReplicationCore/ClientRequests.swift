@@ -411,6 +411,10 @@ extension Replica {
             flushDone(result)
             return
         }
+        if id == Self.roomOperation {
+            roomZeroed(result)
+            return
+        }
         let slot = Int(id.rawValue)
         precondition(slot < table.count && table[slot].localPending, "the disk answers what it was asked, once")
         outstanding -= 1

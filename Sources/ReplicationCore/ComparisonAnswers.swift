@@ -59,7 +59,7 @@ extension Replica {
         case .digest(let id, let range):
             let isOfThisRecord =
                 stamp.lineage == superblock.record.lineage && stamp.number == superblock.record.number
-            guard isOfThisRecord, isComparable(to: node), range.end <= superblock.size else {
+            guard isOfThisRecord, isComparable(to: node), range.end <= volumeEnd else {
                 send(.digestFailed(id: id, unreadable: false), to: node)
                 return
             }

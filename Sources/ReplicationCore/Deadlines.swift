@@ -47,6 +47,11 @@ extension Replica {
         if let detaching, detaching.wantsToLeave, isByMajority, now < detaching.patience {
             earliest = min(earliest, detaching.patience.nanoseconds)
         }
+        if let growth, now < growth.deadline {
+            earliest = min(earliest, growth.deadline.nanoseconds)
+            if let again = growth.askAgain { earliest = min(earliest, again.nanoseconds) }
+        }
+        if let room, case .pausing(_, let until) = room.phase { earliest = min(earliest, until.nanoseconds) }
         for pending in connects { earliest = min(earliest, pending.deadline.nanoseconds) }
     }
 }

@@ -14,19 +14,48 @@ struct DirtyBitmap {
     private(set) var count: UInt64 = 0
     /// Pages that are not `written`.
     private(set) var unwrittenPages = 0
-    let blocks: UInt64
+    private(set) var blocks: UInt64
 
-    /// - Parameter isOnDisk: all of its pages say on disk that they are clean; else they are to be written.
-    init(blocks: UInt64, isOnDisk: Bool = true) {
+    /// Below it no page is `changed`.
+    private var firstChanged = 0
+
+    /// - Parameters:
+    ///   - room: blocks that there are pages for on disk, if that is more: a volume that grows finds them there.
+    ///   - isOnDisk: all of its pages say on disk that they are clean; else they are to be written.
+    init(blocks: UInt64, room: UInt64 = 0, isOnDisk: Bool = true) {
         self.blocks = blocks
-        let pages = Int((blocks + Self.blocksPerPage - 1) / Self.blocksPerPage)
+        let pages = Self.pages(for: max(blocks, room))
         words = BitmapWords(count: pages * BitmapWords.perPage)
         pageCounts = Array(repeating: 0, count: pages)
         pageStates = Array(repeating: isOnDisk ? .written : .changed, count: pages)
         unwrittenPages = isOnDisk ? 0 : pages
     }
 
+    private static func pages(for blocks: UInt64) -> Int { Int((blocks + blocksPerPage - 1) / blocksPerPage) }
+
     var pages: Int { pageStates.count }
+
+    /// For another size of the volume. What lies behind a nearer end is forgotten.
+    mutating func fit(to blocks: UInt64) {
+        if blocks < self.blocks {
+            let first = Self.page(of: blocks)
+            for page in first..<Self.pages(for: self.blocks) where pageCounts[page] > 0 {
+                let start = UInt64(page) * Self.blocksPerPage
+                clear(max(start, blocks)..<min(start + Self.blocksPerPage, self.blocks))
+            }
+        }
+        self.blocks = blocks
+        makeRoom(for: blocks)
+    }
+
+    /// There are pages for so many blocks on disk now, all clean (`DiskMove`).
+    mutating func makeRoom(for blocks: UInt64) {
+        let more = Self.pages(for: blocks) - pages
+        guard more > 0 else { return }
+        pageCounts.append(contentsOf: Array(repeating: 0, count: more))
+        pageStates.append(contentsOf: Array(repeating: .written, count: more))
+        words.grow(to: pages * BitmapWords.perPage)
+    }
 
     /// Takes what was on disk; bits beyond the volume's end are dropped.
     mutating func load(_ loaded: BitmapWords) {
@@ -35,15 +64,30 @@ struct DirtyBitmap {
         } else {
             for index in 0..<min(loaded.count, words.count) { words[index] = loaded[index] }
         }
-        let whole = Int(blocks / 64)
-        if blocks % 64 != 0 { words[whole] &= (1 << (blocks % 64)) - 1 }
-        for index in (whole + (blocks % 64 == 0 ? 0 : 1))..<words.count { words[index] = 0 }
+        dropBeyondEnd()
         count = 0
         for page in 0..<pages {
             let inPage = words.page(page).reduce(0) { $0 + $1.nonzeroBitCount }
             if inPage == 0 { words.clear(page: page) }
             pageCounts[page] = UInt32(inPage)
             count += UInt64(inPage)
+        }
+    }
+
+    /// They are on disk until their pages are written.
+    private mutating func dropBeyondEnd() {
+        let whole = Int(blocks / 64)
+        if blocks % 64 != 0, words[whole] >> (blocks % 64) != 0 {
+            words[whole] &= (1 << (blocks % 64)) - 1
+            noteChange(whole / BitmapWords.perPage)
+        }
+        let rest = whole + (blocks % 64 == 0 ? 0 : 1)
+        for page in rest / BitmapWords.perPage..<pages where !words.isSurelyClean(page: page) {
+            let first = max(rest, page * BitmapWords.perPage)
+            for index in first..<max(first, (page + 1) * BitmapWords.perPage) where words[index] != 0 {
+                words[index] = 0
+                noteChange(page)
+            }
         }
     }
 
@@ -108,8 +152,12 @@ struct DirtyBitmap {
     /// Its words; fewer when it is clean.
     func page(_ page: Int) -> ArraySlice<UInt64> { words.page(page) }
 
-    func isWritten(page: Int) -> Bool { pageStates[page] == .written }
-    func isWriting(page: Int) -> Bool { pageStates[page] == .writing || pageStates[page] == .writingChanged }
+    /// What says on disk at least what it says here: also one behind the end, where nothing is marked. (A log may name extents
+    /// there: the volume was larger, before its record was given up.)
+    func isWritten(page: Int) -> Bool { page >= pages || pageStates[page] == .written }
+    func isWriting(page: Int) -> Bool {
+        page < pages && (pageStates[page] == .writing || pageStates[page] == .writingChanged)
+    }
 
     /// The page's present bits go to disk now.
     mutating func beginWriting(page: Int) {
@@ -123,16 +171,17 @@ struct DirtyBitmap {
             unwrittenPages -= 1
         } else if pageStates[page] == .writingChanged {
             pageStates[page] = .changed
+            firstChanged = min(firstChanged, page)
         }
     }
 
-    func firstUnwritten(from page: Int) -> Int? {
-        var page = page
-        while page < pages {
-            if pageStates[page] == .changed { return page }
-            page += 1
-        }
-        return nil
+    /// Nobody looks at the same written pages again and again.
+    mutating func firstUnwritten(from page: Int) -> Int? {
+        let isFirst = page <= firstChanged
+        var next = max(page, firstChanged)
+        while next < pages, pageStates[next] != .changed { next += 1 }
+        if isFirst { firstChanged = next }
+        return next < pages ? next : nil
     }
 
     // MARK: Bits
@@ -175,6 +224,7 @@ struct DirtyBitmap {
         switch pageStates[page] {
         case .written:
             pageStates[page] = .changed
+            firstChanged = min(firstChanged, page)
             unwrittenPages += 1
         case .writing: pageStates[page] = isLeftOut(.pageWrittenAgain) ? .writing : .writingChanged
         case .changed, .writingChanged: break

@@ -39,6 +39,17 @@ package enum Effect: Sendable {
     case writeSuperblock(copy: Int)
     /// Writes `Replica.logImage` at its place in the ring. Answered by `.logWritten`.
     case writeLog
+    /// How many bytes of data can this disk hold as it is now? `wanted`: a file may be made longer for. Answered by
+    /// `.diskMeasured`; nothing is changed.
+    case measureDisk(wanted: UInt64)
+    /// The disk prepares to have room for that many bytes, beside all else, and for as long as it takes: what it has goes on being
+    /// used. Answered by `.diskPrepared`.
+    case prepareDisk(size: UInt64)
+    /// It is not wanted any more: is left off soon, or forgotten. Answered by nothing of its own.
+    case leaveOffPreparing
+    /// The copy gets the room that was prepared: its metadata moves if it must, and `Replica.superblockImage` is durable in both
+    /// its places, or nothing is changed. No other metadata is written meanwhile. Answered by `.diskGrown`.
+    case growDisk(size: UInt64)
     /// Writes the page as `Replica.bitmapPage` gives it now. Answered by `.bitmapPageWritten`.
     case writeBitmapPage(NodeID, page: UInt32)
 

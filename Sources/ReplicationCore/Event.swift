@@ -81,6 +81,13 @@ package enum Event: Sendable {
     case logWritten(succeeded: Bool)
     case bitmapPageWritten(NodeID, page: UInt32, succeeded: Bool)
 
+    /// Answers `.measureDisk`.
+    case diskMeasured(RoomAnswer)
+    /// Answers `.prepareDisk`.
+    case diskPrepared(GrowOutcome)
+    /// Answers `.growDisk`; unasked, `.failed`: writes of this disk may be lost, though nobody waited for them.
+    case diskGrown(GrowOutcome)
+
     /// The configuration's nodes, times and rates are these from now on (`adjust`).
     indirect case adjusted(ReplicaConfiguration, CommandID)
 

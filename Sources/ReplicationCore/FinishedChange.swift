@@ -6,6 +6,8 @@ extension Replica {
         guard let done = change else { return }
         change = nil
         attention = true
+        formerSize = nil
+        fitBitmaps()
         if isByMajority {
             superblock.required = done.record.inStep
             lastChosen = done.record.number
@@ -32,6 +34,7 @@ extension Replica {
         case .handOver: handedOver()
         case .leaveSelf: selfLeft()
         case .exclude: isLeaveUndecided = false
+        case .grow: grown()
         case .admit, .dismiss: break
         }
         if isByMajority { establishMembers(done) }

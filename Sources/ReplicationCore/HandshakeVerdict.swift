@@ -133,7 +133,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         if canResume(mine, theirs) { return .init(.resume, because: .sessionResumed) }
         if !mine.hasDisk || !theirs.hasDisk { return judgeDiskless(mine, theirs) }
         let size = max(mine.record.size, theirs.record.size, Geometry.minimumVolumeSize)
-        if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
+        if mine.capacity < size || theirs.capacity < size { return tooSmall(mine, theirs) }
         let mineOlder = isRolledBack(mine, rememberedBy: theirs)
         let theirsOlder = isRolledBack(theirs, rememberedBy: mine)
         if mineOlder || theirsOlder {
@@ -383,6 +383,14 @@ package struct HandshakeVerdict: Equatable, Sendable {
             return .init(.nothing, because: .bothInconsistent)
         }
         return .init(coversDifference(mine, theirs) ? .sourceOfMarked : .sourceOfEverything, because: rule)
+    }
+
+    /// A copy of this volume may make room for what it became while it was away (`makeOwnRoom`); any other is too small for good.
+    static func tooSmall(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
+        let areOfOneLine =
+            !mine.record.isEmpty && !theirs.record.isEmpty && mine.volume == theirs.volume
+            && mine.record.lineage == theirs.record.lineage
+        return .init(areOfOneLine && !isLeftOut(.tooSmallMayGrow) ? .refused : .parted, because: .tooSmall)
     }
 
     private static func target(

@@ -19,7 +19,7 @@ extension HandshakeVerdict {
         if canResume(mine, theirs) { return .init(.resume, because: .sessionResumed) }
         if !mine.hasDisk || !theirs.hasDisk { return judgeBare(mine, theirs) }
         let size = max(mine.record.size, theirs.record.size)
-        if mine.capacity < size || theirs.capacity < size { return .init(.parted, because: .tooSmall) }
+        if mine.capacity < size || theirs.capacity < size { return tooSmall(mine, theirs) }
         let mineOlder = isRolledBack(mine, rememberedByMember: theirs)
         let theirsOlder = isRolledBack(theirs, rememberedByMember: mine)
         if mineOlder || theirsOlder {

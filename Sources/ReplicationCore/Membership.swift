@@ -94,7 +94,8 @@ extension Replica {
         if !isWitness, !others.contains(node) {
             others = NodeID.all.filter { $0 == node || others.contains($0) }
             self[bitmap: node] = DirtyBitmap(
-                blocks: superblock.size / Geometry.blockSize, isOnDisk: isLeftOut(.newBitmapIsWritten))
+                blocks: volumeBlocks, room: superblock.size / Geometry.blockSize,
+                isOnDisk: isLeftOut(.newBitmapIsWritten))
             unwritten.nodes.insert(node)
             // Others took it in already: what this copy may hold differently from any member it may hold differently from this one.
             if superblock.record.inStep.contains(node) {

@@ -3,7 +3,7 @@ package import Model
 /// The superblock on its way to disk: copy 0, then copy 1, so that at every moment one of them is whole, and afterwards
 /// both say the same. A state counts as durable when both are written.
 struct MetadataWriter {
-    enum Phase { case idle, copy0, copy1 }
+    enum Phase { case idle, copy0, copy1, moving }
 
     var phase = Phase.idle
     /// What both copies say.
@@ -83,11 +83,14 @@ extension Replica {
         disk = .good
         superblock = metadata.superblock
         trackMembers()
-        let blocks = superblock.size / Geometry.blockSize
+        madeRoom = MadeRoom()
+        fittedBlocks = volumeBlocks
         unwritten = UnwrittenBitmaps()
         for node in others {
             let words = metadata.bitmaps.first { $0.node == node }?.words
-            self[bitmap: node] = DirtyBitmap(blocks: blocks, isOnDisk: words != nil || isLeftOut(.newBitmapIsWritten))
+            self[bitmap: node] = DirtyBitmap(
+                blocks: fittedBlocks, room: superblock.size / Geometry.blockSize,
+                isOnDisk: words != nil || isLeftOut(.newBitmapIsWritten))
             if let words { self[bitmap: node].load(words) } else { unwritten.nodes.insert(node) }
             if metadata.log.lastSequence > superblock.sequence {
                 superblock.peers[node].seen = superblock.peers[node].seen.merged(with: metadata.log.seen[node])
@@ -175,7 +178,9 @@ extension Replica {
     }
 
     mutating func advanceMetadata() {
-        guard hasDisk, metadata.phase == .idle, metadata.wanted > metadata.durable else { return }
+        guard hasDisk, metadata.phase == .idle, metadata.wanted > metadata.durable, room?.phase != .resting else {
+            return
+        }
         metadata.sequence += 1
         superblock.sequence = metadata.sequence
         metadata.image = superblock
@@ -203,6 +208,11 @@ extension Replica {
             emit(.writeSuperblock(copy: 1))
             return
         }
+        imageIsDurable()
+    }
+
+    /// Both copies say what was to be written.
+    mutating func imageIsDurable() {
         metadata.phase = .idle
         // Nothing is said before the raised start number is durable.
         if metadata.durable == 0 { beginDialing() }
@@ -214,7 +224,7 @@ extension Replica {
     // MARK: Bitmap pages
 
     mutating func writePage(_ node: NodeID, _ page: Int) {
-        guard hasDisk, metadata.pagesInFlight < MetadataWriter.pageLimit else { return }
+        guard hasDisk, metadata.pagesInFlight < MetadataWriter.pageLimit, !restsForMove else { return }
         self[bitmap: node].beginWriting(page: page)
         metadata.pagesInFlight += 1
         outstanding += 1
@@ -238,7 +248,7 @@ extension Replica {
         for node in others where self[bitmap: node].unwrittenPages > 0 {
             clean = false
             var page = 0
-            while metadata.pagesInFlight < MetadataWriter.pageLimit,
+            while !restsForMove, metadata.pagesInFlight < MetadataWriter.pageLimit,
                 let next = self[bitmap: node].firstUnwritten(from: page)
             {
                 writePage(node, next)
@@ -277,21 +287,23 @@ extension Replica {
         let number = flushes.inFlight ?? flushes.completed
         flushes.inFlight = nil
         if result == .failed, isLeftOut(.failedFlushIsFinal) { return startFlush(number) }
-        guard result != .failed, hasDisk else {
-            let isWriting = metadata.phase != .idle
-            let isFirst = hasDisk
-            failDisk("a flush failed")
-            guard isFirst, metadata.stable.startNumber > 0, !isLeftOut(.failedFlushMakesSuspect) else { return }
-            metadata.lastWord = .wanted
-            if !isWriting { writeLastWord(after: true) }
-            return
-        }
+        guard result != .failed, hasDisk else { return flushFailed("a flush failed") }
         flushes.completed = number
         if flushes.wanted > number { startFlush(number + 1) }
     }
 
+    /// What was written since the last good one may be gone, and nobody is told so twice.
+    mutating func flushFailed(_ why: String) {
+        let isWriting = metadata.phase != .idle
+        let isFirst = hasDisk
+        failDisk(why)
+        guard isFirst, metadata.stable.startNumber > 0, !isLeftOut(.failedFlushMakesSuspect) else { return }
+        metadata.lastWord = .wanted
+        if !isWriting { writeLastWord(after: true) }
+    }
+
     /// The last durable superblock, suspect, to both places, once no other write of it is out.
-    private mutating func writeLastWord(after succeeded: Bool) {
+    mutating func writeLastWord(after succeeded: Bool) {
         switch (metadata.lastWord, metadata.phase) {
         case (.wanted, _):
             metadata.lastWord = .writing
@@ -343,6 +355,7 @@ extension Replica {
         metadata.durable = metadata.wanted
         metadata.phase = .idle
         acceptance = nil
+        forgetRoom()
         stopKeeping()
         if change?.purpose != .leaveSelf { abortChange() }
         note(.error, "disk", "failed: \(why); going on without it")
@@ -401,7 +414,8 @@ extension Replica {
         if others.contains(where: { self[bitmap: $0].unwrittenPages > 32 }), metadata.pagesInFlight == 0, hasDisk {
             writeColdPages()
         }
-        if !unwritten.nodes.isEmpty, hasDisk, detaching == nil, stopping == nil { writeNewBitmaps() }
+        let mayWrite = hasDisk && detaching == nil && stopping == nil && !restsForMove
+        if !unwritten.nodes.isEmpty, mayWrite { writeNewBitmaps() }
     }
 
     /// Pages that only a finished or running resync changed are written back in passing, so that the next start knows.

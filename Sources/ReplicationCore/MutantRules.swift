@@ -1,10 +1,11 @@
 #if Mutants
-    /// The rule that this process leaves out: in one of the four at most. Set once, before the first replica is made.
+    /// The rule that this process leaves out: in one of the five at most. Set once, before the first replica is made.
     private struct LeftOut {
         var own: Mutant?
         var voting: VotingMutant?
         var fencing: FencingMutant?
         var mode: ModeMutant?
+        var growth: GrowthMutant?
     }
 
     nonisolated(unsafe) private var leftOut = LeftOut()
@@ -15,7 +16,9 @@
         leftOut.voting = VotingMutant.allCases.first { "\($0)" == name }
         leftOut.fencing = FencingMutant.allCases.first { "\($0)" == name }
         leftOut.mode = ModeMutant.allCases.first { "\($0)" == name }
+        leftOut.growth = GrowthMutant.allCases.first { "\($0)" == name }
         return leftOut.own != nil || leftOut.voting != nil || leftOut.fencing != nil || leftOut.mode != nil
+            || leftOut.growth != nil
     }
 
     /// What can be left out, by name; why each rule is there: its execution in the reasons of the protocol (F and a number, or a
@@ -25,12 +28,14 @@
             + VotingMutant.allCases.map { ("\($0)", $0.rule, VotingMutant.clusters) }
             + FencingMutant.allCases.map { ("\($0)", $0.rule, FencingMutant.clusters) }
             + ModeMutant.allCases.map { ("\($0)", $0.rule, ModeMutant.clusters) }
+            + GrowthMutant.allCases.map { ("\($0)", $0.rule, GrowthMutant.clusters) }
     }
 
     @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { leftOut.own == rule }
     @inline(__always) func isLeftOut(_ rule: VotingMutant) -> Bool { leftOut.voting == rule }
     @inline(__always) func isLeftOut(_ rule: FencingMutant) -> Bool { leftOut.fencing == rule }
     @inline(__always) func isLeftOut(_ rule: ModeMutant) -> Bool { leftOut.mode == rule }
+    @inline(__always) func isLeftOut(_ rule: GrowthMutant) -> Bool { leftOut.growth == rule }
 
     extension Mutant {
         fileprivate static let clusters = "two nodes"
@@ -200,9 +205,24 @@
             }
         }
     }
+
+    extension GrowthMutant {
+        fileprivate static let clusters = "growth"
+
+        /// Why the rule is there.
+        fileprivate var rule: String {
+            switch self {
+            case .tooSmallMayGrow: "resize: a copy that was away"
+            case .growsWithAll, .sizeIsChosen, .roomIsMadeFirst: "resize: a size on which not all agree"
+            case .newPartIsZeroed, .newPartIsFlushed, .unnamedIsUnknown: "resize: what copies hold in the new part"
+            case .movedMetadataRests: "resize: metadata written where it was"
+            }
+        }
+    }
 #else
     @inline(__always) func isLeftOut(_ rule: Mutant) -> Bool { false }
     @inline(__always) func isLeftOut(_ rule: VotingMutant) -> Bool { false }
     @inline(__always) func isLeftOut(_ rule: FencingMutant) -> Bool { false }
     @inline(__always) func isLeftOut(_ rule: ModeMutant) -> Bool { false }
+    @inline(__always) func isLeftOut(_ rule: GrowthMutant) -> Bool { false }
 #endif

@@ -28,12 +28,11 @@ extension Replica {
     private func handshakeState(toward node: NodeID) -> HandshakeState {
         let slot = superblock.peers[node]
         return HandshakeState(
-            node: me, instance: superblock.instance, volume: superblock.volume, capacity: hasDisk ? superblock.size : 0,
+            node: me, instance: superblock.instance, volume: superblock.volume, capacity: toldCapacity,
             record: superblock.record, promised: superblock.promised, required: superblock.required,
             current: superblock.current, history: superblock.history, base: slot.base,
             dirtyBlocks: hasDisk ? self[bitmap: node].count : 0,
-            unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance,
-            seen: slot.seen, mark: mark,
+            unconfirmedBlocks: unconfirmed.blockCount, seenInstance: slot.seenInstance, seen: slot.seen, mark: mark,
             flags: superblock.flags, hasDisk: hasDisk, isPrimary: role == .primary, isKeeper: isKeeper,
             discardMyData: self[peer: node].discardMine && role != .primary, run: run,
             resumes: self[peer: node].resumableRun, foundSequence: metadata.foundSequence)
@@ -419,6 +418,7 @@ extension Replica {
     private mutating func refuseForNow(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
         setReason(node, verdict.rule.reason, verdict.rule.words)
         let mine = self[peer: node].mine
+        if verdict.rule == .tooSmall { lacksRoom(node, theirs) }
         dropSession(node, verdict.rule.words)
         // The peer's line goes on from this one's: whatever waits here was never acknowledged and never will be.
         let isBehind = mine.map { $0.current.id != theirs.current.id && theirs.lineContains($0.current.id) } ?? false

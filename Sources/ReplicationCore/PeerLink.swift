@@ -194,6 +194,7 @@ extension Replica {
         if wasConnected { note(isOrderly ? .info : .warning, "connection", "disconnected: \(why)", peer: node) }
         endResync(node, relation)
         interruptComparison(with: node, "the connection ended: \(why)")
+        interruptGrowth(node)
         dropReads(from: node)
         dropArrivals(from: node)
         if required.contains(node), !isLeftOut(.repliesHeldAtLoss) {
@@ -401,6 +402,8 @@ extension Replica {
         case .voted(let vote): voted(vote, by: node)
         case .marksToward(let absent, let runs): marksTold(runs, toward: absent, by: node)
         case .digest, .digests, .digestFailed: receiveComparing(message, stamp, from: node)
+        case .room(let number, let size, let make): roomAsked(number, size, make: make, stamp, by: node)
+        case .roomAnswer(let number, let answer): roomAnswered(number, answer, by: node)
         case .ping, .pong, .write, .zero, .announce, .written, .received, .flush, .flushed, .confirm: break
         }
     }

@@ -7,7 +7,7 @@ extension Replica {
     private mutating func enter(
         _ kind: Operation.Kind, _ range: ByteRange, _ id: UInt64, _ buffer: BufferID?, _ node: NodeID
     ) {
-        guard hasDisk, range.end <= superblock.size, let slot = table.takePeerSlot() else {
+        guard hasDisk, range.end <= volumeEnd, let slot = table.takePeerSlot() else {
             if let buffer { emit(.releaseBuffer(buffer)) }
             if hasDisk { dropSession(node, "it asked for more than it may") } else { refuse(kind, id, node) }
             return
@@ -50,7 +50,7 @@ extension Replica {
             return
         }
         clientsAskedAt = now
-        guard relaxed.contains(node), hasDisk, range.end <= superblock.size,
+        guard relaxed.contains(node), hasDisk, range.end <= volumeEnd,
             self[peer: node].arrivals.isHolding || table.freePeerCount <= configuration.limits.resyncPulls
         else { return enterFrame(kind, range, sequence, buffer, node) }
         hold(Arrivals.Frame(kind: kind, sequence: sequence, range: range, buffer: buffer), from: node)
@@ -76,7 +76,7 @@ extension Replica {
     }
 
     mutating func receiveRead(_ id: UInt32, _ range: ByteRange, _ node: NodeID) {
-        guard range.end <= superblock.size, mayServeReads(to: node) else {
+        guard range.end <= volumeEnd, mayServeReads(to: node) else {
             send(.readFailed(id: id), to: node)
             return
         }

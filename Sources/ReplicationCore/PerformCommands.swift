@@ -67,6 +67,7 @@ extension Replica {
         case .verify(let peer, let rate): performVerify(id, peer, rate: rate)
         case .stopVerify(let peer): performStopVerify(id, peer)
         case .repair(let peer, let source): performRepair(id, peer, from: source)
+        case .resize(let size, let dryRun, let deadline): performResize(id, size, dryRun: dryRun, deadline)
         case .stop: stopping = Stopping(command: id)
         }
     }
@@ -80,6 +81,10 @@ extension Replica {
         connects.removeAll { $0.command == id }
         adjustments.removeAll { $0.command == id }
         if repair?.command == id { repair?.isWithdrawn = true }
+        if growth?.command == id {
+            growth?.isWithdrawn = true
+            attention = true
+        }
     }
 
     func refusal(_ reason: String, _ message: String, _ remedy: String) -> Refusal {

@@ -29,6 +29,7 @@ extension Replica {
                 Refusal(reason: "busy", message: "the disk is being let go", remedy: "wait for it, then attach"))
         }
         if let obstacle = frameObstacle { return obstacle }
+        if lacksRoom { return .lasting(roomRefusal) }
         // A session that ends to begin anew is no lost peer: alone is promoted only who knows of nobody to ask.
         for node in others
         where self[peer: node].handshake == .exchanging || self[peer: node].handshake == .preparing
@@ -74,6 +75,15 @@ extension Replica {
         // Alone in step: the record is this copy's own, and says durably who was primary.
         let isSource = others.contains { self[peer: $0].relation == .source }
         return .none(required == NodeSet(me) || isSource ? .promote : nil, offeringTo: NodeSet())
+    }
+
+    /// The volume grew without this copy: behind its end clients would write where its metadata lie.
+    var roomRefusal: Refusal {
+        Refusal(
+            reason: "mismatch",
+            message:
+                "this copy has room for \(superblock.size) bytes, the volume has \(superblock.record.size)",
+            remedy: "connect a copy that has them, and make this disk larger: it is filled then")
     }
 
     private func disklessObstacle() -> PromotionObstacle {

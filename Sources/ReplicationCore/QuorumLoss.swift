@@ -42,7 +42,7 @@ extension Replica {
 
     private mutating func unsettle(_ range: ByteRange) {
         guard hasDisk else { return }
-        if unsettled.blocks == 0 { unsettled = DirtyBitmap(blocks: superblock.size / Geometry.blockSize) }
+        if unsettled.blocks == 0 { unsettled = DirtyBitmap(blocks: volumeBlocks) }
         unsettled.mark(range.blocks)
         settlement.through = sequence
     }

@@ -62,6 +62,7 @@ extension Replica {
             if let candidacy { record.inStep = candidacy.kept }
         case .admit(let node): admit(node, &record)
         case .dismiss(let node): record.voters.remove(node)
+        case .grow(let size): grow(to: size, &record)
         case .handOver: record.primary = nil
         case .leaveSelf:
             record.inStep = required.subtracting(change.loses)
@@ -92,6 +93,12 @@ extension Replica {
         change.record = record
         self.change = change
         performFormed(change)
+    }
+
+    /// Clients have it when the record is chosen: a member that lacks it would lead without what they wrote there.
+    private mutating func grow(to size: UInt64, _ record: inout Record) {
+        if !isLeftOut(.sizeIsChosen) { formerSize = formerSize ?? record.size }
+        record.size = max(record.size, size)
     }
 
     /// That of a first record which nobody chose yet goes on with the record, also where its maker has no disk: chosen without one, each

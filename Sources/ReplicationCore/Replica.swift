@@ -114,6 +114,22 @@ package struct Replica {
     var departed: [ReplicaConfiguration.Member] = []
     /// `adjust` commands that wait until what they changed is durable.
     var adjustments: [Adjustment] = []
+    /// `resize` at this primary.
+    var growth: Growth?
+    /// Of this run; an answer is to one of them.
+    var roomQuestions: UInt64 = 0
+    /// This copy is being given room.
+    var room: RoomMaking?
+    /// What it has zeroes in behind the volume's end, since this run looked to it.
+    var madeRoom = MadeRoom()
+    /// When room for a volume that grew while this copy was away is tried to be made again.
+    var nextOwnRoom = MonotonicTime(nanoseconds: 0)
+    /// Who waits to hear what the disk can hold.
+    var measures: [Measure] = []
+    /// What clients are offered while a record with a larger size is not known to be chosen.
+    var formerSize: UInt64?
+    /// What the bitmaps are for (`fitBitmaps`).
+    var fittedBlocks: UInt64 = 0
     var unwritten = UnwrittenBitmaps()
     /// Copies that need not have a write on disk before it is answered, and of these the ones that need not have it at all.
     var relaxed: NodeSet
@@ -304,6 +320,9 @@ package struct Replica {
         case .commandWithdrawn(let id): withdraw(id)
         case .fenceAnswered(let node, let request, let outcome): fenceAnswered(node, request, outcome)
         case .adjusted(let configuration, let command): adjust(to: configuration, command)
+        case .diskMeasured(let answer): diskMeasured(answer)
+        case .diskPrepared(let outcome): diskPrepared(outcome)
+        case .diskGrown(let outcome): diskGrown(outcome)
         }
     }
 
@@ -312,6 +331,8 @@ package struct Replica {
         repeat {
             attention = false
             guard !isStopped else { return }
+            fitBitmaps()
+            if room != nil { advanceRoom() }
             advanceMetadata()
             advanceDisk()
             advanceAcceptance()
@@ -328,6 +349,7 @@ package struct Replica {
             advanceResync()
             if !comparison.running.isEmpty { advanceComparisons() }
             if repair != nil { advanceRepair() }
+            if growth != nil { advanceGrowth() }
             advanceCommands()
             advanceStop()
         } while attention
@@ -366,7 +388,9 @@ package struct Replica {
     var hasDisk: Bool { disk == .good }
     package var isPrimary: Bool { role == .primary }
     /// Bytes of the volume; 0 while it is not known.
-    package var volumeSize: UInt64 { superblock.record.isEmpty ? superblock.size : superblock.record.size }
+    package var volumeSize: UInt64 {
+        formerSize ?? (superblock.record.isEmpty ? superblock.size : superblock.record.size)
+    }
 
     /// The primary as far as this node knows.
     package var knownPrimary: NodeID? {

@@ -122,6 +122,7 @@ extension Replica {
         var unanswered = connects.map(\.command) + adjustments.map(\.command)
         if let promotion { unanswered.append(promotion.command) }
         if let detaching { unanswered.append(detaching.command) }
+        if let growth, !growth.isWithdrawn { unanswered.append(growth.command) }
         for command in unanswered { emit(.commandDone(command, leaving)) }
         note(.info, "role", "stopped")
         emit(.commandDone(current.command, .done("\(configuration.volume) is down on \(name(me))")))

@@ -218,7 +218,7 @@ extension Replica {
     /// Blocks in which this copy may differ from another member's: applied and not confirmed, replayed from the log, or
     /// not settled when this node led.
     func unconfirmedBlocks() -> DirtyBitmap {
-        var blocks = unsettled.blocks > 0 ? unsettled : DirtyBitmap(blocks: superblock.size / Geometry.blockSize)
+        var blocks = unsettled.blocks > 0 ? unsettled : DirtyBitmap(blocks: volumeBlocks)
         for index in 0..<unconfirmed.count { blocks.mark(unconfirmed[index].range.blocks) }
         for node in others where superblock.record.inStep.contains(node) { blocks.formUnion(self[bitmap: node]) }
         return blocks

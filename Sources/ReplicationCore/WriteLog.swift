@@ -33,7 +33,7 @@ extension Replica {
 
     /// Takes the extent into the log if there is room, or an extent that may leave at once.
     mutating func announced(_ range: ByteRange) {
-        guard hasDisk, range.end <= superblock.size, role != .primary, logQueue.isEmpty, detaching == nil,
+        guard hasDisk, range.end <= volumeEnd, role != .primary, logQueue.isEmpty, detaching == nil,
             stopping == nil
         else { return }
         var acquisition = log.acquire(range.extent, at: now)
@@ -82,7 +82,7 @@ extension Replica {
     mutating func advanceLog() {
         guard hasDisk else { return }
         if !logQueue.isEmpty { seatWaiting() }
-        guard log.hasChanges, !log.isWriting else { return }
+        guard log.hasChanges, !log.isWriting, !restsForMove else { return }
         metadata.sequence += 1
         var seen = PerNode(repeating: StartMark.none)
         for node in others { seen[node] = superblock.peers[node].seen }

@@ -30,7 +30,8 @@ import Model
         subcommands: [
             Create.self, Run.self, Up.self, Down.self, Promote.self, Demote.self, Map.self, Unmap.self, Connect.self,
             Disconnect.self, Attach.self, Detach.self, Outdate.self, Invalidate.self, StatusCommand.self, Score.self,
-            Events.self, Wait.self, Resync.self, Verify.self, Adjust.self, Quorum.self, Witness.self, Metadata.self,
+            Events.self, Wait.self, Resync.self, Verify.self, Adjust.self, Resize.self, Quorum.self, Witness.self,
+            Metadata.self,
             Config.self, Drill.self,
             Demo.self,
         ])

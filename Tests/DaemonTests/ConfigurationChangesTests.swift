@@ -61,6 +61,12 @@ import Testing
         #expect(changes.lines(next, isDone: true).isEmpty)
     }
 
+    @Test func `a size is taken up for copies to come, and makes no volume larger`() throws {
+        let (changes, next) = try changes { $0.replacing("64MiB", with: "65MiB") }
+        try changes.check(next, status())
+        #expect(changes.settings == ["size of copies to come: from 64MiB to 65MiB"])
+    }
+
     @Test func `nodes that come and go are told by what they are`() throws {
         let (changes, next) = try changes {
             $0.replacing(line(of: "charlie", in: $0), with: "  delta: {id: 3, address: \"10.0.0.4:7789\", disk: /d}\n")
@@ -86,7 +92,7 @@ import Testing
     }
 
     @Test(arguments: [
-        ("64MiB", "65MiB"), ("/dev/a", "/dev/other"), ("10.0.0.1:7789", "10.0.0.1:7790"),
+        ("/dev/a", "/dev/other"), ("10.0.0.1:7789", "10.0.0.1:7790"),
         ("volume: r0", "volume: r0\nlease: 3s"),
         ("volume: r0", "volume: r0\nsecret-file: /s"), ("volume: r0", "volume: r0\nsend-buffer: 32MiB"),
         ("volume: r0", "volume: r0\non-quorum-lost: error"), ("volume: r0", "volume: r0\nepoch: 1MiB"),

@@ -114,7 +114,7 @@ import Testing
             }
         }
         #expect(throws: PeerFrameError.unknownKind(0)) { try PeerFrame.header(kind: 0, body: 0, payload: 0) }
-        #expect(throws: PeerFrameError.unknownKind(44)) { try PeerFrame.header(kind: 44, body: 0, payload: 0) }
+        #expect(throws: PeerFrameError.unknownKind(46)) { try PeerFrame.header(kind: 46, body: 0, payload: 0) }
         #expect(throws: PeerFrameError.unknownFlags(.pull, 1)) {
             try PeerFrame.header(kind: PeerFrameKind.pull.rawValue, flags: 1, body: 20, payload: 0)
         }

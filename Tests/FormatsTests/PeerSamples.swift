@@ -119,6 +119,8 @@ struct SeededDice: RandomNumberGenerator {
         case .digest: .digest(id: UInt32(truncatingIfNeeded: next()), range: range(atMost: 256 << 10))
         case .digests: .digests(id: UInt32(truncatingIfNeeded: next()), bytes((1 + pick(64)) * 32))
         case .digestFailed: .digestFailed(id: UInt32(truncatingIfNeeded: next()), unreadable: flip())
+        case .room: .room(number: counter(), size: below(1 << 50), make: flip())
+        case .roomAnswer: .roomAnswer(number: counter(), roomAnswer())
         case .standing: .standing(standing())
         case .inquiry:
             .inquiry(Inquiry(round: next(), instance: identity(), isDiskless: flip(), fenced: flip() ? node() : nil))
@@ -136,6 +138,10 @@ struct SeededDice: RandomNumberGenerator {
                     capacity: below((1 << 50) + 1)))
         case .marksToward: .marksToward(node(), runs(pick(100)))
         }
+    }
+
+    private mutating func roomAnswer() -> RoomAnswer {
+        RoomAnswer(RoomAnswer.Word.allCases.randomElement(using: &self)!, bytes: below(1 << 50))
     }
 
     mutating func standing() -> Standing {

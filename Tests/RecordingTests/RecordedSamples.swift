@@ -117,7 +117,8 @@ enum RecordedSamples {
             .resyncFlushed(pulls: 12, writes: 13),
             .resyncComplete, .marksToward(peer, Array(runs.prefix(1000))), .joinOffer(offer), .invalidate,
             .digest(id: 16, range: range), .digests(id: 17, [UInt8](repeating: 200, count: 64 * 32)),
-            .digestFailed(id: 18, unreadable: true),
+            .digestFailed(id: 18, unreadable: true), .room(number: 19, size: 20 << 12, make: true),
+            .roomAnswer(number: 21, RoomAnswer(.hasUnmoved, bytes: 22 << 12)),
             .standing(standing),
             .inquiry(Inquiry(round: 14, instance: InstanceID(rawValue: 52), isDiskless: true, fenced: peer)),
             .inquiryAnswer(InquiryAnswer(round: 15, objection: .heardPrimary, standing: standing)),
@@ -152,7 +153,8 @@ enum RecordedSamples {
             .invalidate(peer: peer, force: true, deadline: deadline), .pauseResync, .resumeResync, .resyncRate(nil),
             .resyncRate(50), .stop, .verify(peer: peer, rate: 51), .verify(peer: nil, rate: nil),
             .stopVerify(peer: peer),
-            .repair(peer: nil, from: peer),
+            .repair(peer: nil, from: peer), .resize(size: 52, dryRun: true, deadline: deadline),
+            .resize(size: nil, dryRun: false, deadline: deadline),
         ]
     }
 
@@ -171,6 +173,7 @@ enum RecordedSamples {
             .peerRefused(peer, reason: "mismatch", message: "size"), .commandWithdrawn(command),
             .fenceAnswered(peer, request: 3, .failed(code: 258)), .fenceAnswered(peer, request: 4, .peerFenced),
             .digested(operation, [UInt8](repeating: 201, count: 64 * 32)),
+            .diskMeasured(RoomAnswer(.hasMetadata, bytes: 57)), .diskGrown(.unchanged), .diskPrepared(.done),
         ] + requests.map { .clientRequest($0) } + commands.map { .command(command, $0) }
             + messages.enumerated().map { .message(peer, stamp(UInt64($0 / 2)), $1) }
     }
@@ -190,6 +193,8 @@ enum RecordedSamples {
             .note(Note(.info, "role", "one")), .note(Note(.warning, "disk", "two", peer: peer)),
             .note(Note(.error, "io", String(repeating: "x", count: 4096))), .releaseDisk, .stopped,
             .fence(peer, request: 3), .digestData(operation, range, buffer), .verified(peer),
+            .measureDisk(wanted: 58), .growDisk(size: 59),
+            .prepareDisk(size: 60), .leaveOffPreparing,
         ] + messages.enumerated().map { .send(peer, stamp(UInt64($0 / 2)), $1) }
     }
 }

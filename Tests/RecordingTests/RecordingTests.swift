@@ -81,7 +81,7 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
         for decision in event.decisions {
             switch decision.effect {
             case .writeLog: #expect(decision.image == 0xffff_fffe)
-            case .writeSuperblock, .writeBitmapPage: #expect(decision.image == 7)
+            case .writeSuperblock, .writeBitmapPage, .growDisk: #expect(decision.image == 7)
             default: #expect(decision.image == 0)
             }
         }
@@ -206,8 +206,8 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
 
     @Test func `what is foreign, newer or damaged is called so`() {
         var bytes = Self.some
-        bytes[8] = 6
-        #expect(throws: RecordingError.otherVersion(6)) { _ = try RecordingReader(bytes) }
+        bytes[8] = 7
+        #expect(throws: RecordingError.otherVersion(7)) { _ = try RecordingReader(bytes) }
         bytes = Self.some
         bytes[0] = 0
         #expect(throws: RecordingError.foreign) { _ = try RecordingReader(bytes) }

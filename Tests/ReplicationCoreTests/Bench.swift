@@ -3,7 +3,7 @@ import ReplicationCore
 import Testing
 
 /// What a disk does, and what the pool of buffers does: each kind can be held back or made to fail.
-enum Work: Hashable { case superblock, log, page, write, read, flush, buffer, digest }
+enum Work: Hashable { case superblock, log, page, write, read, flush, buffer, digest, preparation }
 
 /// What happened, in order.
 enum Moment: Equatable {
@@ -19,6 +19,8 @@ enum Moment: Equatable {
     case commandEnded(CommandID)
     case clientsClosed
     case diskReleased
+    /// What was prepared is not wanted any more.
+    case leftOff
     case sessionEnded(SessionID)
     case stopped
 }
@@ -34,6 +36,8 @@ final class Bench {
 
     var held: Set<Work> = []
     var failing: Set<Work> = []
+    /// What the disk could hold.
+    var room = RoomAnswer(.has, bytes: Bench.size)
     /// Blocks that hold something else here than the peer says that it has.
     var rotten: Set<UInt64> = []
     private var waiting: [(work: Work, answer: Event, moment: Moment?)] = []
@@ -175,6 +179,19 @@ final class Bench {
         case .flushData(let id):
             let fails = failing.contains(.flush)
             answer(.flush, .dataDone(id, fails ? .failed : .succeeded), fails ? nil : .flushed)
+        case .measureDisk: answer(.read, .diskMeasured(room))
+        case .prepareDisk:
+            answer(.preparation, .diskPrepared(failing.contains(.preparation) ? .failed : .done))
+        case .leaveOffPreparing:
+            note(.leftOff)
+            for index in waiting.indices where waiting[index].work == .preparation {
+                waiting[index].answer = .diskPrepared(.unchanged)
+            }
+        case .growDisk:
+            let image = core.superblockImage
+            answer(
+                .superblock, .diskGrown(failing.contains(.superblock) ? .failed : .done),
+                failing.contains(.superblock) ? nil : .stable(image))
         case .takeBuffer(let id, _): answer(.buffer, .bufferTaken(id, lend()))
         case .digestData(let id, let range, _): answer(.digest, .digested(id, digests(of: range)))
         case .writeSuperblock(let copy):

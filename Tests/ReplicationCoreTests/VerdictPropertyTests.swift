@@ -132,7 +132,8 @@ import Testing
                 .rolledBack, .rolledBackDiscarded, .sameInstance, .differentVolumes, .tooSmall,
             ]
             let isCopiedWhole = verdict.outcome == .sourceOfEverything || verdict.outcome == .targetOfEverything
-            return saysWho.contains(verdict.rule) && (verdict.outcome == .parted || isCopiedWhole)
+            let isApart = verdict.outcome == .parted || verdict.rule == .tooSmall
+            return saysWho.contains(verdict.rule) && (isApart || isCopiedWhole)
         }
     }
 

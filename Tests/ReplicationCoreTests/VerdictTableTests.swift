@@ -32,9 +32,14 @@ import Testing
         #expect(judge(copyState(of: alpha), stranger) == .init(.parted, because: .differentVolumes))
     }
 
-    @Test func `a copy smaller than the volume is parted`() {
+    @Test func `a copy smaller than the volume is parted, or waits until it made room`() {
         let small = copyState(of: beta) { $0.capacity = 16 << 20 }
-        #expect(judge(copyState(of: alpha), small) == .init(.parted, because: .tooSmall))
+        #expect(judge(copyState(of: alpha), small) == .init(.refused, because: .tooSmall))
+        let forced = copyState(of: beta) {
+            $0.capacity = 16 << 20
+            $0.record.lineage = LineageID(rawValue: 78)
+        }
+        #expect(judge(copyState(of: alpha), forced) == .init(.parted, because: .tooSmall))
         var empty = emptyState(of: beta, zeroes: true)
         empty.capacity = 16 << 20
         #expect(judge(copyState(of: alpha), empty) == .init(.parted, because: .tooSmall))

@@ -144,7 +144,7 @@ extension Cluster {
         var mustEnd = now + 60_000_000_000
         switch command {
         case .promote(_, _, let deadline, _, _), .demote(_, let deadline), .connect(_, _, _, let deadline),
-            .invalidate(_, _, let deadline):
+            .invalidate(_, _, let deadline), .resize(_, _, let deadline):
             mustEnd = node.globalTime(deadline) + 30_000_000_000
         default: break
         }

@@ -49,6 +49,7 @@ package final class Cluster {
     var memberships: Memberships
     var turnover: Memberships
     var comparisons: Comparisons
+    var growths: Growths
     var duels: DuelState
 
     /// Events on their way to a node.
@@ -96,10 +97,12 @@ package final class Cluster {
         memberships = Memberships(seed: seed, options: options)
         turnover = Memberships(besides: memberships, seed: seed, options: options)
         comparisons = Comparisons(seed: seed)
+        growths = Growths(seed: seed, options: options)
         duels = DuelState(seed: seed)
         fencingRandom = SplitMix(seed: seed, subject: "fencing")
         operationsLeft = options.operations
         copies = Copies(sectors: options.sectors, count: options.copies)
+        copies.begin(with: Int(options.firstBlocks))
         scratch = .allocate(byteCount: PeerFrame.maximumEncodedLength, alignment: 16)
         layout = MetadataBytes.layout(options)
         for side in 0..<options.nodes {
@@ -114,7 +117,7 @@ package final class Cluster {
             MetadataBytes.create(
                 on: node, layout: layout, options: options,
                 instance: InstanceID(rawValue: nodeRandoms[side].next() | 1),
-                isBlank: isWitness || (side == 1 && options.faults.contains(.blank)))
+                isBlank: isWitness || (side == 1 && options.faults.contains(.blank)), blocks: options.firstBlocks)
         }
         oracle = Oracle(
             sectors: options.sectors, disks: self, copies: options.copies, nodes: options.nodes,
@@ -135,6 +138,7 @@ package final class Cluster {
     /// The whole simulation; nil when everything held.
     package func run() -> Violation? {
         beginMemberships()
+        beginGrowths()
         beginTurnover()
         for node in nodes { start(node) }
         heap.push(.workload, at: now + 50_000_000)
@@ -195,6 +199,9 @@ package final class Cluster {
         case .watch: watch()
         case .mishap: mishap()
         case .membership: changeMembership()
+        case .growth: grow()
+        case .prepared(let node, let incarnation, let size, let outcome):
+            prepared(nodes[node], incarnation, size, outcome)
         case .turnover: changeTurnover()
         case .verify: verify()
         case .fenced(let node, let incarnation, let peer, let request):
@@ -255,6 +262,7 @@ package final class Cluster {
         let before = node.glimpse
         node.glimpse = live.core.pointee.glimpse()
         checkComparison(node, live)
+        noteOffered(node, live)
         oracle.requires(node.side, node.glimpse.required, inStep: node.glimpse.inStep)
         if node.glimpse.number != before.number { checkRecord(node) }
         checkReason(node, before)
@@ -289,12 +297,19 @@ package final class Cluster {
     private func perform(_ effect: Effect, _ node: SimulatedNode, _ live: LiveReplica) {
         switch effect {
         case .readData, .fillEdges, .writeData, .zeroData, .flushData: submitData(effect, node)
-        case .writeSuperblock, .writeLog, .writeBitmapPage: submitMetadata(effect, node, live)
+        case .writeSuperblock, .writeLog, .writeBitmapPage:
+            checkRest(effect, node)
+            submitMetadata(effect, node, live)
+        case .measureDisk: measureDisk(node)
+        case .prepareDisk(let size): prepareDisk(for: size, node)
+        case .leaveOffPreparing: node.prepared = nil
+        case .growDisk(let size): growDisk(to: size, node, live)
         case .takeBuffer, .mergeEdge, .copyBuffer, .releaseBuffer: performOnBuffers(effect, node)
         case .digestData(let id, let range, let buffer): digest(id, range, buffer, node)
         case .verified(let peer): verified(with: peer, node, live)
         case .send(let peer, let stamp, let message):
             if case .verdict(let outcome, let rule) = message { verdictSent(outcome, rule, by: node) }
+            checkRoom(message, of: node)
             if case .digest(_, let range) = message { node.asks(of: peer, range, at: step) }
             send(message, stamp, to: peer, from: node)
         case .dial(let peer): dial(peer, from: node)

@@ -111,6 +111,7 @@ extension Cluster {
             deliver(.dataDone(id, fails ? .failed : .succeeded), to: node)
         case .metadata(let offset, let bytes, let answer):
             if !fails, options.planted != answer.plantedLoss { landMetadata(offset: offset, bytes: bytes, node) }
+            if case .diskGrown = answer { return grewInPart(at: offset, fails: fails, node) }
             if options.planted == answer.plantedHaste { return }
             deliver(fails ? answer.failed : answer, to: node)
         }

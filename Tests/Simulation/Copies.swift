@@ -9,10 +9,13 @@ final class Copies {
     /// Blocks in which a difference was planted: whoever looks for differences that nobody knows of leaves them out.
     private(set) var planted: Set<Int> = []
 
+    /// What lies behind is no part of the volume: in it copies differ without being told of.
+    private var end: Int
     private let count: Int
 
     init(sectors: Int, count: Int = 2) {
         self.sectors = sectors
+        end = sectors / 8
         self.count = count
         cells = .allocate(capacity: sectors * count)
         cells.initialize(repeating: 0, count: sectors * count)
@@ -37,6 +40,25 @@ final class Copies {
         return Array(UnsafeBufferPointer(start: cells + side * sectors + range.lowerBound, count: range.count))[...]
     }
 
+    /// Whether it counts that the copies are the same there.
+    func counts(_ block: Int) -> Bool { isInside(block) && !planted.contains(block) }
+
+    /// Of the volume.
+    func isInside(_ block: Int) -> Bool { block < end }
+
+    /// Before the first value is set.
+    func begin(with blocks: Int) { end = blocks }
+
+    /// The volume has so many blocks: from now on it counts where the copies differ.
+    func extend(to blocks: Int) {
+        let former = end
+        end = max(end, blocks)
+        for sector in former * 8..<end * 8 where !areEqual(sector) {
+            differingSectors[sector / 8] += 1
+            if differingSectors[sector / 8] == 1 { differing.insert(sector / 8) }
+        }
+    }
+
     /// Before the first difference there.
     func plant(_ block: Int) { planted.insert(block) }
 
@@ -50,7 +72,7 @@ final class Copies {
         let wereEqual = areEqual(sector)
         cells[side * sectors + sector] = value
         let block = sector / 8
-        guard planted.isEmpty || !planted.contains(block) else { return }
+        guard block < end, planted.isEmpty || !planted.contains(block) else { return }
         guard wereEqual != areEqual(sector) else { return }
         if wereEqual {
             differingSectors[block] += 1

@@ -143,8 +143,10 @@ extension Cluster {
     }
 
     /// The copy is made anew: on a new disk full of zeroes, or over what the old one has.
-    func makeAnew(_ node: SimulatedNode, isBlank: Bool) {
-        guard isExpendable(node), namesOthers(node) else { return }
+    /// - Parameter isSure: nothing can be lost by it.
+    func makeAnew(_ node: SimulatedNode, isBlank: Bool, isSure: Bool = false) {
+        guard isSure || isExpendable(node), namesOthers(node) else { return }
+        let blocks = options.faults.contains(.growing) ? largestVolume : options.blocks
         let isAttached = node.isUp && node.usesDisk
         if isAttached || node.disk.hasOperations || node.isPaused { loseProcess(node) }
         var image = node.disk.image
@@ -153,7 +155,9 @@ extension Cluster {
         node.disk.replace(with: image)
         node.disk.faults.image = nil
         let instance = InstanceID(rawValue: mishaps.disk.next() | 1)
-        MetadataBytes.create(on: node, layout: layout, options: options, instance: instance, isBlank: isBlank)
+        MetadataBytes.create(
+            on: node, layout: layout, options: options, instance: instance, isBlank: isBlank, blocks: blocks)
+        growths.rooms[node.side] = max(growths.rooms[node.side], blocks)
         node.isRestored = false
         node.isMadeAnew = true
         hasMadeAnew = true

@@ -81,6 +81,9 @@ enum Happening {
     case watch
     case mishap
     case membership
+    /// Disks are made larger, and the volume.
+    case growth
+    case prepared(node: Int, incarnation: Int, size: UInt64, outcome: GrowOutcome)
     case turnover
     /// The copies are compared, perhaps after a difference was planted.
     case verify

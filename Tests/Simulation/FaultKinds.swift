@@ -101,6 +101,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// With quorum: a node is taken into the running cluster and out of it again (`Memberships`). Drawn from a stream of its own.
     package static let membership = FaultKinds(rawValue: 1 << 41)
 
+    /// Disks are made larger, and the volume (`Growths`). Drawn from a stream of its own.
+    package static let growing = FaultKinds(rawValue: 1 << 42)
+
     /// Beside that one, a second node comes and goes by other administrators' files, its disk now and then made anew meanwhile
     /// (`Turnover`). Drawn from a stream of its own.
     package static let turnover = FaultKinds(rawValue: 1 << 45)
@@ -154,7 +157,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.drift, "drift"), (.meddling, "meddling"), (.steps, "steps"), (.unplugging, "unplugging"),
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
         (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"), (.verifying, "verifying"),
-        (.membership, "membership"), (.turnover, "turnover"), (.announcing, "announcing"),
+        (.membership, "membership"), (.turnover, "turnover"), (.announcing, "announcing"), (.growing, "growing"),
     ]
 
     package init?(name: some StringProtocol) {

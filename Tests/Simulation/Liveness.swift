@@ -61,9 +61,10 @@ extension Cluster {
         liveness.ends = now + Self.budget + fillingTime
         liveness.wantsPrimary = administratorRandom.chance(2, in: 3)
         for toward in nodes.indices { heal(toward: toward) }
-        if options.isByMajority { liveness.wantsPrimary = true }
+        if options.isByMajority || options.faults.contains(.growing) { liveness.wantsPrimary = true }
         endMishaps()
         endMemberships()
+        endGrowths()
         for node in nodes {
             node.isHeldDown = false
             node.clientLeaves = false
@@ -88,6 +89,7 @@ extension Cluster {
             }
         }
         guard nodes.allSatisfy(\.isUp) else { return }
+        helpToGrow()
         if !liveness.resumedResync {
             liveness.resumedResync = true
             for node in nodes { ask(node, .resumeResync) }
@@ -294,7 +296,7 @@ extension Cluster {
     // MARK: Rest
 
     private func isAtRest() -> Bool {
-        guard copies.differing.count == 0 else { return false }
+        guard copies.differing.count == 0, hasGrown else { return false }
         for node in nodes {
             guard node.isUp, !node.isPaused, node.commands.isEmpty, node.operationsInFlight == 0 else { return false }
             guard node.buffers.outstanding == 0, node.usesDisk else { return false }

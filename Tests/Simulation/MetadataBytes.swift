@@ -20,10 +20,12 @@ enum MetadataBytes {
 
     /// What `hablk create` does.
     static func create(
-        on node: SimulatedNode, layout: DiskLayout, options: SimulationOptions, instance: InstanceID, isBlank: Bool
+        on node: SimulatedNode, layout: DiskLayout, options: SimulationOptions, instance: InstanceID, isBlank: Bool,
+        blocks: UInt64? = nil
     ) {
         let superblock = Superblock(
-            node: node.id, instance: instance, size: options.size, logExtents: options.logExtents(of: node.side),
+            node: node.id, instance: instance, size: (blocks ?? options.blocks) * Geometry.blockSize,
+            logExtents: options.logExtents(of: node.side),
             zeroes: !isBlank)
         let own = Self.layout(of: node, layout)
         for step in own.creation {
@@ -229,6 +231,9 @@ final class DurableView {
     }
 
     private func covers(_ block: UInt64, _ words: BitmapWords) -> Bool {
+        let volume = superblock.record.isEmpty ? superblock.size : min(superblock.size, superblock.record.size)
+        // Behind its end nothing is.
+        if block >= volume / Geometry.blockSize { return true }
         if damaged || hot.contains(UInt32(block / Geometry.blocksPerExtent)) { return true }
         let index = Int(block / 64)
         return index < words.count && words[index] & (1 << (block % 64)) != 0

@@ -55,7 +55,8 @@ package enum OracleAccounting {
             if logs > 1 { return "has \(logs) writes of its log under way" }
             if flushes > 1 { return "has \(flushes) flushes under way" }
             if pages > 8 { return "has \(pages) writes of bitmap pages under way" }
-            let most = limits.clientOperations + limits.peerOperations
+            // And one that makes room.
+            let most = limits.clientOperations + limits.peerOperations + 1
             return data > most ? "has \(data) operations on data under way, more than \(most)" : nil
         }
     }

@@ -177,13 +177,19 @@ extension Cluster {
     ) {
         let superblock = durableSuperblock(node)
         let flaw = OracleAssertions.objection(to: message, superblock, isByMajority: options.isByMajority) {
-            durable(node).marked(toward: nodes[to].id) == options.blocks
+            durable(node).marked(toward: nodes[to].id) == blocks(of: superblock)
         }
         guard let flaw else { return }
         oracle.fail(
             "I6",
             "node \(sender.side) sends \(TraceText.of(message)), but node \(node.side)'s disk does not say that \(flaw)"
         )
+    }
+
+    /// Of the volume, as far as the copy knows it.
+    private func blocks(of superblock: Superblock) -> UInt64 {
+        let size = superblock.record.isEmpty ? superblock.size : superblock.record.size
+        return size / Geometry.blockSize
     }
 
     private func checkStable(below mark: Int, at node: SimulatedNode, _ message: PeerMessage) {

@@ -147,6 +147,7 @@ extension Cluster {
                     let block = (write.sector + index) / 8
                     if durable(node).covers(block: UInt64(block)) { continue }
                     if durable(other(node)).covers(block: UInt64(block)) { continue }
+                    guard copies.isInside(block) else { continue }
                     guard let reason = OracleEquality.objection(durable(first).superblock, durable(second).superblock)
                     else { return }
                     return oracle.fail(
@@ -166,7 +167,7 @@ extension Cluster {
                     if durable(node).covers(block: block) { continue }
                     if durable(other(node)).covers(block: block) { continue }
                     guard node.disk.stable[sector] != copies[node.side, sector] else { continue }
-                    guard !copies.planted.contains(sector / 8) else { continue }
+                    guard copies.counts(sector / 8) else { continue }
                     let superblocks = nodes.map { durable($0).superblock }
                     guard let reason = OracleEquality.objection(superblocks[0], superblocks[1]) else { return }
                     return oracle.fail(

@@ -144,7 +144,7 @@ extension Cluster {
     private func checkUnstable(_ one: Party, _ other: Party) {
         func check(_ sector: Int, _ what: String) {
             // A planted difference that a resync copied along: nobody knew of it before either (seed 56001223).
-            guard oracle.violation == nil, !copies.planted.contains(sector / 8),
+            guard oracle.violation == nil, copies.counts(sector / 8),
                 let reason = objection(UInt64(sector / 8), one, other)
             else { return }
             oracle.fail(

@@ -80,6 +80,7 @@ extension ScriptedCluster.Shape {
             guard parts.count == 2 else { throw ScenarioError("`\(word)` is no option") }
             switch parts[0] {
             case "blocks": blocks = try ScriptedCluster.number(parts[1])
+            case "from": growsFrom = try ScriptedCluster.number(parts[1])
             case "log": logExtents = UInt32(try ScriptedCluster.number(parts[1]))
             case "unconfirmed": unconfirmedEntries = Int(try ScriptedCluster.number(parts[1]))
             case "piece": resyncPiece = try ScriptedCluster.number(parts[1])

@@ -13,6 +13,11 @@ extension ScriptedCluster {
             try adjust(words)
             return true
         }
+        if words[0] == "enlarge" {
+            guard words.count == 3 else { throw ScenarioError("enlarge NODE BLOCKS") }
+            cluster.growths.rooms[try node(words, 1).side] = min(try Self.number(words[2]), cluster.options.blocks)
+            return true
+        }
         guard Self.commands.contains(words[0]) else { return false }
         let node = try node(words, 1)
         guard node.isUp else { throw ScenarioError("\(words[1]) is down") }
@@ -49,7 +54,7 @@ extension ScriptedCluster {
     private static let commands: Set<String> = [
         "promote", "demote", "fenced", "not-fenced", "connect", "disconnect", "detach", "outdate", "invalidate",
         "pause-resync",
-        "resume-resync", "stop", "verify", "stop-verify", "repair",
+        "resume-resync", "stop", "verify", "stop-verify", "repair", "resize",
     ]
 
     private func command(_ words: [String], _ node: SimulatedNode) throws(ScenarioError) -> Command {
@@ -84,6 +89,9 @@ extension ScriptedCluster {
         case "repair":
             guard let place = words.firstIndex(of: "from") else { return .repair(peer: nil, from: nil) }
             return .repair(peer: nil, from: try self.node(words, place + 1).id)
+        case "resize":
+            let blocks = words.count > 2 && !words[2].hasPrefix("--") ? try Self.number(words[2]) : nil
+            return .resize(size: blocks.map { $0 * Geometry.blockSize }, dryRun: dryRun, deadline: deadline)
         default: return .stop
         }
     }

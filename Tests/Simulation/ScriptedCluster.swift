@@ -38,6 +38,8 @@ final class ScriptedCluster {
         /// Writes that a node remembers one by one until they are confirmed.
         var unconfirmedEntries = 1024
         var blank: Set<Int> = []
+        /// What the volume has before it grows to `blocks` at most; disks have that room, and behind it whatever was there.
+        var growsFrom: UInt64?
         /// Bytes that a resync target asks for at once, and in all before it has the first.
         var resyncPiece: UInt64 = 512 << 10
         var resyncWindow: UInt64 = 8 << 20
@@ -55,6 +57,7 @@ final class ScriptedCluster {
         transcript = Transcript(letters: letters)
         transcript.isHeld = { [cluster] from, to in cluster.network.isBlocked(from: from, to: to) }
         cluster.witness = transcript
+        cluster.leaveOver()
         for node in cluster.nodes {
             node.disk.script = DiskScript()
             if shape.blank.contains(node.side) { create(node, blocks: shape.blocks, isBlank: true) }
@@ -71,6 +74,8 @@ final class ScriptedCluster {
         options.confirmsReads = shape.confirmsReads
         options.fencing = shape.fencing
         options.blocks = shape.blocks
+        options.growsFrom = shape.growsFrom
+        if shape.growsFrom != nil { options.faults.insert(.growing) }
         options.logExtents = shape.logExtents
         options.afterSplitBrain = shape.afterSplitBrain
         options.diskLatency = 0
@@ -154,6 +159,8 @@ final class ScriptedCluster {
         MetadataBytes.create(
             on: node, layout: MetadataBytes.layout(options), options: options, instance: instance,
             isBlank: isBlank || node.isWitness)
+        cluster.growths.rooms[node.side] = blocks
+        cluster.leaveOver(on: node)
         guard cluster.options.isByMajority, !node.isWitness, cluster.now > Self.birth else { return }
         node.isRestored = false
         node.isMadeAnew = true

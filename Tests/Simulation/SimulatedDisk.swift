@@ -151,6 +151,12 @@ final class SimulatedDisk {
         }
     }
 
+    /// Before the first use: what was on the disk.
+    func land(leftOver value: UInt64, at sector: Int) {
+        stable[sector] = value
+        copies.set(side, sector, to: value)
+    }
+
     func hasForgotten(_ sector: Int) -> Bool { forgotten.contains(sector) }
 
     func landMetadata(offset: Int, bytes: [UInt8]) {

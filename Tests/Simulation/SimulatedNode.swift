@@ -64,6 +64,10 @@ final class SimulatedNode {
     var dialing: [Int?]
     /// What the next hello says.
     var offersDiscard = false
+    /// Its metadata are being moved.
+    var growing: GrowingDisk?
+    /// The size that its disk is prepared for.
+    var prepared: UInt64?
     /// The core uses the disk (`releaseDisk` ends that).
     var usesDisk = false {
         didSet { if oldValue, !usesDisk { lostDisk = true } }
@@ -190,6 +194,8 @@ final class SimulatedNode {
         for peer in dialing.indices { dialing[peer] = nil }
         offersDiscard = false
         usesDisk = false
+        growing = nil
+        prepared = nil
         lostDisk = false
         stopsNow = false
         glimpse = Glimpse()

@@ -24,6 +24,9 @@ package struct SimulationOptions: Sendable {
     package var operations: Int
     package var queueDepth: Int
     package var blocks: UInt64
+    /// With `FaultKinds.growing`: what the volume has at first; else `blocks`.
+    package var growsFrom: UInt64?
+    package var firstBlocks: UInt64 { faults.contains(.growing) ? min(growsFrom ?? blocks, blocks) : blocks }
     package var logExtents: UInt32
     /// `FaultKinds.smallLog`: of which node.
     package var smallLog: (node: Int, extents: UInt32)?
@@ -126,6 +129,24 @@ package struct SimulationOptions: Sendable {
         // With what else they may be combined.
         if random.chance(1, in: 3), !fallsBehind { fencing = random.pick([.stonith, .resource]) }
         if random.chance(1, in: 3) { drawPolicies(&random) }
+    }
+
+    /// A volume that grows: what `seed` draws for two nodes, for two that need not have a write on disk, or for a cluster with
+    /// quorum, and how.
+    package init(growing seed: UInt64) {
+        var random = SplitMix(seed: seed, subject: "growth options")
+        switch random.below(UInt64(4)) {
+        case 0: self.init(seed: seed)
+        case 1: self.init(modes: seed)
+        default: self.init(quorum: seed, duels: false)
+        }
+        // Another node's disk may be too small for ever; and what is compared is the volume of one size.
+        faults.subtract([.foreignDisk, .verifying, .reckless])
+        if random.chance(1, in: 2) { faults.subtract([.membership, .turnover]) }
+        if random.chance(1, in: 2) { faults.subtract([.rolledBack, .newDisk]) }
+        if random.chance(1, in: 2) { faults.subtract(FaultKinds.damagingMetadata) }
+        faults.insert(.growing)
+        growsFrom = random.within(blocks / 4 + 1...blocks - 1)
     }
 
     private mutating func drawPolicies(_ random: inout SplitMix) {

@@ -121,7 +121,7 @@ enum TraceText {
 
     static func of(_ record: Record) -> String {
         "record \(record.number) \(short(record.lineage)) in step \(record.inStep) generation \(short(record.generation))"
-            + " primary \(record.primary.map { "\($0.rawValue)" } ?? "none")"
+            + " primary \(record.primary.map { "\($0.rawValue)" } ?? "none") size \(record.size / Geometry.blockSize)"
     }
 
     static func short(_ identity: some RandomIdentity) -> String { String(identity.description.prefix(6)) }

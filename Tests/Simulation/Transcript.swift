@@ -178,6 +178,7 @@ final class Transcript: ClusterWitness {
         case .verify: "verify"
         case .stopVerify: "stop-verify"
         case .repair: "repair"
+        case .resize: "resize"
         case .stop: "down"
         }
     }

@@ -10,7 +10,7 @@ extension Transcript {
         case .goodbye(let reason): "goodbye: \(reason)"
         case .state(let state): text(of: state)
         case .verdict(let outcome, let rule): verdict(outcome, rule)
-        case .propose, .accepted, .rejected, .chosen, .joinOffer: record(message)
+        case .propose, .accepted, .rejected, .chosen, .joinOffer, .room, .roomAnswer: record(message)
         case .write(let sequence, let range, let buffer):
             "write #\(sequence): \(values(range, buffer, sender))"
         case .zero(let sequence, let range, let trim): "\(trim ? "trim" : "zero") #\(sequence): \(Self.text(of: range))"
@@ -56,6 +56,10 @@ extension Transcript {
         case .rejected(let number, let reason): "rejected \(text(of: number)): \(Self.dashed(reason))"
         case .chosen(let number): "chosen \(text(of: number))"
         case .joinOffer(let offer): "join \(text(of: offer.record))"
+        case .room(_, 0, let make): make ? "room: none any more" : "room: how much?"
+        case .room(_, let size, let make):
+            "room: \(make ? "make" : "is there") \(size / Geometry.blockSize)\(make ? "" : "?")"
+        case .roomAnswer(_, let answer): "room: \(answer.word) \(answer.bytes / Geometry.blockSize)"
         default: nil
         }
     }

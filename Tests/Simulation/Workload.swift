@@ -63,8 +63,12 @@ extension Cluster {
     private func submitRequest(_ node: SimulatedNode, kind: ClientRequest.Kind) {
         guard node.operations.contains(where: { $0 == nil }) else { return }
         var range =
-            kind == .flush ? ByteRange(offset: 0, length: 0) : drawRange(aligned: kind == .zero || kind == .trim)
-        if kind == .read, let recent = drawRecent() { range = recent }
+            kind == .flush
+            ? ByteRange(offset: 0, length: 0)
+            : drawRange(of: offered(by: node), aligned: kind == .zero || kind == .trim)
+        if kind == .read, let recent = drawRecent(), recent.end <= offered(by: node) * Geometry.blockSize {
+            range = recent
+        }
         // What was planted there nobody wrote.
         if range.blocks.contains(where: { copies.planted.contains(Int($0)) }) { return }
         if kind != .read, kind != .flush { recentWrites = recentWrites.suffix(7) + [range] }
@@ -104,10 +108,10 @@ extension Cluster {
     }
 
     /// A few blocks in each of up to ten extents, so that requests collide and the log has no room for all.
-    private func drawRange(aligned: Bool) -> ByteRange {
-        let extents = (options.blocks + Geometry.blocksPerExtent - 1) / Geometry.blocksPerExtent
+    private func drawRange(of blocks: UInt64, aligned: Bool) -> ByteRange {
+        let extents = (blocks + Geometry.blocksPerExtent - 1) / Geometry.blocksPerExtent
         let first = workloadRandom.below(extents) * Geometry.blocksPerExtent
-        let room = min(Geometry.blocksPerExtent, options.blocks - first)
+        let room = min(Geometry.blocksPerExtent, blocks - first)
         let hot = min(options.hotBlocks, room)
         let start = first + (workloadRandom.chance(1, in: 64) ? workloadRandom.below(room) : workloadRandom.below(hot))
         let most = min(options.largestRequestBlocks, first + room - start)

@@ -238,7 +238,7 @@ struct OracleCheckerTests {
         queue.logs = 1
         queue.flushes = 1
         queue.pages = 8
-        queue.data = limits.clientOperations + limits.peerOperations
+        queue.data = limits.clientOperations + limits.peerOperations + 1
         #expect(queue.excess(limits) == nil)
         let changes: [(inout OracleAccounting.DiskQueue) -> Void] = [
             { $0.superblocks += 1 }, { $0.logs += 1 }, { $0.flushes += 1 }, { $0.pages += 1 }, { $0.data += 1 },

@@ -35,6 +35,13 @@ struct SweepTests {
         }
     }
 
+    @Test(arguments: [0, 1]) func `every promise holds while volumes grow under twenty seeds`(piece: UInt64) {
+        for seed in 1_000_000 + piece * 20..<1_000_000 + piece * 20 + 20 {
+            let result = runSimulation(SimulationOptions(growing: seed))
+            #expect(result.violation == nil, "simulate --growth --seed \(seed) --trace\n\(result.options.description)")
+        }
+    }
+
     @Test(arguments: RegressionSeeds.modes) func `a seed of memory or async that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {

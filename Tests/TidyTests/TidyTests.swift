@@ -94,7 +94,7 @@ import Testing
         let core = tree.swift(under: "Sources/ReplicationCore")
         let table = try #require(tree.files.first { $0.path == "Tests/Simulation/Mutants.md" })
         let declared = mutantFiles(core)
-        #expect(declared.count == 4)
+        #expect(declared.count == 5)
         #expect(declared.flatMap(mutantNames).count > 200)
         expectNone(declared.flatMap { looseMutants($0, core: core, table: table) })
     }

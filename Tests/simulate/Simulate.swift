@@ -17,6 +17,7 @@ import Simulation
     @Flag(help: "Two nodes without quorum that fence each other.") var fencing = false
     @Flag(help: "Two nodes without quorum that heal their split brains by after-sb policies.") var splitBrain = false
     @Flag(help: "Two nodes that replicate in `memory` or `async`, one of them or both.") var modes = false
+    @Flag(help: "Volumes that are made larger, on two nodes or more.") var growth = false
     @Flag(help: "Clusters with quorum: two to four copies and perhaps a witness.") var quorum = false
     @Option(help: "With --quorum: have this duel in each seed.") var duel: String?
     @Flag(help: "Print every event and effect of the replayed seed.") var trace = false
@@ -87,7 +88,9 @@ import Simulation
                 ? SimulationOptions(fencing: seed)
                 : splitBrain
                     ? SimulationOptions(splitBrain: seed)
-                    : modes ? SimulationOptions(modes: seed) : SimulationOptions(seed: seed)
+                    : growth
+                        ? SimulationOptions(growing: seed)
+                        : modes ? SimulationOptions(modes: seed) : SimulationOptions(seed: seed)
         if let only { options.faults = try kinds(only) }
         if let without { options.faults.subtract(try kinds(without)) }
         if let planted = try planted() { options.planted = planted }
@@ -150,6 +153,7 @@ import Simulation
         if fencing { words += ["--fencing"] }
         if splitBrain { words += ["--split-brain"] }
         if modes { words += ["--modes"] }
+        if growth { words += ["--growth"] }
         if let mutant { words += ["--mutant", mutant] }
         if let plant { words += ["--plant", plant] }
         return words

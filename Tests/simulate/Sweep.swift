@@ -139,6 +139,7 @@ final class Sweep: Sendable {
     private func description(of seed: UInt64) -> String {
         if passedOn.contains("--quorum") { return SimulationOptions(quorum: seed).description }
         if passedOn.contains("--fencing") { return SimulationOptions(fencing: seed).description }
+        if passedOn.contains("--growth") { return SimulationOptions(growing: seed).description }
         if passedOn.contains("--modes") { return SimulationOptions(modes: seed).description }
         if passedOn.contains("--split-brain") { return SimulationOptions(splitBrain: seed).description }
         return SimulationOptions(seed: seed).description

@@ -175,6 +175,17 @@ final class HostileBench {
                     .bitmapPageWritten(node, page: page, succeeded: true),
                     .bitmapPageWritten(node, page: page, succeeded: false)
                 ))
+        case .measureDisk:
+            let event = Event.diskMeasured(RoomAnswer(.has, bytes: layout.dataSize))
+            answers.append((event, event))
+        case .prepareDisk(let size):
+            answers.append(
+                (.diskPrepared(size > layout.dataSize ? .unchanged : .done), .diskPrepared(.unchanged)))
+        case .leaveOffPreparing: break
+        case .growDisk(let size):
+            if size > layout.dataSize { fail("room for \(size) bytes that the disk has not") }
+            if core.superblockImage.size != size { fail("a superblock of another size than \(size)") }
+            answers.append((.diskGrown(.done), .diskGrown(.unchanged)))
         case .send(let node, let stamp, let message): sent(message, stamp, to: node)
         case .reply(let ticket, _):
             guard let buffer = tickets.removeValue(forKey: ticket) else {

@@ -122,9 +122,20 @@ extension HostileBench {
         return [UInt8](repeating: byte & 1, count: Int(count) * Comparing.digestLength)
     }
 
+    /// Room asked for, and answers to questions that were asked or not.
+    private func hearRoom(_ shape: UInt8, _ input: inout InputBytes) {
+        let bytes = UInt64(input.u8()) << (shape & 1 == 0 ? 12 : 20)
+        guard shape & 2 == 0 else {
+            return hear(.room(number: UInt64(input.u8()), size: bytes, make: input.flag()), &input)
+        }
+        let answer = RoomAnswer(input.pick(Array(RoomAnswer.Word.allCases)), bytes: bytes)
+        hear(.roomAnswer(number: UInt64(input.u8()), answer), &input)
+    }
+
     /// Questions, and answers to questions of ours, of others, and of the wrong length.
     private func hearComparing(_ input: inout InputBytes) {
         let shape = input.u8()
+        if shape & 0xc0 == 0xc0 { return hearRoom(shape, &input) }
         let asked = sentDigests.isEmpty ? nil : sentDigests[Int(shape >> 3) % sentDigests.count]
         let id = shape & 4 == 0 ? asked?.id ?? 0 : UInt32(input.u8())
         let own = range(&input, within: true)

@@ -1,0 +1,98 @@
+import Formats
+import LinuxIO
+import Model
+import ReplicationCore
+import Synchronization
+
+/// Performs a `DiskMove` on a thread of its own: of a large volume it is gigabytes, and all else is to go on meanwhile.
+final class DiskMover {
+    /// What the thread was given.
+    enum Task { case preparing, ending, marking }
+
+    private let machine: Machine
+    private var thread: SideThread<DiskMoved>?
+    private var tasks: [(serial: UInt64, task: Task)] = []
+    private var serial: UInt64 = 0
+    /// Being prepared, or prepared.
+    private(set) var move: DiskMove?
+    /// Nobody may write metadata before it has ended.
+    private(set) var isPrepared = false
+    private var leavesOff = LeaveOff()
+    /// How often pages that were written meanwhile were copied once more.
+    private var rounds = 0
+    /// Where devices were found to end, and when they are looked at again.
+    var seenEnd: UInt64 = 0
+    var nextLook: UInt64 = 0
+
+    private static let mostRounds = 8
+    private static let fewPages = 512
+
+    init(machine: Machine) { self.machine = machine }
+
+    var isBusy: Bool { move != nil }
+    var isMarking: Bool { tasks.contains { $0.task == .marking } }
+
+    func prepare(_ move: DiskMove, _ work: DiskMoving) {
+        self.move = move
+        isPrepared = false
+        rounds = 0
+        leavesOff = LeaveOff()
+        submit(.preparing, work.leavingOff(by: leavesOff))
+    }
+
+    /// More of the preparation, as long as much is written meanwhile. - Returns: false: little enough was.
+    func goesOn(_ touched: Set<DiskMove.Page>, _ work: () -> DiskMoving?) -> Bool {
+        guard let move, touched.count > Self.fewPages, rounds < Self.mostRounds, var work = work() else {
+            isPrepared = true
+            return false
+        }
+        rounds += 1
+        work.steps = move.again(Array(touched)) + [.flush]
+        submit(.preparing, work.leavingOff(by: leavesOff))
+        return true
+    }
+
+    func end(_ work: DiskMoving) { submit(.ending, work) }
+    func mark(_ work: DiskMoving) { submit(.marking, work) }
+
+    /// As soon as the step that it is in is done.
+    func leaveOff() { leavesOff.isWanted = true }
+
+    func forget() {
+        move = nil
+        isPrepared = false
+    }
+
+    private func submit(_ task: Task, _ work: DiskMoving) {
+        if thread == nil {
+            guard let begun = try? SideThread<DiskMoved>() else {
+                preconditionFailure("a process that runs can start a thread")
+            }
+            thread = begun
+            machine.ring.await(begun.wakeUp, token: Token(.move))
+        }
+        serial += 1
+        tasks.append((serial, task))
+        thread?.submit(serial) { work.perform() }
+    }
+
+    func complete(_ completion: Completion) -> [(task: Task, moved: DiskMoved)] {
+        guard let thread else { return [] }
+        machine.ring.await(thread.wakeUp, token: completion.token)
+        var done: [(task: Task, moved: DiskMoved)] = []
+        while let reply = thread.nextReply(), let place = tasks.firstIndex(where: { $0.serial == reply.number }) {
+            done.append((tasks.remove(at: place).task, reply.answer))
+        }
+        return done
+    }
+}
+
+/// Says to the thread that what it does is not wanted any more.
+final class LeaveOff: Sendable {
+    private let wanted = Atomic(false)
+
+    var isWanted: Bool {
+        get { wanted.load(ordering: .relaxed) }
+        set { wanted.store(newValue, ordering: .relaxed) }
+    }
+}

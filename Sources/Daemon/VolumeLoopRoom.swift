@@ -1,0 +1,144 @@
+import Formats
+import LinuxIO
+import Model
+import ReplicationCore
+
+/// The disk's room, for the core.
+extension VolumeLoop {
+    /// Devices as they are now: somebody may have grown them.
+    private var deviceSizes: (data: UInt64, metadata: UInt64)? {
+        guard let files = disk.copy?.files, let data = try? files.data.presentSize(),
+            let metadata = try? files.metadata.presentSize()
+        else { return nil }
+        return (data, metadata)
+    }
+
+    func measureDisk(_ wanted: UInt64) {
+        guard let copy = disk.copy, let sizes = deviceSizes else {
+            return events.append(.diskMeasured(RoomAnswer(.failed)))
+        }
+        let isFile = (data: !copy.files.data.isBlockDevice, metadata: !copy.files.metadata.isBlockDevice)
+        let fits = copy.layout.grown(
+            to: wanted, data: sizes.data, extendsData: isFile.data, metadata: sizes.metadata,
+            extendsMetadata: isFile.metadata)
+        var most = copy.layout.most(data: sizes.data, metadata: sizes.metadata, extendsMetadata: isFile.metadata)
+        if wanted > most.bytes, fits != nil { most = RoomAnswer(.has, bytes: wanted) }
+        events.append(.diskMeasured(most))
+    }
+
+    func prepareDisk(for size: UInt64) {
+        guard let copy = disk.copy, let sizes = deviceSizes, !mover.isBusy,
+            let layout = copy.layout.grown(
+                to: size, data: sizes.data, extendsData: !copy.files.data.isBlockDevice, metadata: sizes.metadata,
+                extendsMetadata: !copy.files.metadata.isBlockDevice)
+        else { return events.append(.diskPrepared(.unchanged)) }
+        let superblock = replica.durableState
+        let move = DiskMove(from: copy.layout, to: layout, size: superblock.size, deviceSize: sizes.metadata)
+        guard var work = DiskMoving(move, copy.files, superblock, move.preparation) else {
+            return events.append(.diskPrepared(.unchanged))
+        }
+        work.dataSize = size
+        work.extends = true
+        disk.noteTouchedPages()
+        mover.prepare(move, work)
+    }
+
+    func growDisk(to size: UInt64) {
+        guard let copy = disk.copy, let move = mover.move, mover.isPrepared, size <= move.to.dataSize else {
+            stopMoving()
+            return events.append(.diskGrown(.unchanged))
+        }
+        let steps = move.final(touched: Array(disk.takeTouchedPages()))
+        guard let work = DiskMoving(move, copy.files, replica.superblockImage, steps) else {
+            stopMoving()
+            return events.append(.diskGrown(.unchanged))
+        }
+        mover.end(work)
+    }
+
+    func leaveOffMoving() {
+        mover.leaveOff()
+        if mover.isPrepared { stopMoving() }
+    }
+
+    private func stopMoving() {
+        mover.forget()
+        _ = disk.takeTouchedPages()
+    }
+
+    /// Metadata are looked for at a device's end: as soon as that is another one, marks there say where they lie.
+    func watchDisk(at now: UInt64) {
+        guard now >= mover.nextLook else { return }
+        mover.nextLook = now + 1_000_000_000
+        guard let copy = disk.copy, !mover.isBusy, !mover.isMarking, let end = deviceSizes?.metadata,
+            end != mover.seenEnd
+        else { return }
+        mover.seenEnd = end
+        let superblock = replica.durableState
+        let move = DiskMove(from: copy.layout, to: copy.layout, size: superblock.size, deviceSize: end)
+        guard !move.marks.isEmpty, let work = DiskMoving(move, copy.files, superblock, move.marks) else { return }
+        mover.mark(work)
+    }
+
+    func diskMoved(_ completion: Completion) {
+        for (task, moved) in mover.complete(completion) {
+            switch task {
+            case .preparing: prepared(moved)
+            case .ending: ended(moved)
+            case .marking: marked(moved)
+            }
+        }
+    }
+
+    private func prepared(_ moved: DiskMoved) {
+        if moved.outcome == .done, let move = mover.move, let copy = disk.copy {
+            let superblock = replica.durableState
+            let work = { DiskMoving(move, copy.files, superblock, []) }
+            let touched = disk.touchedPages
+            if move.isBeside, touched.count > 0 {
+                disk.noteTouchedPages()
+                if mover.goesOn(touched, work) { return }
+                disk.noteTouchedPages(besides: touched)
+            } else {
+                _ = mover.goesOn([], work)
+            }
+        } else {
+            log.error("disk: no room was made: \(moved.words)")
+            stopMoving()
+        }
+        events.append(.diskPrepared(moved.outcome))
+    }
+
+    private func ended(_ moved: DiskMoved) {
+        // Failed between the superblocks, the new place is what is looked for: the disk's last word goes there. Failed before, pages there
+        // may be those of an earlier attempt.
+        if moved.outcome != .unchanged, moved.isNew, let move = mover.move { disk.assign(move.to) }
+        if moved.outcome != .done { log.error("disk: no room was made: \(moved.words)") }
+        stopMoving()
+        events.append(.diskGrown(moved.outcome))
+    }
+
+    private func marked(_ moved: DiskMoved) {
+        switch moved.outcome {
+        case .done:
+            log.info("disk: it has \(mover.seenEnd) bytes now: on the primary: hablk resize \(configuration.volume)")
+        case .unchanged: log.error("disk: it grew, and cannot be told so: \(moved.words)")
+        case .failed:
+            log.error("disk: it grew, and cannot be told so: \(moved.words)")
+            events.append(.diskGrown(.failed))
+        }
+    }
+
+    /// A peer of an earlier version knows nothing of growing: it would end the connection for the question.
+    func refuseGrowing(_ id: CommandID) -> Bool {
+        guard let peer = configuration.dataNodes.first(where: { $0.id != node.id && peers.cannotGrow($0.id) }) else {
+            return false
+        }
+        control?.commandFailed(
+            id,
+            .refused(
+                "older-version", "\(peer.name) runs a hablk that cannot resize",
+                remedy: "update \(peer.name), then again: hablk resize \(configuration.volume)"))
+        return true
+    }
+}
