@@ -23,6 +23,8 @@ final class DiskMover {
     /// Where devices were found to end, and when they are looked at again.
     var seenEnd: UInt64 = 0
     var nextLook: UInt64 = 0
+    /// Where marks are on their way to, and of which attachment of a disk.
+    var marking: (end: UInt64, attachment: Int) = (0, 0)
 
     private static let mostRounds = 8
     private static let fewPages = 512

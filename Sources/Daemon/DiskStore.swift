@@ -22,6 +22,8 @@ package final class DiskStore {
     let memory: DiskMemory
     private var punches = true
     private var zeroes = true
+    /// Which disk it is, since the start.
+    private(set) var attachment = 0
     /// Written since somebody asked (`noteTouchedPages`).
     private var touched: Set<DiskMove.Page>?
     /// Writes that leave at the end of the turn.
@@ -45,6 +47,7 @@ package final class DiskStore {
     package func attach(_ files: CopyFiles, _ layout: DiskLayout) {
         precondition(copy == nil, "the disk that was here is released first")
         copy = (files, layout)
+        attachment += 1
         dataFile = files.data.descriptor
         metadataFile = files.metadata.descriptor
         punches = true

@@ -73,10 +73,11 @@ extension VolumeLoop {
         guard let copy = disk.copy, !mover.isBusy, !mover.isMarking, let end = deviceSizes?.metadata,
             end != mover.seenEnd
         else { return }
-        mover.seenEnd = end
         let superblock = replica.durableState
         let move = DiskMove(from: copy.layout, to: copy.layout, size: superblock.size, deviceSize: end)
-        guard !move.marks.isEmpty, let work = DiskMoving(move, copy.files, superblock, move.marks) else { return }
+        guard !move.marks.isEmpty else { return mover.seenEnd = end }
+        guard let work = DiskMoving(move, copy.files, superblock, move.marks) else { return }
+        mover.marking = (end, disk.attachment)
         mover.mark(work)
     }
 
@@ -99,6 +100,11 @@ extension VolumeLoop {
                 disk.noteTouchedPages()
                 if mover.goesOn(touched, work) { return }
                 disk.noteTouchedPages(besides: touched)
+                // Written as fast as they are copied: the switch would take too long.
+                guard UInt64(touched.count) * DiskLayout.blockSize <= DiskMove.mostAtOnce else {
+                    stopMoving()
+                    return events.append(.diskPrepared(.unchanged))
+                }
             } else {
                 _ = mover.goesOn([], work)
             }
@@ -119,8 +125,10 @@ extension VolumeLoop {
     }
 
     private func marked(_ moved: DiskMoved) {
+        guard mover.marking.attachment == disk.attachment, disk.isAttached else { return }
         switch moved.outcome {
         case .done:
+            mover.seenEnd = mover.marking.end
             log.info("disk: it has \(mover.seenEnd) bytes now: on the primary: hablk resize \(configuration.volume)")
         case .unchanged: log.error("disk: it grew, and cannot be told so: \(moved.words)")
         case .failed:

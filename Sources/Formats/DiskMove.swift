@@ -72,8 +72,10 @@ package struct DiskMove: Equatable, Sendable {
         switch from.placement {
         case .internal:
             steps.append(.reserve(to.bitmapOffset..<to.deviceEnd))
-            if isBeside { steps += pages(descending: false) }
-        case .external: steps.append(.reserve(0..<to.deviceEnd))
+            steps += pages(descending: false).filter { isBeside || isPreparable($0) }
+        case .external:
+            steps.append(.reserve(0..<to.deviceEnd))
+            steps += pages(descending: true).filter(isPreparable)
         }
         return steps + [.flush]
     }
@@ -88,11 +90,11 @@ package struct DiskMove: Equatable, Sendable {
                 steps.append(.copy(from: from.logOffset, to: to.logOffset, count: from.logLength))
                 steps += again(touched)
             } else {
-                steps += pages(descending: false)
+                steps += pages(descending: false).filter { !isPreparable($0) }
             }
             steps += [.flush, .superblock(copy: 0), .flush, .superblock(copy: 1), .flush]
         case .external:
-            steps += pages(descending: true)
+            steps += pages(descending: true).filter { !isPreparable($0) }
             steps += [.flush, .superblock(copy: 1), .flush, .superblock(copy: 0), .flush]
         }
         return steps
@@ -130,23 +132,37 @@ package struct DiskMove: Equatable, Sendable {
             guard let first = to.bitmapPageOffset(of: node, page: pages.lowerBound) else { return false }
             target = first..<first + UInt64(pages.count) * DiskLayout.blockSize
         }
-        let former =
-            from.placement == .internal ? from.bitmapOffset..<from.deviceEnd : 0..<from.areaToZero.upperBound
-        let second = from.superblockOffset(copy: 1)
-        return former.overlaps(target) || target.contains(second)
+        return former.contains { $0.overlaps(target) }
+    }
+
+    /// What of the former place is in use: the superblocks, the log, and of each bitmap that is given away the pages that are.
+    private var former: [Range<UInt64>] {
+        let block = DiskLayout.blockSize
+        let superblocks = (0...1).map { from.superblockOffset(copy: $0) }.map { $0..<$0 + block }
+        let bitmaps = from.peers.compactMap { from.bitmapOffset(of: $0) }.map { $0..<$0 + UInt64(usedPages) * block }
+        return superblocks + bitmaps + [from.logOffset..<from.logOffset + from.logLength]
+    }
+
+    /// A page that was in no use may be made clean beside all else: nothing that is copied later is read from there.
+    private func isPreparable(_ step: Step) -> Bool {
+        if case .clean = step { !endsFormer(step) } else { false }
     }
 
     static func isBeside(_ from: DiskLayout, _ to: DiskLayout) -> Bool {
         from.placement == .internal && to.bitmapOffset >= from.deviceEnd
     }
 
-    /// Of pages that move over each other.
+    /// Of pages that are written while no metadata can be.
     static func bytesAtOnce(_ from: DiskLayout, _ to: DiskLayout) -> UInt64 {
-        guard !isBeside(from, to) else { return 0 }
-        let moving = to.peers.count { node in
-            from.bitmapOffset(of: node) != nil && from.bitmapOffset(of: node) != to.bitmapOffset(of: node)
+        let move = DiskMove(from: from, to: to, size: from.dataSize, deviceSize: 0)
+        guard !move.isBeside else { return 0 }
+        return move.final(touched: []).reduce(0) { sum, step in
+            switch step {
+            case .copy(_, _, let count): sum + count
+            case .clean(_, let pages): sum + UInt64(pages.count) * DiskLayout.blockSize
+            default: sum
+            }
         }
-        return UInt64(moving) * from.bitmapLength
     }
 
     /// The bitmaps in the order in which no page is written over before it was read.

@@ -89,7 +89,7 @@ extension Replica {
     private func hasRoom(for record: Record) -> Bool {
         if isLeftOut(.recordFitsDisk) { return true }
         // What it is to have zeroes in is not another's data yet.
-        if room != nil, record.size > superblock.record.size, !isLeftOut(.roomIsMadeFirst) { return false }
+        if let room, record.size > room.from, !isLeftOut(.roomIsMadeFirst) { return false }
         return record.isPossible && record.size > 0 && (!hasDisk || isWitness || record.size <= superblock.size)
     }
 

@@ -86,8 +86,8 @@ extension Replica {
     /// While room is being made for a larger volume, nobody gives it one: what is on its way to be zeroes would be data.
     var toldCapacity: UInt64 {
         guard hasDisk else { return 0 }
-        return room == nil || isLeftOut(.roomIsMadeFirst)
-            ? superblock.size : min(superblock.size, superblock.record.size)
+        guard let room, !isLeftOut(.roomIsMadeFirst) else { return superblock.size }
+        return min(superblock.size, room.from)
     }
 
     /// The bitmaps are for the volume, not for what the disk could hold: what lies behind its end is no difference.
@@ -266,6 +266,10 @@ extension Replica {
             superblock.size = metadata.image.size
             for node in others { self[bitmap: node].makeRoom(for: superblock.size / Geometry.blockSize) }
             imageIsDurable()
+            // What is behind the end of another record is not this room's to zero.
+            guard let room, !room.isGivenUp, room.from == superblock.record.size else {
+                return endRoom(RoomAnswer(.notNow))
+            }
             beginZeroes()
         case .unchanged:
             metadata.phase = .idle
@@ -342,6 +346,8 @@ extension Replica {
     /// its disk has any, and the next handshake finds it.
     mutating func lacksRoom(_ node: NodeID, _ theirs: HandshakeState) {
         setReason(node, HandshakeRule.tooSmall.reason, HandshakeRule.tooSmall.words + tooSmall(toward: node, theirs))
+        // Room for a wish that nobody has any more would keep the two apart.
+        if let room, room.from < theirs.record.size, room.size != theirs.record.size { giveRoomUp() }
         makeOwnRoom(for: theirs)
     }
 
