@@ -26,6 +26,10 @@ final class DiskMover {
     /// Where marks are on their way to, and of which attachment of a disk.
     var marking: (end: UInt64, attachment: Int) = (0, 0)
 
+    /// The disk is let go of when no mark is on its way any more, and then these commands end.
+    var releasesAfterMarks = false
+    var answersAfterMarks: [(id: CommandID, outcome: CommandOutcome)] = []
+
     private static let mostRounds = 8
     private static let fewPages = 512
 

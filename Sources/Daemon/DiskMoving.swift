@@ -92,6 +92,7 @@ package struct DiskMoving: @unchecked Sendable {
         do throws(Failure) {
             former = try plain { () throws(BlockFileError) in try metadata.refreshSize() }
             try extendData()
+            var end = move.end
             for step in steps {
                 if leavesOff?.isWanted == true { throw .leftOff }
                 hasBegun = hasBegun || move.endsFormer(step)
@@ -99,7 +100,10 @@ package struct DiskMoving: @unchecked Sendable {
                 let began = monotonicNow()
                 try perform(step)
                 if isPaced { pause(for: monotonicNow() &- began) }
+                if !isNew { try markEnd(&end, of: move.from) }
             }
+            // Whatever marks there are tell of the former place, which holds no more.
+            if isNew { try markEnd(&end, of: move.to, isSure: end > move.to.deviceEnd) }
             return DiskMoved(outcome: .done, isNew: true)
         } catch {
             switch error {
@@ -140,6 +144,29 @@ package struct DiskMoving: @unchecked Sendable {
         try flush(data)
     }
 
+    /// Somebody made the device larger once more, and nobody else looks at it meanwhile.
+    /// - Parameter isSure: there are marks already, of another place.
+    private func markEnd(_ end: inout UInt64, of layout: DiskLayout, isSure: Bool = false) throws(Failure) {
+        let present = try plain { () throws(BlockFileError) in try metadata.refreshSize() }
+        guard present > end || isSure else { return }
+        end = max(end, present)
+        let known = DiskMove(from: layout, to: layout, size: superblock.size, deviceSize: end)
+        for step in known.marks {
+            if case .mark(let offset) = step {
+                try plain { () throws(BlockFileError) in try mark(offset, layout) }
+            } else {
+                try flush(metadata)
+            }
+        }
+    }
+
+    private func mark(_ offset: UInt64, _ layout: DiskLayout) throws(BlockFileError) {
+        let memory = PageMemory(count: Self.block)
+        MovedMark(instance: superblock.instance, formerEnd: layout.deviceEnd).encode(
+            offset: offset, into: UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<Self.block]))
+        try metadata.append(first(memory), at: offset)
+    }
+
     private func perform(_ step: DiskMove.Step) throws(Failure) {
         if step == .flush { return try flush(metadata) }
         try plain { () throws(BlockFileError) in try write(step) }
@@ -147,11 +174,7 @@ package struct DiskMoving: @unchecked Sendable {
 
     private func write(_ step: DiskMove.Step) throws(BlockFileError) {
         switch step {
-        case .mark(let offset):
-            let memory = PageMemory(count: Self.block)
-            MovedMark(instance: superblock.instance, formerEnd: move.from.deviceEnd).encode(
-                offset: offset, into: UnsafeMutableRawBufferPointer(rebasing: memory.bytes[..<Self.block]))
-            try metadata.append(first(memory), at: offset)
+        case .mark(let offset): try mark(offset, move.from)
         case .reserve(let range):
             try metadata.preallocate(offset: range.lowerBound, length: range.upperBound - range.lowerBound)
         case .copy(let from, let to, let count): try copy(from, to, count)

@@ -79,7 +79,7 @@ extension VolumeLoop {
         case .closeClients(let why): nbd.closeClients(why, &events)
         case .commandDone(let id, let outcome): finish(id, outcome)
         case .note(let note): log.note(note)
-        case .releaseDisk: disk.release()
+        case .releaseDisk: releaseDisk()
         case .fence(let node, let request): fencing.fence(node, request, at: now, &events)
         case .verified: rememberComparisons()
         case .measureDisk(let wanted): measureDisk(wanted)
@@ -113,12 +113,14 @@ extension VolumeLoop {
         }
     }
 
-    private func finish(_ id: CommandID, _ outcome: CommandOutcome) {
+    func finish(_ id: CommandID, _ outcome: CommandOutcome) {
         if id == Self.resumeCommand { return resumption.ended(outcome, at: now, log) }
         if id == Self.signalCommand {
             if case .refused(let refusal) = outcome { log.error("process: not stopped: \(refusal.message)") }
             return
         }
+        // Whoever hears that the disk is free may put something else there.
+        if mover.releasesAfterMarks { return mover.answersAfterMarks.append((id, outcome)) }
         control?.finishCommand(id, adjusted(id, outcome))
     }
 
@@ -126,7 +128,14 @@ extension VolumeLoop {
         let due = attaches.filter { $0.next <= now }
         guard !due.isEmpty else { return }
         attaches.removeAll { $0.next <= now }
-        for pending in due { attach(pending, now) }
+        for var pending in due {
+            guard mover.releasesAfterMarks else {
+                attach(pending, now)
+                continue
+            }
+            pending.next = now + Predecessor.pause * 1_000_000
+            attaches.append(pending)
+        }
     }
 
     /// The backing disk again, or another one in its place.

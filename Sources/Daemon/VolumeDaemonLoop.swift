@@ -163,7 +163,9 @@ final class VolumeLoop {
         peers.stop()
         control?.stop()
         let latest = monotonicNow() + Self.partingTimeout
-        while !(nbd.isStopped && peers.isStopped && control?.isStopped ?? true), monotonicNow() < latest {
+        while !(nbd.isStopped && peers.isStopped && control?.isStopped ?? true) || mover.isMarking,
+            monotonicNow() < latest
+        {
             turn(latest: latest)
         }
         disk.release()

@@ -51,7 +51,7 @@ package struct DiskMove: Equatable, Sendable {
     package static let mostAtOnce: UInt64 = 64 << 20
     private static let pagesAtOnce: UInt32 = 256
     /// Where the device ends now, or will.
-    private let end: UInt64
+    package let end: UInt64
     /// Pages of each bitmap that were in use; those behind may say anything.
     private let usedPages: UInt32
 

@@ -321,6 +321,8 @@ extension Replica {
         table.remove(slot, freeing: &freed)
         let isAwaited = change != nil || demotion != nil || stopping != nil
         if isWrite, isAwaited || others.contains(where: { self[peer: $0].target.isHolding }) { attention = true }
+        // Frames wait for those before them, or for a place: nothing else may happen here for long (seed 40297 of `--growth`).
+        if !relaxed.isEmpty, others.contains(where: { self[peer: $0].arrivals.isHolding }) { attention = true }
         if table.clients == 0 || table.peerOperations == 0 { attention = attention || isIdleAwaited }
         while let next = freed.popLast() {
             if table[Int(next)].isClient { enterClient(Int(next)) } else { enterPeerOperation(Int(next)) }

@@ -153,6 +153,11 @@ extension Replica {
             "is its daemon running, and the network between them up?")
     }
 
+    /// Why two copies do not go together for now.
+    func words(of rule: HandshakeRule, toward node: NodeID, _ theirs: HandshakeState) -> String {
+        rule == .tooSmall ? rule.words + tooSmall(toward: node, theirs) : rule.words
+    }
+
     /// What to do about a copy that has no room for the volume: metadata made for more nodes leave less of an equal disk.
     func tooSmall(toward node: NodeID, _ theirs: HandshakeState) -> String {
         guard let mine = self[peer: node].mine else { return "" }

@@ -55,10 +55,9 @@ extension Replica {
     }
 
     /// Whether a crash of this node now, or a handshake, would find that the block may differ: it is marked, in a hot
-    /// extent, unconfirmed, or being written. Behind the volume's end nothing is: what differs there is no difference.
+    /// extent, unconfirmed, or being written.
     @inline(never) package mutating func knows(block: UInt64, toward node: NodeID) -> Bool {
         let bitmap = Int(node.rawValue)
-        if block >= volumeBlocks { return true }
         if block < bitmaps[bitmap].blocks, bitmaps[bitmap].contains(block) { return true }
         return log.contains(UInt32(block / Geometry.blocksPerExtent)) || unconfirmed.contains(block: block)
             || isInFlight(block: block)

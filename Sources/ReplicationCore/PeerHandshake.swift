@@ -66,6 +66,7 @@ extension Replica {
                 mine: mine, theirs: theirs, policies: configuration.afterSplitBrain,
                 isAsynchronous: asynchronous.contains(node))
         self[peer: node].verdict = verdict
+        if verdict.rule == .tooSmall { lacksRoom(theirs) }
         send(.verdict(outcome: verdict.outcome.rawValue, rule: verdict.rule.rawValue), to: node)
         conclude(node)
     }
@@ -416,9 +417,8 @@ extension Replica {
     // MARK: Apart
 
     private mutating func refuseForNow(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
-        setReason(node, verdict.rule.reason, verdict.rule.words)
+        setReason(node, verdict.rule.reason, words(of: verdict.rule, toward: node, theirs))
         let mine = self[peer: node].mine
-        if verdict.rule == .tooSmall { lacksRoom(node, theirs) }
         dropSession(node, verdict.rule.words)
         // The peer's line goes on from this one's: whatever waits here was never acknowledged and never will be.
         let isBehind = mine.map { $0.current.id != theirs.current.id && theirs.lineContains($0.current.id) } ?? false

@@ -343,20 +343,16 @@ extension Replica {
     // MARK: A volume that grew without this copy
 
     /// A copy that was put back as it was, or was taken out of the file for a while, has the size of before: it makes room for itself, if
-    /// its disk has any, and the next handshake finds it.
-    mutating func lacksRoom(_ node: NodeID, _ theirs: HandshakeState) {
-        setReason(node, HandshakeRule.tooSmall.reason, HandshakeRule.tooSmall.words + tooSmall(toward: node, theirs))
-        // Room for a wish that nobody has any more would keep the two apart.
-        if let room, room.from < theirs.record.size, room.size != theirs.record.size { giveRoomUp() }
-        makeOwnRoom(for: theirs)
-    }
-
-    private mutating func makeOwnRoom(for theirs: HandshakeState) {
-        guard hasDisk, room == nil, now >= nextOwnRoom, role != .primary, detaching == nil, stopping == nil,
-            superblock.volume == theirs.volume, superblock.record.lineage == theirs.record.lineage,
-            superblock.record.number <= theirs.record.number, superblock.size < theirs.record.size,
+    /// its disk has any, and the next handshake finds it. At once: the other side ends the session, which may be before what is written
+    /// here meanwhile is stable (seed 607 of `--growth`: a record was offered again and again, and the two never came to an end).
+    mutating func lacksRoom(_ theirs: HandshakeState) {
+        guard hasDisk, role != .primary, detaching == nil, stopping == nil, superblock.volume == theirs.volume,
+            superblock.record.lineage == theirs.record.lineage, superblock.record.number <= theirs.record.number,
             theirs.record.size <= Geometry.maximumVolumeSize
         else { return }
+        // Room for a wish that nobody has any more would keep the two apart.
+        if let room, room.from < theirs.record.size, room.size != theirs.record.size { giveRoomUp() }
+        guard room == nil, now >= nextOwnRoom, superblock.size < theirs.record.size else { return }
         nextOwnRoom = now + 30_000_000_000
         makeRoom(theirs.record.size, for: nil, .none, 0)
     }

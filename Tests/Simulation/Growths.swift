@@ -53,13 +53,17 @@ extension Cluster {
         copyNodes.reduce(options.firstBlocks) { max($0, durableSuperblock($1).record.size / Geometry.blockSize) }
     }
 
-    /// A copy that no record names can make no room for itself: it is made anew, as large as the volume, over what it had.
+    /// A copy that no record names can make no room for itself, nor one whose own founding was never chosen while others founded the
+    /// volume (seed 563): it is made anew, as large as the volume, over what it had.
     func renewSmall() {
         guard options.faults.contains(.growing) else { return }
         let least = largestVolume * Geometry.blockSize
+        let founded = copyNodes.map { durableSuperblock($0) }.first { $0.record.size == least && $0.flags.contains(.founded) }
         for node in copyNodes {
             let superblock = durableSuperblock(node)
-            guard superblock.record.isEmpty, superblock.size < least else { continue }
+            let isApart =
+                founded.map { !superblock.flags.contains(.founded) && superblock.volume != $0.volume } ?? false
+            guard superblock.record.isEmpty || isApart, superblock.size < least else { continue }
             // Nobody promises anything any more.
             makeAnew(node, isBlank: true, isSure: phase != .safety)
         }

@@ -231,9 +231,6 @@ final class DurableView {
     }
 
     private func covers(_ block: UInt64, _ words: BitmapWords) -> Bool {
-        let volume = superblock.record.isEmpty ? superblock.size : min(superblock.size, superblock.record.size)
-        // Behind its end nothing is.
-        if block >= volume / Geometry.blockSize { return true }
         if damaged || hot.contains(UInt32(block / Geometry.blocksPerExtent)) { return true }
         let index = Int(block / 64)
         return index < words.count && words[index] & (1 << (block % 64)) != 0

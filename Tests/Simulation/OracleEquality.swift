@@ -15,12 +15,13 @@ extension Cluster {
         let looks = whole ? count : min(count, Self.blocksEachEvent)
         let first = knowledge(nodes[0])
         let second = knowledge(nodes[1])
+        let end = OracleEquality.end(state(nodes[0]), state(nodes[1]))
         var cursor = coverageCursor
         let unknown = copies.differing.members.withUnsafeBufferPointer { members -> UInt64? in
             for _ in 0..<looks {
                 cursor = cursor + 1 < count ? cursor + 1 : 0
                 let block = UInt64(members[cursor])
-                if !first.covers(block), !second.covers(block) { return block }
+                if block < end, !first.covers(block), !second.covers(block) { return block }
             }
             return nil
         }
@@ -124,6 +125,11 @@ extension Cluster {
         return superblock
     }
 
+    /// By what lies on the disks of both.
+    private func isBehindBoth(_ block: UInt64) -> Bool {
+        block >= OracleEquality.end(durable(nodes[0]).superblock, durable(nodes[1]).superblock)
+    }
+
     /// If both nodes died now: all that differs, and all that may still land, must be known from disk.
     func checkDeeply() {
         if options.isByMajority { return checkDeeplyByMajority() }
@@ -132,6 +138,7 @@ extension Cluster {
         let second = nodes[1]
         for member in copies.differing.members {
             let block = UInt64(member)
+            if isBehindBoth(block) { continue }
             if durable(first).covers(block: block) || durable(second).covers(block: block) { continue }
             guard let reason = OracleEquality.objection(durable(first).superblock, durable(second).superblock) else {
                 break
@@ -147,7 +154,7 @@ extension Cluster {
                     let block = (write.sector + index) / 8
                     if durable(node).covers(block: UInt64(block)) { continue }
                     if durable(other(node)).covers(block: UInt64(block)) { continue }
-                    guard copies.isInside(block) else { continue }
+                    guard copies.isInside(block), !isBehindBoth(UInt64(block)) else { continue }
                     guard let reason = OracleEquality.objection(durable(first).superblock, durable(second).superblock)
                     else { return }
                     return oracle.fail(
@@ -167,7 +174,7 @@ extension Cluster {
                     if durable(node).covers(block: block) { continue }
                     if durable(other(node)).covers(block: block) { continue }
                     guard node.disk.stable[sector] != copies[node.side, sector] else { continue }
-                    guard copies.counts(sector / 8) else { continue }
+                    guard copies.counts(sector / 8), !isBehindBoth(block) else { continue }
                     let superblocks = nodes.map { durable($0).superblock }
                     guard let reason = OracleEquality.objection(superblocks[0], superblocks[1]) else { return }
                     return oracle.fail(
@@ -182,6 +189,12 @@ extension Cluster {
 
 /// What two superblocks say of a difference that nobody marked.
 package enum OracleEquality {
+    /// Behind the volume's end, as the one of the two says it that knows it larger, nothing is a difference. Within that end all is: the
+    /// record of the larger size came after zeroes on the other copy, or this one has marks for everything toward it.
+    package static func end(_ one: Superblock, _ other: Superblock) -> UInt64 {
+        [one, other].map { ($0.record.isEmpty ? $0.size : min($0.size, $0.record.size)) / Geometry.blockSize }.max() ?? 0
+    }
+
     /// Why marks are needed: nil when the two would copy everything, or refuse each other by name.
     package static func objection(_ one: Superblock, _ other: Superblock) -> String? {
         if one.isBlank || other.isBlank { return nil }

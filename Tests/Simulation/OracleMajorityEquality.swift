@@ -59,6 +59,7 @@ extension Cluster {
         // It says that it was put back as it was: it gets everything.
         let flags = one.superblock.flags.union(other.superblock.flags)
         if flags.contains(.rolledBack) { return nil }
+        if block >= OracleEquality.end(one.superblock, other.superblock) { return nil }
         if covers(one, block, toward: other) || covers(other, block, toward: one) { return nil }
         // A member fills who is none, and from the beginning where it knows nothing of that one (it had departed): what the other
         // remembers of what it once filled is not asked (seed 88500131 without `turnover`).
