@@ -1,6 +1,6 @@
 import Formats
 import LinuxIO
-import Model
+package import Model
 import ReplicationCore
 import Synchronization
 
@@ -20,11 +20,7 @@ final class DiskMover {
     private var leavesOff = LeaveOff()
     /// How often pages that were written meanwhile were copied once more.
     private var rounds = 0
-    /// Where devices were found to end, and when they are looked at again.
-    var seenEnd: UInt64 = 0
-    var nextLook: UInt64 = 0
-    /// Where marks are on their way to, and of which attachment of a disk.
-    var marking: (end: UInt64, attachment: Int) = (0, 0)
+    var marks = EndMarks()
 
     /// The disk is let go of when no mark is on its way any more, and then these commands end.
     var releasesAfterMarks = false
@@ -90,6 +86,51 @@ final class DiskMover {
             done.append((tasks.remove(at: place).task, reply.answer))
         }
         return done
+    }
+}
+
+/// Whether a device ends where its metadata, or marks that tell where they are, can be found.
+package struct EndMarks {
+    package enum Answer: Equatable {
+        case marked(UInt64)
+        /// They are tried once more.
+        case again
+        case failed
+        /// The disk that they were for is gone, and so is what befell it.
+        case ofAnother
+    }
+
+    /// Where it was found to end, and all is well.
+    private var seen: UInt64 = 0
+    /// It is looked at now and then.
+    package private(set) var nextLook: UInt64 = 0
+    /// Where marks are on their way to, and of which attachment of a disk.
+    private var marking: (end: UInt64, attachment: Int) = (0, 0)
+
+    package init() {}
+
+    package mutating func isDue(at now: UInt64) -> Bool {
+        guard now >= nextLook else { return false }
+        nextLook = now + 1_000_000_000
+        return true
+    }
+
+    package func isNew(_ end: UInt64) -> Bool { end != seen }
+
+    /// None are needed there.
+    package mutating func noteFound(_ end: UInt64) { seen = end }
+
+    package mutating func began(_ end: UInt64, of attachment: Int) { marking = (end, attachment) }
+
+    package mutating func ended(_ outcome: GrowOutcome, at attachment: Int) -> Answer {
+        guard marking.attachment == attachment else { return .ofAnother }
+        switch outcome {
+        case .done:
+            seen = marking.end
+            return .marked(seen)
+        case .unchanged: return .again
+        case .failed: return .failed
+        }
     }
 }
 

@@ -183,7 +183,7 @@ final class VolumeLoop {
         earliest = min(earliest, deviceDeadline)
         earliest = min(earliest, watchdog.next)
         earliest = min(earliest, fencing.nextDeadline)
-        if disk.isAttached { earliest = min(earliest, mover.nextLook) }
+        if disk.isAttached { earliest = min(earliest, mover.marks.nextLook) }
         for pending in attaches { earliest = min(earliest, pending.next) }
         return earliest
     }

@@ -68,16 +68,14 @@ extension VolumeLoop {
 
     /// Metadata are looked for at a device's end: as soon as that is another one, marks there say where they lie.
     func watchDisk(at now: UInt64) {
-        guard now >= mover.nextLook else { return }
-        mover.nextLook = now + 1_000_000_000
-        guard let copy = disk.copy, !mover.isBusy, !mover.isMarking, let end = deviceSizes?.metadata,
-            end != mover.seenEnd
+        guard mover.marks.isDue(at: now), let copy = disk.copy, !mover.isBusy, !mover.isMarking,
+            let end = deviceSizes?.metadata, mover.marks.isNew(end)
         else { return }
         let superblock = replica.durableState
         let move = DiskMove(from: copy.layout, to: copy.layout, size: superblock.size, deviceSize: end)
-        guard !move.marks.isEmpty else { return mover.seenEnd = end }
+        guard !move.marks.isEmpty else { return mover.marks.noteFound(end) }
         guard let work = DiskMoving(move, copy.files, superblock, move.marks) else { return }
-        mover.marking = (end, disk.attachment)
+        mover.marks.began(end, of: disk.attachment)
         mover.mark(work)
     }
 
@@ -139,15 +137,14 @@ extension VolumeLoop {
             for answer in answers { finish(answer.id, answer.outcome) }
             return
         }
-        guard mover.marking.attachment == disk.attachment, disk.isAttached else { return }
-        switch moved.outcome {
-        case .done:
-            mover.seenEnd = mover.marking.end
-            log.info("disk: it has \(mover.seenEnd) bytes now: on the primary: hablk resize \(configuration.volume)")
-        case .unchanged: log.error("disk: it grew, and cannot be told so: \(moved.words)")
+        switch mover.marks.ended(moved.outcome, at: disk.attachment) {
+        case .marked(let end):
+            log.info("disk: it has \(end) bytes now: on the primary: hablk resize \(configuration.volume)")
+        case .again: log.error("disk: it grew, and cannot be told so: \(moved.words)")
         case .failed:
             log.error("disk: it grew, and cannot be told so: \(moved.words)")
-            events.append(.diskGrown(.failed))
+            if disk.isAttached { events.append(.diskGrown(.failed)) }
+        case .ofAnother: break
         }
     }
 

@@ -15,6 +15,8 @@ private final class FailingFile: MovableFile {
     var failing: (flushes: Bool, number: Int)?
     private(set) var flushes = 0
     private(set) var others = 0
+    /// Somebody makes the device so large at that call.
+    var growing: (number: Int, size: UInt64)?
 
     private static let block = UInt64(4096)
 
@@ -30,8 +32,13 @@ private final class FailingFile: MovableFile {
         others = 0
     }
 
+    /// From that call on nothing reaches the device.
+    var dies: Int?
+
     private func count(_ call: Call) throws(BlockFileError) {
+        if let dies, flushes + others >= dies { throw .noSpace(path: "disk", bytes: 4096) }
         if call == .flush { flushes += 1 } else { others += 1 }
+        if let growing, flushes + others == growing.number { size = growing.size }
         guard let failing, failing.flushes == (call == .flush) else { return }
         if failing.number == (call == .flush ? flushes : others) { throw .noSpace(path: "disk", bytes: 4096) }
     }
@@ -235,6 +242,58 @@ private final class FailingFile: MovableFile {
             }
         }
         #expect(isUnchanged > 0)
+    }
+
+    @Test(arguments: [0, 3]) func `a device that grows meanwhile is found, whatever its end`(index: Int) throws {
+        let former = try Self.cases()[index]
+        let tried = Case(layout: former.layout, target: former.target, device: former.device, isBlockDevice: true)
+        guard tried.layout.placement == .internal else {
+            let larger = Case(
+                layout: tried.layout, target: tried.target, device: tried.target.deviceEnd, isBlockDevice: true)
+            return try Self.growsMeanwhile(larger)
+        }
+        try Self.growsMeanwhile(tried)
+    }
+
+    private static func growsMeanwhile(_ tried: Case) throws {
+        let whole = file(tried)
+        _ = perform(tried, whole)
+        let calls = whole.flushes + whole.others
+        for number in 1...calls {
+            let file = file(tried)
+            file.growing = (number, tried.device + (64 << 20))
+            let (first, second) = perform(tried, file)
+            #expect(first.outcome == .done && second?.outcome == .done, "call \(number)")
+            let found = try #require(find(file, tried.layout), "call \(number)")
+            #expect(found.layout == tried.target && found.superblock.sequence == 101, "call \(number)")
+            #expect(isMarked(file, found), "call \(number)")
+            // The machine dies in the middle: it is found, but for the step in which it grew, and for the two superblocks.
+            guard number + 10 < calls else { continue }
+            for last in number + 4..<calls {
+                let dying = Self.file(tried)
+                dying.growing = (number, tried.device + (64 << 20))
+                dying.dies = last
+                _ = perform(tried, dying)
+                let found = find(dying, tried.layout)
+                #expect(found.map { isMarked(dying, $0) } == true, "grew at call \(number), dead after \(last)")
+            }
+        }
+    }
+
+    @Test func `marks are made until they are stable, of the disk that is there`() {
+        var marks = EndMarks()
+        #expect(marks.isDue(at: 1) && !marks.isDue(at: 2) && marks.isDue(at: 2_000_000_000))
+        marks.began(100, of: 1)
+        #expect(marks.ended(.unchanged, at: 1) == .again && marks.isNew(100))
+        marks.began(100, of: 1)
+        #expect(marks.ended(.failed, at: 2) == .ofAnother, "the disk that failed is gone")
+        marks.began(100, of: 2)
+        #expect(marks.ended(.failed, at: 2) == .failed && marks.isNew(100))
+        marks.began(100, of: 2)
+        #expect(marks.ended(.done, at: 2) == .marked(100))
+        #expect(!marks.isNew(100) && marks.isNew(200))
+        marks.noteFound(200)
+        #expect(!marks.isNew(200))
     }
 
     @Test func `what is not wanted any more leaves a file as long as it was`() throws {

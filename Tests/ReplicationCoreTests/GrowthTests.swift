@@ -366,6 +366,83 @@ import Testing
         #expect(bench.meet(theirs) == .targetOfEverything)
     }
 
+    @Test func `a copy makes room though the other side ends the session before both have judged`() {
+        let bench = Bench.secondary()
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        bench.room = RoomAnswer(.has, bytes: Self.larger)
+        let theirs = bench.peerState {
+            $0.record.number.index += 1
+            $0.record.size = Self.larger
+            $0.record.inStep = NodeSet(alpha)
+            $0.required = NodeSet(alpha)
+            $0.capacity = Self.larger
+            $0.isPrimary = true
+            $0.base = .everything(.none)
+        }
+        bench.open()
+        bench.hear(.state(theirs))
+        bench.breakLink()
+        #expect(bench.stable.size == Self.larger)
+    }
+
+    @Test
+    func `blocks of several pages are taken behind the former end, and none behind that of a record that names less`()
+        throws
+    {
+        let bench = Bench.secondary()
+        let size: UInt64 = 600 << 20
+        bench.room = RoomAnswer(.has, bytes: size)
+        bench.hear(.room(number: 7, size: size, make: true))
+        bench.pass(milliseconds: 3000)
+        let mine = bench.core.durableState
+        #expect(mine.size == size)
+        var record = mine.record
+        record.number.index += 1
+        record.size = size
+        bench.takeRecord(Proposal(volume: mine.volume, record: record, current: mine.current))
+        let start = bench.moments.count
+        let blocks = [31_744, 63_487, 100_000, size / 4096 - 1]
+        for (index, block) in blocks.enumerated() { bench.hearWrite(UInt64(index) + 1, block: block) }
+        for block in blocks {
+            #expect(bench.position(of: .wrote(ByteRange(blocks: block..<block + 1)), after: start) != nil, "\(block)")
+        }
+        // What a hostile peer says next is smaller again: its log names extents, and its bitmaps have pages, behind the end.
+        record.number.index += 1
+        record.size = Bench.size
+        bench.takeRecord(Proposal(volume: mine.volume, record: record, current: mine.current))
+        #expect(bench.core.durableState.record.size == Bench.size)
+        for sequence in 10...18 { bench.hearWrite(UInt64(sequence), block: UInt64(sequence) << 9 & 8191) }
+        let end = bench.moments.count
+        bench.hearWrite(30, block: 100_000)
+        #expect(bench.position(after: end) { if case .writing = $0 { true } else { false } } == nil)
+    }
+
+    /// Its voters chose a larger record without it: what it is given behind the former end would be zeroed by what is still out.
+    @Test func `a piece of zeroes that is out keeps a copy from being filled`() {
+        let bench = Bench.secondary()
+        bench.held = [.write]
+        bench.room = RoomAnswer(.has, bytes: Self.larger)
+        bench.hear(.room(number: 7, size: Self.larger, make: true))
+        #expect(bench.isHeld(.write) && bench.core.durableState.size == Self.larger)
+        bench.breakLink()
+        bench.peerRun = RunID(rawValue: 0x901)
+        let theirs = bench.peerState {
+            $0.record.number.index += 1
+            $0.record.size = Self.larger
+            $0.record.inStep = NodeSet(alpha)
+            $0.required = NodeSet(alpha)
+            $0.capacity = Self.larger
+            $0.isPrimary = true
+            $0.base = .everything(.none)
+        }
+        #expect(bench.meet(theirs) == .refused)
+        #expect(bench.isHeld(.write))
+        bench.letGo(.write)
+        bench.pass(milliseconds: 3000)
+        #expect(bench.meet(theirs) == .targetOfEverything)
+    }
+
     @Test func `a copy without the room that its record names is not promoted by force`() {
         let bench = Bench(
             alpha,

@@ -186,6 +186,31 @@ import Testing
         #expect(bench.position(of: second, after: start) != nil)
     }
 
+    @Test func `what waits for frames goes on when they are written, also while the disk prepares room`() {
+        let bench = Bench.secondary(configured: Self.mode(.asynchronous))
+        bench.held = [.preparation, .write]
+        bench.hear(.room(number: 7, size: Bench.size + (8 << 20), make: true))
+        let start = bench.moments.count
+        bench.hearWrite(1, block: 1)
+        bench.hear(.flush(round: 0))
+        bench.hearWrite(2, block: 2)
+        bench.letGo(.write)
+        #expect(bench.position(of: .wrote(ByteRange(blocks: 2..<3)), after: start) != nil)
+        #expect(bench.isHeld(.preparation))
+    }
+
+    @Test func `frames that waited for a place are written when there is one, without an asynchronous peer too`() {
+        let bench = Bench.secondary(configured: Self.mode(.memory))
+        bench.held = [.write]
+        let start = bench.moments.count
+        for sequence in 1...24 { bench.hearWrite(UInt64(sequence), block: UInt64(sequence)) }
+        #expect(bench.heldCount(.write) < 24)
+        bench.letGo(.write)
+        for block in 1...24 as ClosedRange<UInt64> {
+            #expect(bench.position(of: .wrote(ByteRange(blocks: block..<block + 1)), after: start) != nil, "\(block)")
+        }
+    }
+
     @Test func `what was received in memory is written though its sender is gone, and before a promotion`() {
         let bench = Bench.secondary(configured: Self.mode(.memory))
         bench.held = [.log]

@@ -36,6 +36,14 @@ import Testing
         }
     }
 
+    /// An earlier build marks all of a disk that is larger than the volume.
+    @Test func `marks behind the volume's end end the session, and nothing is written there`() {
+        let end = Bench.size / 4096
+        let bench = target(runs: [BlockRun(first: 0, count: end), BlockRun(first: end, count: 4)], everything: true)
+        #expect(pulls(bench).allSatisfy { $0.range.end <= Bench.size })
+        #expect(bench.session.isNone)
+    }
+
     @Test func `what the source cannot read stays marked, and is asked for now and then in the same session`() throws {
         let bench = target(runs: [BlockRun(first: 10, count: 4), BlockRun(first: 20, count: 2)])
         bench.hear(.bitmapEnd)

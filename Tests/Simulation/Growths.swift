@@ -58,7 +58,9 @@ extension Cluster {
     func renewSmall() {
         guard options.faults.contains(.growing) else { return }
         let least = largestVolume * Geometry.blockSize
-        let founded = copyNodes.map { durableSuperblock($0) }.first { $0.record.size == least && $0.flags.contains(.founded) }
+        let founded = copyNodes.map { durableSuperblock($0) }.first {
+            $0.record.size == least && $0.flags.contains(.founded)
+        }
         for node in copyNodes {
             let superblock = durableSuperblock(node)
             let isApart =

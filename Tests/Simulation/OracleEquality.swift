@@ -192,7 +192,8 @@ package enum OracleEquality {
     /// Behind the volume's end, as the one of the two says it that knows it larger, nothing is a difference. Within that end all is: the
     /// record of the larger size came after zeroes on the other copy, or this one has marks for everything toward it.
     package static func end(_ one: Superblock, _ other: Superblock) -> UInt64 {
-        [one, other].map { ($0.record.isEmpty ? $0.size : min($0.size, $0.record.size)) / Geometry.blockSize }.max() ?? 0
+        [one, other].map { ($0.record.isEmpty ? $0.size : min($0.size, $0.record.size)) / Geometry.blockSize }.max()
+            ?? 0
     }
 
     /// Why marks are needed: nil when the two would copy everything, or refuse each other by name.

@@ -5,6 +5,7 @@ import ReplicationCore
 /// A replica with a disk and clients that keep their contracts, and a peer that keeps none.
 final class HostileBench {
     static let size: UInt64 = 64 << 20
+    private static let room: UInt64 = 400 << 20
     let me: NodeID
     let peer: NodeID
     var core: Replica
@@ -44,7 +45,8 @@ final class HostileBench {
         me = NodeID(unchecked: shape & 1)
         peer = NodeID(unchecked: 1 - (shape & 1))
         let size = shape & 2 == 0 ? Self.size : UInt64(3) * Geometry.blockSize
-        layout = Self.layout(size: size, peer: peer)
+        // There is room to grow into, of some pages of the bitmap.
+        layout = Self.layout(size: size + Self.room, peer: peer)
         let metadata = shape & 0x40 != 0 ? nil : Self.metadata(shape, me: me, peer: peer, size: size, &input)
         core = Replica(
             configuration: ReplicaConfiguration(

@@ -250,7 +250,7 @@ extension HostileBench {
         case 0: Geometry.maximumVolumeSize
         case 1: UInt64(input.integer(UInt32.self))
         case 2: core.durableState.size + Geometry.blockSize
-        default: 0
+        default: UInt64(input.u8()) << 20
         }
     }
 
