@@ -385,7 +385,7 @@ package struct HandshakeVerdict: Equatable, Sendable {
         return .init(coversDifference(mine, theirs) ? .sourceOfMarked : .sourceOfEverything, because: rule)
     }
 
-    /// A copy of this volume may make room for what it became while it was away (`makeOwnRoom`); any other is too small for good.
+    /// A copy of this volume may make room for what it became while it was away (`lacksRoom`); any other is too small for good.
     static func tooSmall(_ mine: HandshakeState, _ theirs: HandshakeState) -> HandshakeVerdict {
         let areOfOneLine =
             !mine.record.isEmpty && !theirs.record.isEmpty && mine.volume == theirs.volume
