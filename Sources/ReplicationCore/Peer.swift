@@ -175,6 +175,8 @@ struct ResyncTarget {
     /// All runs are known: pulling may begin.
     var bitmapKnown = false
     var cursor: UInt64 = 0
+    /// Behind the volume's end, still to be asked for.
+    var behind: Range<UInt64> = 0..<0
     var nextID: UInt64 = 1
     /// Asked for and not yet written here.
     var inFlight: [Pull] = []

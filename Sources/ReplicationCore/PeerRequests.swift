@@ -98,8 +98,18 @@ extension Replica {
             dropSession(node, "it asked for more than it may")
             return
         }
+        guard range.end <= volumeEnd || !isOfTheirDisk(range, node) else {
+            // Asked for anew, block by block, it lies on this side of the end or behind it.
+            send(range.offset < volumeEnd ? .pullFailed(id: id) : .pullZero(id: id, range: range), to: node)
+            return
+        }
         self[peer: node].source.held.append(ResyncSource.Pull(id: id, range: range))
         servePulls(node)
+    }
+
+    /// A build from before volumes could grow asks for all that its disk can hold.
+    private func isOfTheirDisk(_ range: ByteRange, _ node: NodeID) -> Bool {
+        range.end <= min(self[peer: node].theirs?.capacity ?? 0, Geometry.maximumVolumeSize)
     }
 
     /// Clients whose reads the target does not see are given way to here: one piece is read after the other. And what clients
@@ -134,6 +144,10 @@ extension Replica {
             if let buffer { emit(.releaseBuffer(buffer)) }
             dropSession(node, "it sent resync data that was not asked for")
             return
+        }
+        if range.offset >= volumeEnd {
+            if let buffer { emit(.releaseBuffer(buffer)) }
+            return pulled(id, range, node)
         }
         // Only at a target that is primary was the range locked when it was asked for.
         if role == .primary,

@@ -245,14 +245,26 @@ extension Replica {
             dropSession(node, "it told its marks out of turn")
             return
         }
+        let blocks = self[bitmap: node].blocks
+        let capacity = self[peer: node].theirs?.capacity ?? 0
+        let end = max(blocks, min(capacity, Geometry.maximumVolumeSize) / Geometry.blockSize)
         for run in runs {
-            guard run.first < self[bitmap: node].blocks, run.count <= self[bitmap: node].blocks - run.first else {
+            guard run.first < end, run.count <= end - run.first else {
                 dropSession(node, "it marks blocks beyond the end")
                 return
             }
             self[bitmap: node].mark(run.first..<run.first + run.count)
+            if run.first + run.count > blocks { noteBehind(max(run.first, blocks)..<run.first + run.count, node) }
         }
         send(.resyncReady, to: node)
+    }
+
+    /// A build from before volumes could grow marks all that its disk could hold, and lets nobody join before it was taken: it is
+    /// asked for, and thrown away.
+    private mutating func noteBehind(_ blocks: Range<UInt64>, _ node: NodeID) {
+        let known = self[peer: node].target.behind
+        self[peer: node].target.behind =
+            known.isEmpty ? blocks : min(known.lowerBound, blocks.lowerBound)..<max(known.upperBound, blocks.upperBound)
     }
 
     mutating func bitmapEnded(by node: NodeID) {
@@ -260,6 +272,12 @@ extension Replica {
         self[peer: node].target.bitmapKnown = true
         self[peer: node].target.totalBlocks = self[bitmap: node].count
         self[peer: node].target.began = now
+        let behind = self[peer: node].target.behind.count * Int(Geometry.blockSize)
+        if behind > 0 {
+            note(
+                .info, "resync", "its build marks \(behind) bytes behind the volume's end: they are thrown away",
+                peer: node)
+        }
         attention = true
     }
 
@@ -283,7 +301,7 @@ extension Replica {
         while !isPaused(node), now >= self[peer: node].target.notBefore,
             self[peer: node].target.bytesInFlight < window,
             self[peer: node].target.inFlight.count < (self[peer: node].target.failures > 0 ? 1 : limits.resyncPulls),
-            let run = self[bitmap: node].nextRun(from: self[peer: node].target.cursor, limit: piece)
+            let run = nextPull(from: node, limit: piece)
         {
             // No operation crosses an extent.
             let extentEnd = (run.lowerBound / Geometry.blocksPerExtent + 1) * Geometry.blocksPerExtent
@@ -293,7 +311,7 @@ extension Replica {
             self[peer: node].target.cursor = range.blocks.upperBound
             self[peer: node].target.inFlight.append(ResyncTarget.Pull(id: id, range: range))
             self[peer: node].target.bytesInFlight += range.length
-            if role == .primary, !isLeftOut(.filledPrimaryLocksRanges) {
+            if role == .primary, range.end <= volumeEnd, !isLeftOut(.filledPrimaryLocksRanges) {
                 askLocked(id, range, node)
             } else {
                 send(.pull(id: id, range: range), to: node)
@@ -305,6 +323,17 @@ extension Replica {
         }
         let isPassDone = self[peer: node].target.inFlight.isEmpty || isLeftOut(.resyncEndsUnmarked)
         if isPassDone, !isPaused(node) { finishPass(node) }
+    }
+
+    /// What is marked first, then what lies behind the end.
+    private mutating func nextPull(from node: NodeID, limit: UInt64) -> Range<UInt64>? {
+        let target = self[peer: node].target
+        if let run = self[bitmap: node].nextRun(from: target.cursor, limit: limit) { return run }
+        guard !target.behind.isEmpty else { return nil }
+        let extentEnd = (target.behind.lowerBound / Geometry.blocksPerExtent + 1) * Geometry.blocksPerExtent
+        let end = min(target.behind.lowerBound + limit, extentEnd, target.behind.upperBound)
+        self[peer: node].target.behind = end..<target.behind.upperBound
+        return target.behind.lowerBound..<end
     }
 
     /// At a target that is primary the order of writes is made here: the range is locked from asking until it is in place.
@@ -335,7 +364,7 @@ extension Replica {
         guard target.flushNumber == nil, !target.completeSent else { return }
         if !target.written.isEmpty {
             startTargetFlush(node)
-        } else if self[bitmap: node].count == 0 || isLeftOut(.resyncEndsUnmarked) {
+        } else if self[bitmap: node].count == 0 && target.behind.isEmpty || isLeftOut(.resyncEndsUnmarked) {
             guard isHeldForJoin(node) else { return }
             self[peer: node].target.completeSent = true
             send(.resyncComplete, to: node)
@@ -362,7 +391,7 @@ extension Replica {
             return
         }
         self[peer: node].target.notBefore = now + configuration.timing.cutOff
-        let left = self[bitmap: node].count
+        let left = self[bitmap: node].count + UInt64(self[peer: node].target.behind.count)
         guard self[peer: node].target.unreadable != left else { return }
         self[peer: node].target.unreadable = left
         note(.error, "resync", "the source cannot read \(left) blocks; they stay marked", peer: node)
@@ -400,6 +429,7 @@ extension Replica {
         let pull = self[peer: node].target.inFlight.remove(at: index)
         self[peer: node].target.bytesInFlight -= pull.range.length
         self[peer: node].target.hasFailures = true
+        if pull.range.offset >= volumeEnd { noteBehind(pull.range.blocks, node) }
         // A disk that reads nothing at all is not asked for each block of the volume at the speed of the network.
         self[peer: node].target.failures += 1
         if self[peer: node].target.failures % Self.failuresInRow == 0 {

@@ -46,6 +46,25 @@ import Testing
         bench.messages(since: start).compactMap { if case .pullData(let id, _, _) = $0 { id } else { nil } }
     }
 
+    @Test func `what an earlier build asks for behind the volume's end is zeroes to it, within what its disk can hold`()
+    {
+        let bench = ahead()
+        let end = Bench.size / 4096
+        let theirs = bench.stateLeftBehind { $0.capacity = Bench.size + 64 * 4096 }
+        #expect(bench.meet(theirs) == .sourceOfMarked)
+        bench.hear(.presence(Presence(role: .secondary, disk: .inconsistent, mark: .none, resyncPaused: false)))
+        bench.hear(.resyncReady)
+        bench.hear(.resyncReady)
+        let start = bench.moments.count
+        let behind = ByteRange(blocks: end..<end + 64)
+        bench.hear(.pull(id: 1, range: ByteRange(blocks: end - 1..<end + 1)))
+        bench.hear(.pull(id: 2, range: behind))
+        #expect(bench.messages(since: start) == [.pullFailed(id: 1), .pullZero(id: 2, range: behind)])
+        #expect(!bench.session.isNone)
+        bench.hear(.pull(id: 3, range: ByteRange(blocks: end + 60..<end + 65)))
+        #expect(bench.session.isNone)
+    }
+
     @Test func `the record without the target is durable before the target is told`() throws {
         let bench = Bench.primary()
         bench.completeWrite(0, block: 5)

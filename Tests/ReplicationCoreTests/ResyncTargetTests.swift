@@ -4,7 +4,9 @@ import Testing
 
 @Suite struct ResyncTargetTests {
     /// `beta`, in step once, meets `alpha`, which went on alone; the resync of three runs is ready to pull.
-    private func target(runs: [BlockRun] = [BlockRun(first: 10, count: 4)], everything: Bool = false) -> Bench {
+    private func target(
+        runs: [BlockRun] = [BlockRun(first: 10, count: 4)], everything: Bool = false, capacity: UInt64 = Bench.size
+    ) -> Bench {
         let bench = Bench.secondary()
         bench.breakLink()
         bench.peerRun = RunID(rawValue: 0x901)
@@ -12,6 +14,7 @@ import Testing
             $0.goesOnAlone(in: 40)
             $0.isPrimary = true
             $0.dirtyBlocks = 4
+            $0.capacity = capacity
             if everything { $0.base = .everything(InstanceID(rawValue: 1)) }
         }
         #expect(bench.meet(theirs) == (everything ? .targetOfEverything : .targetOfMarked))
@@ -36,12 +39,41 @@ import Testing
         }
     }
 
-    /// An earlier build marks all of a disk that is larger than the volume.
-    @Test func `marks behind the volume's end end the session, and nothing is written there`() {
+    /// An earlier build marks all of a disk that is larger than the volume, and lets nobody join before all of it was taken.
+    @Test func `what an earlier build marks behind the volume's end is asked for and thrown away`() {
         let end = Bench.size / 4096
-        let bench = target(runs: [BlockRun(first: 0, count: end), BlockRun(first: end, count: 4)], everything: true)
-        #expect(pulls(bench).allSatisfy { $0.range.end <= Bench.size })
-        #expect(bench.session.isNone)
+        let runs = [BlockRun(first: end - 2, count: 5), BlockRun(first: end + 3, count: 3000)]
+        let bench = target(runs: runs, capacity: Bench.size + (64 << 20))
+        bench.hear(.bitmapEnd)
+        let first = pulls(bench).filter { $0.range.offset >= Bench.size }
+        // One that cannot be read there is asked for again.
+        #expect(!first.isEmpty)
+        bench.hear(.pullFailed(id: first[0].id))
+        var done: Set<UInt64> = [first[0].id]
+        for _ in 0..<20 {
+            for pull in pulls(bench) where !done.contains(pull.id) {
+                done.insert(pull.id)
+                bench.hearPullData(pull.id, pull.range)
+            }
+            bench.pass(milliseconds: Timing().cutOff / 1_000_000 + 10)
+        }
+        let asked = pulls(bench).filter { done.contains($0.id) && $0.id != first[0].id }.map(\.range.blocks)
+        #expect(Set(asked.flatMap { Array($0) }) == Set(end - 2..<end + 3003))
+        #expect(bench.messages().contains(.resyncComplete))
+        #expect(
+            bench.position { if case .writing(let range) = $0 { range.end > Bench.size } else { false } } == nil)
+        bench.expectNothingLeft()
+    }
+
+    @Test func `marks behind what the source's disk can hold end the session`() {
+        let end = Bench.size / 4096
+        for (run, capacity) in [
+            (BlockRun(first: end, count: 5), Bench.size + 4 * 4096), (BlockRun(first: end - 1, count: 2), Bench.size),
+            (BlockRun(first: Geometry.maximumVolumeSize / 4096, count: 1), .max),
+            (BlockRun(first: end, count: .max), .max),
+        ] {
+            #expect(target(runs: [run], everything: true, capacity: capacity).session.isNone, "\(run) of \(capacity)")
+        }
     }
 
     @Test func `what the source cannot read stays marked, and is asked for now and then in the same session`() throws {
