@@ -1,13 +1,13 @@
 import Formats
-import LinuxIO
+package import LinuxIO
 package import Model
-import ReplicationCore
+package import ReplicationCore
 import Synchronization
 
 /// Performs a `DiskMove` on a thread of its own: of a large volume it is gigabytes, and all else is to go on meanwhile.
-final class DiskMover {
+package final class DiskMover {
     /// What the thread was given.
-    enum Task { case preparing, ending, marking }
+    package enum Task { case preparing, ending, marking }
 
     private let machine: Machine
     private var thread: SideThread<DiskMoved>?
@@ -23,13 +23,13 @@ final class DiskMover {
     var marks = EndMarks()
 
     /// The disk is let go of when no mark is on its way any more, and then these commands end.
-    var releasesAfterMarks = false
-    var answersAfterMarks: [(id: CommandID, outcome: CommandOutcome)] = []
+    package private(set) var isReleasing = false
+    private var answers: [(id: CommandID, outcome: CommandOutcome)] = []
 
     private static let mostRounds = 8
     private static let fewPages = 512
 
-    init(machine: Machine) { self.machine = machine }
+    package init(machine: Machine) { self.machine = machine }
 
     var isBusy: Bool { move != nil }
     var isMarking: Bool { tasks.contains { $0.task == .marking } }
@@ -55,7 +55,27 @@ final class DiskMover {
     }
 
     func end(_ work: DiskMoving) { submit(.ending, work) }
-    func mark(_ work: DiskMoving) { submit(.marking, work) }
+    package func mark(_ work: DiskMoving) { submit(.marking, work) }
+
+    /// Not while the thread may still write there: it would be what somebody puts there next.
+    package func release(_ disk: DiskStore) {
+        if isMarking { isReleasing = true } else { disk.release() }
+    }
+
+    /// Whoever hears that the disk is free may put something else there. - Returns: false: it may be told now.
+    package func delays(_ id: CommandID, _ outcome: CommandOutcome) -> Bool {
+        if isReleasing { answers.append((id, outcome)) }
+        return isReleasing
+    }
+
+    /// - Returns: who hears of it now; nil: nobody wanted it to be let go of.
+    package func releaseAfterMarks(_ disk: DiskStore) -> [(id: CommandID, outcome: CommandOutcome)]? {
+        guard isReleasing else { return nil }
+        defer { answers = [] }
+        isReleasing = false
+        disk.release()
+        return answers
+    }
 
     /// As soon as the step that it is in is done.
     func leaveOff() { leavesOff.isWanted = true }
@@ -78,7 +98,7 @@ final class DiskMover {
         thread?.submit(serial) { work.perform() }
     }
 
-    func complete(_ completion: Completion) -> [(task: Task, moved: DiskMoved)] {
+    package func complete(_ completion: Completion) -> [(task: Task, moved: DiskMoved)] {
         guard let thread else { return [] }
         machine.ring.await(thread.wakeUp, token: completion.token)
         var done: [(task: Task, moved: DiskMoved)] = []

@@ -24,7 +24,7 @@ package struct DiskMoved: Equatable, Sendable {
     package var outcome: GrowOutcome
     /// Why not.
     package var words = ""
-    /// All lies at the new place, and superblocks there were begun.
+    /// The new place is the one that is found.
     package var isNew = false
 }
 
@@ -88,24 +88,35 @@ package struct DiskMoving: @unchecked Sendable {
         }
         var former = UInt64.max
         var hasBegun = false
-        var isNew = false
+        // All lies at the new place, too, and superblocks there were begun.
+        var isWhole = false
+        var end = move.end
+        // What marks tell of behind the new place's end.
+        var told = move.from
         do throws(Failure) {
             former = try plain { () throws(BlockFileError) in try metadata.refreshSize() }
             try extendData()
-            var end = move.end
             for step in steps {
                 if leavesOff?.isWanted == true { throw .leftOff }
                 hasBegun = hasBegun || move.endsFormer(step)
-                if case .superblock = step { isNew = true }
+                if case .superblock = step { isWhole = true }
                 let began = monotonicNow()
                 try perform(step)
                 if isPaced { pause(for: monotonicNow() &- began) }
-                if !isNew { try markEnd(&end, of: move.from) }
+                if isWhole, step == .flush, told != move.to, !move.isBeside {
+                    // The first superblock, which either place has in common, is next, and one of the new is stable.
+                    try markEnd(&end, of: move.to, isSure: end > move.to.deviceEnd)
+                    told = move.to
+                } else {
+                    // Beside the new place the former one holds until all is done: nobody writes to either meanwhile.
+                    try markEnd(&end, of: told)
+                }
             }
-            // Whatever marks there are tell of the former place, which holds no more.
-            if isNew { try markEnd(&end, of: move.to, isSure: end > move.to.deviceEnd) }
+            if isWhole, told != move.to { try markEnd(&end, of: move.to, isSure: end > move.to.deviceEnd) }
             return DiskMoved(outcome: .done, isNew: true)
         } catch {
+            // Where it is looked for.
+            let isNew = isWhole && (told == move.to || end <= move.to.deviceEnd)
             switch error {
             case .flush(let failure):
                 return DiskMoved(outcome: .failed, words: failure.description, isNew: isNew)

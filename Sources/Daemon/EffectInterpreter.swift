@@ -79,7 +79,7 @@ extension VolumeLoop {
         case .closeClients(let why): nbd.closeClients(why, &events)
         case .commandDone(let id, let outcome): finish(id, outcome)
         case .note(let note): log.note(note)
-        case .releaseDisk: releaseDisk()
+        case .releaseDisk: mover.release(disk)
         case .fence(let node, let request): fencing.fence(node, request, at: now, &events)
         case .verified: rememberComparisons()
         case .measureDisk(let wanted): measureDisk(wanted)
@@ -119,8 +119,7 @@ extension VolumeLoop {
             if case .refused(let refusal) = outcome { log.error("process: not stopped: \(refusal.message)") }
             return
         }
-        // Whoever hears that the disk is free may put something else there.
-        if mover.releasesAfterMarks { return mover.answersAfterMarks.append((id, outcome)) }
+        if mover.delays(id, outcome) { return }
         control?.finishCommand(id, adjusted(id, outcome))
     }
 
@@ -129,7 +128,7 @@ extension VolumeLoop {
         guard !due.isEmpty else { return }
         attaches.removeAll { $0.next <= now }
         for var pending in due {
-            guard mover.releasesAfterMarks else {
+            guard mover.isReleasing else {
                 attach(pending, now)
                 continue
             }

@@ -122,18 +122,8 @@ extension VolumeLoop {
         events.append(.diskGrown(moved.outcome))
     }
 
-    /// Not while the thread may still write there: it would be what somebody puts there next.
-    func releaseDisk() {
-        guard mover.isMarking else { return disk.release() }
-        mover.releasesAfterMarks = true
-    }
-
     private func marked(_ moved: DiskMoved) {
-        if mover.releasesAfterMarks {
-            mover.releasesAfterMarks = false
-            disk.release()
-            let answers = mover.answersAfterMarks
-            mover.answersAfterMarks = []
+        if let answers = mover.releaseAfterMarks(disk) {
             for answer in answers { finish(answer.id, answer.outcome) }
             return
         }

@@ -1,7 +1,9 @@
 import Daemon
 import Formats
+import Foundation
 import LinuxIO
 import Model
+import ReplicationCore
 import Testing
 
 /// A file in memory whose operations fail when the test says so.
@@ -72,7 +74,12 @@ private final class FailingFile: MovableFile {
         }
     }
 
+    /// Appending waits for it, once.
+    var gate: DispatchSemaphore?
+
     func append(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(BlockFileError) {
+        gate?.wait()
+        gate = nil
         if !isBlockDevice { size = max(size, offset + UInt64(bytes.count)) }
         try write(bytes, at: offset)
     }
@@ -258,24 +265,49 @@ private final class FailingFile: MovableFile {
     private static func growsMeanwhile(_ tried: Case) throws {
         let whole = file(tried)
         _ = perform(tried, whole)
-        let calls = whole.flushes + whole.others
-        for number in 1...calls {
-            let file = file(tried)
-            file.growing = (number, tried.device + (64 << 20))
-            let (first, second) = perform(tried, file)
+        for number in 1...whole.flushes + whole.others {
+            func growing() -> FailingFile {
+                let file = file(tried)
+                file.growing = (number, tried.device + (64 << 20))
+                return file
+            }
+            let grown = growing()
+            let (first, second) = perform(tried, grown)
             #expect(first.outcome == .done && second?.outcome == .done, "call \(number)")
-            let found = try #require(find(file, tried.layout), "call \(number)")
+            let found = try #require(find(grown, tried.layout), "call \(number)")
             #expect(found.layout == tried.target && found.superblock.sequence == 101, "call \(number)")
-            #expect(isMarked(file, found), "call \(number)")
-            // The machine dies in the middle: it is found, but for the step in which it grew, and for the two superblocks.
-            guard number + 10 < calls else { continue }
-            for last in number + 4..<calls {
-                let dying = Self.file(tried)
-                dying.growing = (number, tried.device + (64 << 20))
+            #expect(isMarked(grown, found), "call \(number)")
+            // The machine dies in the middle: it is found, but for the step in which it grew.
+            for last in number + 4..<max(number + 4, grown.flushes + grown.others) {
+                let dying = growing()
                 dying.dies = last
                 _ = perform(tried, dying)
                 let found = find(dying, tried.layout)
                 #expect(found.map { isMarked(dying, $0) } == true, "grew at call \(number), dead after \(last)")
+            }
+            // The disk's last word goes where it is found.
+            for flush in 1...grown.flushes {
+                let failing = growing()
+                failing.failing = (true, flush)
+                let (first, second) = perform(tried, failing)
+                let isNew = (second ?? first).isNew
+                // Not in that very step; and of the last mark nobody knows then which place it names.
+                let isLast = flush == grown.flushes
+                guard failing.size > tried.device, find(failing, tried.layout) != nil, !isLast else { continue }
+                writeLastWord(failing, isNew ? tried.target : tried.layout)
+                let found = find(failing, tried.layout)
+                #expect(
+                    found?.superblock.flags.contains(.suspect) == true, "grew at call \(number), failed flush \(flush)")
+            }
+        }
+    }
+
+    private static func writeLastWord(_ file: FailingFile, _ layout: DiskLayout) {
+        var word = superblock(layout.dataSize, 200)
+        word.flags.insert(.suspect)
+        for copy in 0...1 {
+            file.blocks[layout.superblockOffset(copy: copy) / 4096] = block {
+                SuperblockCoding.encode(word, layout, copy: copy, into: $0)
             }
         }
     }
@@ -294,6 +326,39 @@ private final class FailingFile: MovableFile {
         #expect(!marks.isNew(100) && marks.isNew(200))
         marks.noteFound(200)
         #expect(!marks.isNew(200))
+    }
+
+    @Test func `a disk is let go of when no mark is on its way any more, and who asked for it hears of it then`() throws
+    {
+        let folder = try CopyFolder()
+        let configuration = try folder.configuration()
+        try folder.create(configuration)
+        let disk = try LoneDisk(folder.load(configuration))
+        let mover = DiskMover(machine: disk.machine)
+        let tried = try Self.cases()[0]
+        let file = Self.file(tried)
+        let gate = DispatchSemaphore(value: 0)
+        file.gate = gate
+        let move = DiskMove(from: tried.layout, to: tried.layout, size: tried.layout.dataSize, deviceSize: tried.device)
+        #expect(!move.marks.isEmpty)
+        mover.mark(DiskMoving(move, data: file, metadata: file, Self.superblock(Self.size, 100), move.marks))
+        mover.release(disk.store)
+        let detached = CommandID(rawValue: 7)
+        #expect(mover.delays(detached, .done("r0 is detached")))
+        #expect(mover.isReleasing && disk.store.isAttached, "somebody could put another disk there, and it be written")
+        gate.signal()
+        disk.machine.ring.submitAndWait(until: monotonicNow() + 5_000_000_000)
+        let next = disk.machine.ring.nextCompletion()
+        let completion = try #require(next)
+        #expect(mover.complete(completion).map(\.moved.outcome) == [.done])
+        let answers = try #require(mover.releaseAfterMarks(disk.store))
+        #expect(answers.map(\.id) == [detached] && !disk.store.isAttached && !mover.isReleasing)
+        #expect(!mover.delays(detached, .done("once more")))
+        #expect(mover.releaseAfterMarks(disk.store) == nil, "nobody waits for it")
+        // Without marks at once.
+        try disk.store.attach(folder.load(configuration).files, tried.layout)
+        mover.release(disk.store)
+        #expect(!disk.store.isAttached && !mover.isReleasing)
     }
 
     @Test func `what is not wanted any more leaves a file as long as it was`() throws {
