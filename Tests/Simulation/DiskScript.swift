@@ -47,8 +47,13 @@ struct DiskImage {
 
 extension SimulatedDisk.Deed {
     static let scriptKinds: Set<String> = ["read", "write", "flush", "superblock", "log", "page"]
-    /// Those that can be held: of an `answer` the read is done, and only its word waits.
-    static let heldKinds = scriptKinds.union(["answer"])
+    /// Those that can be held: of an `answer` the read is done, and only its word waits; `zeroes` are writes that bring no bytes.
+    static let heldKinds = scriptKinds.union(["answer", "zeroes"])
+
+    func isOf(_ kinds: Set<String>) -> Bool {
+        if case .write(_, _, _, nil, _) = self, kinds.contains("zeroes") { return true }
+        return kinds.contains(scriptKind)
+    }
 
     /// The word that scripts have for it.
     var scriptKind: String {

@@ -227,7 +227,7 @@ final class SimulatedDisk {
     /// Whether the operation waits for a script's word instead of ending now.
     func holdsBack(_ slot: Int) -> Bool {
         guard let operation = slots[slot], let holds = script?.holds else { return false }
-        if !holds.contains(operation.deed.scriptKind) {
+        if !operation.deed.isOf(holds) {
             guard case .read(_, let sector, let count, _, _) = operation.deed, holds.contains("answer") else {
                 return false
             }
@@ -259,7 +259,7 @@ final class SimulatedDisk {
     func releaseHeld(_ kinds: Set<String>) -> [Int] {
         let held = script?.held ?? []
         let released = held.filter { slot in
-            slots[slot].map { kinds.contains(script?.answers[slot] == nil ? $0.deed.scriptKind : "answer") } ?? false
+            slots[slot].map { script?.answers[slot] == nil ? $0.deed.isOf(kinds) : kinds.contains("answer") } ?? false
         }
         script?.held.removeAll { released.contains($0) }
         return released
