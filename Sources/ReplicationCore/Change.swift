@@ -53,6 +53,8 @@ struct Change {
     var accepted = NodeSet()
     var formerVoters = NodeSet()
     var offeredAt = MonotonicTime(nanoseconds: 0)
+    /// With quorum: for the first time.
+    var firstOfferedAt = MonotonicTime(nanoseconds: 0)
     /// The record is in the superblock already (`persisting` comes before `offering`).
     var isApplied = false
 
@@ -60,6 +62,8 @@ struct Change {
     var isHarmless: Bool {
         switch purpose {
         case .admit, .dismiss: true
+        // With quorum; between two, who does not answer is waited for by name, and cut off.
+        case .grow: pending.isEmpty
         default: false
         }
     }

@@ -15,6 +15,7 @@ extension Replica {
         guard var current = change else { return }
         current.phase = .offering
         current.offeredAt = now
+        current.firstOfferedAt = now
         if current.isApplied { current.accepted.insert(me) }
         change = current
         for node in everyone { offerAgain(to: node) }
@@ -38,6 +39,15 @@ extension Replica {
         else { return }
         change?.offeredAt = now
         for node in everyone { offerAgain(to: node) }
+    }
+
+    /// A member that answers pings, and not the offer of a larger size: its disk hangs. Clients' writes wait for nobody meanwhile, and so
+    /// nothing else would ever cut it off.
+    func isGrowthUnanswered(by node: NodeID, since opened: MonotonicTime) -> Bool {
+        guard isByMajority, let change, case .grow = change.purpose, change.phase == .offering,
+            change.record.inStep.contains(node), !change.accepted.contains(node), !isLeftOut(.growthIsAnswered)
+        else { return false }
+        return now.since(max(change.firstOfferedAt, opened)) > configuration.timing.cutOff
     }
 
     /// An answer to an offer counts when it comes from the very disk or memory that the record means.

@@ -163,10 +163,11 @@ extension Replica {
         guard let mine = self[peer: node].mine else { return "" }
         let size = max(mine.record.size, theirs.record.size)
         let (owner, room) = mine.capacity < size ? (me, mine.capacity) : (node, theirs.capacity)
-        return
-            ": \(name(owner))'s has room for \(room) bytes, the volume has \(size). Take a larger disk there; or, if the disk is as "
-            + "large as the others', make its copy for that size, with fewer bitmaps: hablk create \(configuration.volume) --force "
-            + "--size \(size)"
+        let lack = ": \(name(owner))'s has room for \(room) bytes, the volume has \(size). "
+        if owner == me, self.room != nil { return lack + "It makes room, and they meet again when it is there" }
+        return lack
+            + "It makes room by itself if its disk has any. Else take a larger disk there; or, if the disk is as large as the others', "
+            + "make its copy for that size, with fewer bitmaps: hablk create \(configuration.volume) --force --size \(size)"
     }
 
     /// It was taken out of the configuration: whoever waits for it waits for the others alone.

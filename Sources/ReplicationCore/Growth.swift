@@ -56,16 +56,17 @@ extension Replica {
             return refuse(id, obstacle.reason, obstacle.message, obstacle.remedy)
         }
         if let size {
-            guard size % Geometry.blockSize == 0, size <= Geometry.maximumVolumeSize, size > 0 else {
-                return refuse(
-                    id, "wrong-size", "a volume of \(size) bytes cannot be: whole 4 KiB blocks, at most 1 PiB",
-                    "hablk resize \(volume) --size \(max(size / Geometry.blockSize, 1) * Geometry.blockSize)")
-            }
             guard size >= volumeSize else {
                 return refuse(
                     id, "would-shrink",
                     "\(volume) has \(volumeSize) bytes: \(size) are fewer, and it is never made smaller",
                     "make a smaller volume beside it, and copy what is needed")
+            }
+            guard size % Geometry.blockSize == 0, size <= Geometry.maximumVolumeSize else {
+                let whole = min(size, Geometry.maximumVolumeSize - 1) / Geometry.blockSize + 1
+                return refuse(
+                    id, "wrong-size", "a volume of \(size) bytes cannot be: whole 4 KiB blocks, at most 1 PiB",
+                    "hablk resize \(volume) --size \(whole * Geometry.blockSize)")
             }
             guard size > volumeSize || formerSize != nil else {
                 emit(.commandDone(id, .done("\(volume) has \(size) bytes already")))

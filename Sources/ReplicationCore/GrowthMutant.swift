@@ -14,6 +14,10 @@ enum GrowthMutant {
     case unnamedIsUnknown
     /// One whose volume grew while it was away makes room for it.
     case tooSmallMayGrow
+    /// A member that does not take the record of the new size is cut off.
+    case growthIsAnswered
+    /// One that was put back to before it grew says so before it makes room.
+    case putBackIsSaidFirst
     /// The log and the bitmaps stand still while they are moved.
     case movedMetadataRests
 }

@@ -216,6 +216,8 @@
             case .growsWithAll, .sizeIsChosen, .roomIsMadeFirst: "resize: a size on which not all agree"
             case .newPartIsZeroed, .newPartIsFlushed, .unnamedIsUnknown: "resize: what copies hold in the new part"
             case .movedMetadataRests: "resize: metadata written where it was"
+            case .putBackIsSaidFirst: "F15"
+            case .growthIsAnswered: "resize: a disk that hangs"
             }
         }
     }

@@ -66,7 +66,11 @@ extension Replica {
                 mine: mine, theirs: theirs, policies: configuration.afterSplitBrain,
                 isAsynchronous: asynchronous.contains(node))
         self[peer: node].verdict = verdict
-        if verdict.rule == .tooSmall { lacksRoom(theirs) }
+        if verdict.rule == .tooSmall {
+            // Its numbers rise with what it writes for that.
+            if isPutBack(mine, theirs), !isLeftOut(.putBackIsSaidFirst) { rememberBeingPutBack(theirs) }
+            lacksRoom(theirs)
+        }
         send(.verdict(outcome: verdict.outcome.rawValue, rule: verdict.rule.rawValue), to: node)
         conclude(node)
     }
@@ -87,7 +91,9 @@ extension Replica {
         guard self[peer: node].handshake == .exchanging, let verdict = self[peer: node].verdict,
             let told = self[peer: node].theirVerdict, let theirs = self[peer: node].theirs
         else { return }
-        guard told.outcome == verdict.outcome.mirrored.rawValue else {
+        // A build from before volumes could grow parts for good with what may make room.
+        let isParted = verdict.rule == .tooSmall && told.rule == verdict.rule.rawValue
+        guard told.outcome == verdict.outcome.mirrored.rawValue || isParted else {
             note(.error, "handshake", "the two verdicts differ: here \(verdict.outcome) (\(verdict.rule))", peer: node)
             dropSession(node, "the two verdicts differ")
             return
@@ -144,25 +150,6 @@ extension Replica {
         } else {
             remember(theirs.mark, of: node)
         }
-    }
-
-    /// Whoever was put back as it was is filled from the beginning. The session may end before all is marked for it: then the numbers
-    /// that showed it are still remembered here, and that copy says so itself (seed 12749575: the source had written down the
-    /// new numbers with a record of its own, died, and filled what was marked).
-    private mutating func noteWhoWasPutBack(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
-        guard let mine = self[peer: node].mine, !isLeftOut(.putBackIsKeptInMind) else { return }
-        // Whatever the verdict is: one that comes before the numbers are compared makes nothing good.
-        self[peer: node].isPutBack =
-            theirs.hasDisk && mine.hasDisk && HandshakeVerdict.isBehind(theirs, ofNumbersRememberedBy: mine)
-        if verdict == .init(.targetOfEverything, because: .rolledBackDiscarded) { rememberBeingPutBack(theirs) }
-    }
-
-    private mutating func rememberBeingPutBack(_ theirs: HandshakeState) {
-        let isTold = self[peer: theirs.node].mine.map { HandshakeVerdict.isBehind($0, ofNumbersRememberedBy: theirs) }
-        guard isTold == true || !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) else { return }
-        if isTold == true { outbid(theirs.seen) }
-        superblock.flags.formUnion([.outdated, .rolledBack])
-        persistSuperblock()
     }
 
     /// The offer to throw this copy's data away ends with the handshake it was meant for.
@@ -449,11 +436,7 @@ extension Replica {
             words += "there \(describe(theirs.current)), \(theirs.dirtyBlocks * Geometry.blockSize) bytes written since"
         }
         if verdict.rule == .tooSmall { words += tooSmall(toward: node, theirs) }
-        if verdict.rule == .rolledBack, hasDisk, let mine = self[peer: node].mine,
-            isByMajority
-                ? HandshakeVerdict.isRolledBack(mine, rememberedByMember: theirs)
-                : HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)
-        {
+        if verdict.rule == .rolledBack, let mine = self[peer: node].mine, isPutBack(mine, theirs) {
             words += "; it is this one"
             rememberBeingPutBack(theirs)
         }

@@ -300,6 +300,7 @@ extension Replica {
         {
             isStuck = true
         }
+        if isGrowthUnanswered(by: node, since: opened) { isStuck = true }
         if self[peer: node].handshake == .exchanging, now.since(self[peer: node].toldAt) > limit { isStuck = true }
         if isWordOverdue(of: node, since: max(self[peer: node].toldAt, opened)) { isStuck = true }
         guard isStuck else { return }

@@ -183,7 +183,8 @@ extension Replica {
             refuse(
                 id, "mismatch",
                 "the disk holds \(metadata.superblock.size) bytes, the volume has \(superblock.record.size)",
-                "attach a larger disk")
+                "attach a larger disk; or, if this one was made larger: hablk down \(configuration.volume), hablk up \(configuration.volume), "
+                    + "and it makes room")
             emit(.releaseDisk)
             return
         }

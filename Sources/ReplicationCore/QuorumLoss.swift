@@ -10,6 +10,19 @@ extension Replica {
         return !hasQuorum
     }
 
+    /// Clients' requests are answered as they come: nothing that may last holds them.
+    package var answersClients: Bool {
+        mutating get {
+            guard leads, role == .primary, candidacy == nil, doubts.isEmpty, !isUnsettled,
+                change.map(\.isHarmless) ?? true, !isByMajority || holdsTerm && hasQuorum
+            else { return false }
+            for node in others where required.contains(node) {
+                if !self[peer: node].receivesWrites || self[peer: node].handshake == .exchanging { return false }
+            }
+            return !table.contains { $0.isClient && now.since($0.began) > 1_000_000_000 }
+        }
+    }
+
     /// `on-quorum-lost: error`. A request that failed may be done, here or on some members only. So its blocks count as
     /// unsettled: each is copied to all members before it is read again, or a read could give the new data, and after
     /// the next change of primary another one the old.

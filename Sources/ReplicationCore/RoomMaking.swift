@@ -36,6 +36,8 @@ struct RoomMaking {
     var piece: UInt64 = 4 << 20
     /// It ends when what is out has come back.
     var isGivenUp = false
+    /// Since when who asked has another session, or none.
+    var alone: MonotonicTime?
 
     /// An operation of the disk is out.
     var isOut: Bool {
@@ -201,6 +203,7 @@ extension Replica {
     mutating func advanceRoom() {
         guard let current = room else { return }
         if !hasDisk || detaching != nil || stopping != nil || superblock.record.size != current.from { giveRoomUp() }
+        noteAsker(current)
         if room?.isGivenUp == true {
             if !current.isOut { endRoom(RoomAnswer(.notNow)) }
             return
@@ -217,6 +220,18 @@ extension Replica {
             note(.info, "disk", "there is room for \(current.size) bytes")
             endRoom(RoomAnswer(.made, bytes: current.size))
         case .preparing, .moving, .zeroing: break
+        }
+    }
+
+    /// Who asked may come again and find it under way; a wish that nobody has any more ends. What was made of zeroes stays known.
+    private mutating func noteAsker(_ current: RoomMaking) {
+        guard let asker = current.asker else { return }
+        if self[peer: asker].hasSession, self[peer: asker].session == current.session {
+            room?.alone = nil
+        } else if let alone = current.alone {
+            if now.since(alone) > configuration.timing.cutOff { giveRoomUp() }
+        } else {
+            room?.alone = now
         }
     }
 
@@ -348,7 +363,9 @@ extension Replica {
     mutating func lacksRoom(_ theirs: HandshakeState) {
         guard hasDisk, role != .primary, detaching == nil, stopping == nil, superblock.volume == theirs.volume,
             superblock.record.lineage == theirs.record.lineage, superblock.record.number <= theirs.record.number,
-            theirs.record.size <= Geometry.maximumVolumeSize
+            theirs.record.size <= Geometry.maximumVolumeSize,
+            // Whose memory of this copy's numbers counts.
+            !isByMajority || theirs.record.inStep.contains(theirs.node)
         else { return }
         // Room for a wish that nobody has any more would keep the two apart.
         if let room, room.from < theirs.record.size, room.size != theirs.record.size { giveRoomUp() }

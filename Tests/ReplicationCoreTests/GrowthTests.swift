@@ -265,6 +265,26 @@ import Testing
         #expect(bench.outcomes[id] == nil)
     }
 
+    /// The kernel's device is told a size only then.
+    @Test func `clients are answered while nothing holds them`() {
+        let bench = Bench.primary()
+        #expect(answers(bench))
+        bench.held = [.write]
+        bench.ask(1, .write, block: 5)
+        #expect(answers(bench), "a moment is nothing")
+        bench.pass(milliseconds: 1500)
+        #expect(!answers(bench), "a disk that is slow just now")
+        bench.held = []
+        bench.letGo(.write)
+        bench.hear(.written(sequence: 1, succeeded: true))
+        #expect(answers(bench))
+        bench.breakLink()
+        #expect(!answers(bench), "a peer is away")
+        #expect(!answers(Bench.secondary()))
+    }
+
+    private func answers(_ bench: Bench) -> Bool { bench.core.answersClients }
+
     @Test func `tried once, a peer that is busy is not asked again`() {
         let bench = Bench.primary()
         bench.room = RoomAnswer(.has, bytes: Self.larger)

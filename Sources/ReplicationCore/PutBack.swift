@@ -1,0 +1,31 @@
+import Model
+
+/// A copy that was put back as it was: who notices it, and what is remembered of that.
+extension Replica {
+    /// Whoever was put back as it was is filled from the beginning. The session may end before all is marked for it: then the numbers
+    /// that showed it are still remembered here, and that copy says so itself (seed 12749575: the source had written down the
+    /// new numbers with a record of its own, died, and filled what was marked).
+    mutating func noteWhoWasPutBack(_ verdict: HandshakeVerdict, _ node: NodeID, _ theirs: HandshakeState) {
+        guard let mine = self[peer: node].mine, !isLeftOut(.putBackIsKeptInMind) else { return }
+        // Whatever the verdict is: one that comes before the numbers are compared makes nothing good.
+        self[peer: node].isPutBack =
+            theirs.hasDisk && mine.hasDisk && HandshakeVerdict.isBehind(theirs, ofNumbersRememberedBy: mine)
+        if verdict == .init(.targetOfEverything, because: .rolledBackDiscarded) { rememberBeingPutBack(theirs) }
+    }
+
+    /// The peer remembers newer numbers of this copy, or it says so itself.
+    func isPutBack(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
+        guard hasDisk, mine.hasDisk, theirs.hasDisk else { return false }
+        return isByMajority
+            ? HandshakeVerdict.isRolledBack(mine, rememberedByMember: theirs)
+            : HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)
+    }
+
+    mutating func rememberBeingPutBack(_ theirs: HandshakeState) {
+        let isTold = self[peer: theirs.node].mine.map { HandshakeVerdict.isBehind($0, ofNumbersRememberedBy: theirs) }
+        guard isTold == true || !superblock.flags.isSuperset(of: [.outdated, .rolledBack]) else { return }
+        if isTold == true { outbid(theirs.seen) }
+        superblock.flags.formUnion([.outdated, .rolledBack])
+        persistSuperblock()
+    }
+}
