@@ -10,6 +10,8 @@ struct DeviceStanding {
     var isLineOver: (DeviceNote) -> Bool
     var generation = GenerationID.none
     var size: UInt64 = 0
+    /// Clients' requests are answered as they come.
+    var isAnswering = false
 }
 
 /// The volume as /dev/nbdN: makes the device, serves it, finds a predecessor's again, gives it up. It decides nothing about
@@ -46,6 +48,7 @@ final class DevicePort {
         case released(Result<Void, KernelDeviceError>)
         case ended(Result<Void, KernelDeviceError>)
         case resized(Result<Void, KernelDeviceError>, UInt64)
+        case timed(Result<Void, KernelDeviceError>, isLong: Bool)
         /// The thread of an ioctl device is back.
         case left
     }
@@ -72,7 +75,7 @@ final class DevicePort {
     var phase = Phase.absent
     var note: DeviceNote?
     var link = Link()
-    var sizing = DeviceSize()
+    var sizing = DeviceSizing()
     var ioctlDevice: NBDIoctlDevice?
     private var beginning: MakingDevice?
     /// This run has served it: when the role goes, the device goes.
@@ -137,6 +140,7 @@ final class DevicePort {
             if case .failure(let error) = result { log.error("device: not disconnected: \(error)") }
             gone("disconnected")
         case .resized(let result, let size): resized(result, size)
+        case .timed(let result, let isLong): timed(result, isLong: isLong)
         case .left:
             ioctlDevice = nil
             if phase == .mapped { lost("the kernel gave it up", &events) }
@@ -262,6 +266,7 @@ final class DevicePort {
     private func relinked(_ result: Result<Void, KernelDeviceError>, _ events: inout EventQueue) {
         guard phase == .mapped, link.isAsked else { return }
         link.isAsked = false
+        sizing.relinked()
         switch result {
         case .success: log.info("device: \(note?.device.path ?? "") has fresh sockets")
         case .failure(.noSuchDevice): lost("the kernel has it no more", &events)
@@ -281,7 +286,9 @@ final class DevicePort {
         guard phase == .mapped else { return }
         if let handOverBy { return finishHandOver(handOverBy, &events) }
         let isWhole = nbd.deviceConnections == note?.sockets
-        guard revision != seenRevision || !hasServed || !isWhole || sizing.isDue, let note else { return }
+        guard revision != seenRevision || !hasServed || !isWhole || sizing.isDue(at: monotonicNow()), let note else {
+            return
+        }
         seenRevision = revision
         let standing = standing()
         if standing.isPrimary {
@@ -295,7 +302,7 @@ final class DevicePort {
                 self.note?.write(notePath)
             }
             if note.attachment == .netlink { relink(note, standing.size, &events) }
-            resize(note, to: standing.size)
+            resize(note, to: standing.size, isAnswering: standing.isAnswering)
         } else if hasServed {
             end("\(volume) is not primary here any more", &events)
         } else if standing.isLineOver(note) {
@@ -444,7 +451,7 @@ final class DevicePort {
         ioctlDevice = nil
         hasServed = false
         link = Link()
-        sizing = DeviceSize()
+        sizing = DeviceSizing()
         nbd.serveDevice(false)
         changed()
     }

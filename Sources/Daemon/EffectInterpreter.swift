@@ -119,7 +119,7 @@ extension VolumeLoop {
             if case .refused(let refusal) = outcome { log.error("process: not stopped: \(refusal.message)") }
             return
         }
-        if mover.delays(id, outcome) { return }
+        if mover.delays(id, outcome) || resizes.delays(id, outcome, isGrowing: isDeviceGrowing, at: now) { return }
         control?.finishCommand(id, adjusted(id, outcome))
     }
 

@@ -28,6 +28,7 @@ final class VolumeLoop {
     let mover: DiskMover
     /// What `adjust` commands that the core is at work on will have changed, in lines.
     var adjusting: [CommandID: [String]] = [:]
+    var resizes = ResizeCommands()
     /// Commands that concern the kernel's device, to be looked at outside of the control port.
     var deviceCommands: [DeviceCommand] = []
     var resumption = Resumption()
@@ -185,6 +186,7 @@ final class VolumeLoop {
         earliest = min(earliest, fencing.nextDeadline)
         if disk.isAttached { earliest = min(earliest, mover.marks.nextLook) }
         for pending in attaches { earliest = min(earliest, pending.next) }
+        earliest = min(earliest, resizes.nextDeadline)
         return earliest
     }
 
@@ -276,6 +278,7 @@ final class VolumeLoop {
             case .commandWithdrawn(let id):
                 attaches.removeAll { $0.id == id }
                 adjusting[id] = nil
+                resizes.forget(id)
             default: break
             }
             let time = MonotonicTime(nanoseconds: now)

@@ -45,7 +45,10 @@ extension VolumeLoop {
         switch asked {
         case .attach: deviceCommands.append(.attach(id))
         case .adjust(let dryRun): deviceCommands.append(.adjust(id, dryRun: dryRun))
-        case .resize: return refuseGrowing(id)
+        case .resize:
+            if refuseGrowing(id) { return true }
+            resizes.note(id)
+            return false
         case .map(let path, let blockSize, let ioctl):
             let wish = DeviceWish(
                 device: path.flatMap { KernelBlockDevice(path: $0) }, attachment: ioctl ? .ioctl : .netlink,
@@ -71,6 +74,7 @@ extension VolumeLoop {
     func followDevice() {
         while !deviceCommands.isEmpty { perform(deviceCommands.removeFirst()) }
         device.step(standing, revision: replica.statusRevision, &events)
+        tellResized()
         resumeWhenPossible()
         settle()
     }
@@ -150,7 +154,7 @@ extension VolumeLoop {
         let isOther = primary != nil && primary != node.id
         return DeviceStanding(
             isPrimary: replica.isPrimary, isLineOver: { isOther || !$0.goesOn(in: superblock) },
-            generation: superblock.current.id, size: replica.volumeSize)
+            generation: superblock.current.id, size: replica.volumeSize, isAnswering: replica.answersClients)
     }
 
     private var isDeviceWaiting: Bool {

@@ -1,7 +1,42 @@
 import Formats
 import LinuxIO
-import Model
-import ReplicationCore
+package import Model
+package import ReplicationCore
+
+/// Commands that made the volume larger: whoever hears that tells the file system on the kernel's device, and so hears it when that is
+/// larger too, or after a while.
+package struct ResizeCommands {
+    private var noted: Set<CommandID> = []
+    private var waiting: [(id: CommandID, outcome: CommandOutcome, latest: UInt64)] = []
+
+    private static let patience: UInt64 = 10_000_000_000
+
+    package init() {}
+
+    var isEmpty: Bool { waiting.isEmpty }
+    var nextDeadline: UInt64 { waiting.reduce(.max) { min($0, $1.latest) } }
+
+    package mutating func note(_ id: CommandID) { noted.insert(id) }
+
+    package mutating func forget(_ id: CommandID) {
+        noted.remove(id)
+        waiting.removeAll { $0.id == id }
+    }
+
+    /// - Returns: whether the answer waits.
+    package mutating func delays(_ id: CommandID, _ outcome: CommandOutcome, isGrowing: Bool, at now: UInt64) -> Bool {
+        guard noted.remove(id) != nil, isGrowing, case .done = outcome else { return false }
+        waiting.append((id, outcome, now + Self.patience))
+        return true
+    }
+
+    /// Those that wait no more.
+    package mutating func ended(isGrowing: Bool, at now: UInt64) -> [(id: CommandID, outcome: CommandOutcome)] {
+        let ended = waiting.filter { !isGrowing || now >= $0.latest }
+        waiting.removeAll { !isGrowing || now >= $0.latest }
+        return ended.map { ($0.id, $0.outcome) }
+    }
+}
 
 /// The disk's room, for the core.
 extension VolumeLoop {
@@ -135,6 +170,20 @@ extension VolumeLoop {
             log.error("disk: it grew, and cannot be told so: \(moved.words)")
             if disk.isAttached { events.append(.diskGrown(.failed)) }
         case .ofAnother: break
+        }
+    }
+
+    /// The kernel's device is to become larger.
+    var isDeviceGrowing: Bool { device.isGrowing(to: replica.volumeSize) }
+
+    func tellResized() {
+        guard !resizes.isEmpty else { return }
+        for (id, outcome) in resizes.ended(isGrowing: isDeviceGrowing, at: now) {
+            guard case .done(let line) = outcome, isDeviceGrowing, let path = device.path else {
+                control?.finishCommand(id, adjusted(id, outcome))
+                continue
+            }
+            control?.finishCommand(id, adjusted(id, .done("\(line); \(path) still waits for requests that are held")))
         }
     }
 

@@ -92,7 +92,7 @@ package struct KernelBlockDevice: Equatable, Sendable {
         }
     }
 
-    /// Fresh sockets for dead ones. The kernel drops them without a word where the old ones live: then they end at once.
+    /// Fresh sockets for dead ones, or only another time-out. The kernel drops them without a word where the old ones live: then they end at once.
     package func reconfigure(sockets: [Int32], backend: String, timeout: UInt64) throws(KernelDeviceError) {
         guard self.backend == backend else { throw .noSuchDevice(path: path) }
         do throws(SystemError) {

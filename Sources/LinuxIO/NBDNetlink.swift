@@ -62,7 +62,7 @@ package enum NBDNetlinkRequest: Equatable, Sendable {
             message.add(UInt16(NBD_ATTR_INDEX), index)
             message.add(UInt16(NBD_ATTR_BACKEND_IDENTIFIER), backend)
             if let timeout { message.add(UInt16(NBD_ATTR_TIMEOUT), timeout) }
-            message.addSockets(sockets)
+            if !sockets.isEmpty { message.addSockets(sockets) }
         case .resize(let index, let size, let backend):
             message.add(UInt16(NBD_ATTR_INDEX), index)
             message.add(UInt16(NBD_ATTR_SIZE_BYTES), size)

@@ -13,7 +13,7 @@ struct Resize: ParsableCommand {
 
             Each copy moves its metadata, if they lie behind the data, and writes zeroes over the new part; only when all have done so \
             does the volume have its new size, everywhere at once. A node that dies meanwhile comes back with the same size as the \
-            others; then say it again. The new part reads as zeroes. NBD clients see it when they connect anew, /dev/nbdN at once.
+            others; then say it again. The new part reads as zeroes. NBD clients see it when they connect anew; /dev/nbdN has it when this command ends.
 
             `size:` in the file is what `hablk create` makes: put the new size there for copies to come, and `hablk adjust` \
             on every node.
