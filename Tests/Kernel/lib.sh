@@ -45,12 +45,14 @@ charlie() { HABLK_NODE=charlie HABLK_RUNTIME_DIR=/run/charlie HABLK_STATE_DIR=/r
 field() { sed -n "s/.*\"$1\": \"\\{0,1\\}\\([^\",}]*\\).*/\\1/p" | head -n 1; }
 pid_of() { "$1" status r0 --json | field pid; }
 
-# The volume r0 of two nodes with the disks $1 and $2, both here, alpha primary.
+# The volume r0 of two nodes with the disks $1 and $2, both here, alpha primary; $3 …: more options of `create`.
 begin_volume() {
+    local one=$1 two=$2
+    shift 2
     mkdir -p /run/etc
     for node in alpha bravo; do
-        $node create r0 --quorum off --assume-identical --force \
-            --node alpha=127.0.0.1:7001,"$1" --node bravo=127.0.0.1:7002,"$2" >/dev/null || return 1
+        $node create r0 --quorum off --assume-identical --force "$@" \
+            --node alpha=127.0.0.1:7001,"$one" --node bravo=127.0.0.1:7002,"$two" >/dev/null || return 1
         $node up r0 >/dev/null || return 1
     done
     alpha wait r0 --for in-sync --timeout 20 >/dev/null && alpha promote r0 >/dev/null
