@@ -10,7 +10,7 @@ import LinuxIO
 package struct DeviceSizing {
     package enum Step: Equatable {
         case rest
-        /// Requests get the longest time that there is.
+        /// Requests get more time.
         case lengthen
         /// And their usual one again.
         case shorten
@@ -34,8 +34,8 @@ package struct DeviceSizing {
 
     private static let pause: UInt64 = 10_000_000_000
     private static let look: UInt64 = 200_000_000
-    /// Whatever began before requests got more time is answered: of those under way none is older than a second.
-    private static let settling: UInt64 = 1_500_000_000
+    /// Whatever began before requests got more time is answered: of those under way none is older than half a second.
+    private static let settling: UInt64 = 700_000_000
 
     package init() {}
 
@@ -81,6 +81,9 @@ package struct DeviceSizing {
 }
 
 extension DevicePort {
+    /// Longer than a peer may be away before it is left behind. What a daemon that is killed then had taken waits so long.
+    private static let patientTimeout: UInt64 = 20
+
     /// A volume that grew: its device grows while it is in use, and a file system on it can be told to (`resize2fs`).
     func resize(_ note: DeviceNote, to size: UInt64, isAnswering: Bool) {
         guard note.attachment == .netlink else { return sayItKeeps(note, size) }
@@ -89,8 +92,8 @@ extension DevicePort {
         let usual = link.timeout
         switch sizing.next(to: size, found: note.device.size, isReady: isReady, at: monotonicNow()) {
         case .rest: break
-        case .lengthen: setTime(note, Self.longestTimeout)
-        case .shorten: setTime(note, usual)
+        case .lengthen: setTime(note, max(usual, Self.patientTimeout), isLong: true)
+        case .shorten: setTime(note, usual, isLong: false)
         case .resize:
             // On the thread that brings fresh sockets: the kernel would let neither overtake the other.
             run(.prompt) {
@@ -109,9 +112,8 @@ extension DevicePort {
         return size > sizing.present ?? 0
     }
 
-    private func setTime(_ note: DeviceNote, _ seconds: UInt64) {
+    private func setTime(_ note: DeviceNote, _ seconds: UInt64, isLong: Bool) {
         let backend = backend
-        let isLong = seconds == Self.longestTimeout
         run(.prompt) {
             .timed(
                 Result { () throws(KernelDeviceError) in

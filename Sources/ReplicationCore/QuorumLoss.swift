@@ -19,7 +19,7 @@ extension Replica {
             for node in others where required.contains(node) {
                 if !self[peer: node].receivesWrites || self[peer: node].handshake == .exchanging { return false }
             }
-            return !table.contains { $0.isClient && now.since($0.began) > 1_000_000_000 }
+            return !table.contains { $0.isClient && now.since($0.began) > 500_000_000 }
         }
     }
 

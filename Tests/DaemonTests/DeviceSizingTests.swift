@@ -19,8 +19,8 @@ import Testing
         #expect(next(&sizing, 10.1) == .rest, "it is being asked")
         sizing.timed(true, at: 10 * Self.second)
         #expect(!sizing.isDue(at: 10 * Self.second) && sizing.isDue(at: 11 * Self.second))
-        #expect(next(&sizing, 10.5) == .rest && next(&sizing, 11.4) == .rest)
-        #expect(next(&sizing, 11.6) == .resize)
+        #expect(next(&sizing, 10.3) == .rest && next(&sizing, 10.6) == .rest)
+        #expect(next(&sizing, 10.8) == .resize)
         sizing.ended(Self.larger, at: 12 * Self.second)
         #expect(next(&sizing, 13) == .rest && sizing.retryAt == nil && sizing.present == Self.larger)
     }
