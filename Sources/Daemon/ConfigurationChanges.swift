@@ -35,6 +35,7 @@ package struct ConfigurationChanges: Equatable, Sendable {
     private mutating func compareNodes(_ former: Configuration, _ next: Configuration) throws(CommandFailure) {
         added = next.nodes.filter { former.node($0.id) == nil }
         removed = former.nodes.filter { next.node($0.id) == nil }
+        try refuseBesideModes(former, next)
         for new in added {
             guard former.node(named: new.name) == nil else {
                 throw Self.twoSteps("\(new.name) had another id", next)
@@ -59,6 +60,19 @@ package struct ConfigurationChanges: Equatable, Sendable {
                 )
             }
         }
+    }
+
+    /// The records of a majority say of a copy that it is in step, and the files of which mode it is: a copy must not come or go, or come
+    /// back in another mode, under records that were made by another file.
+    private func refuseBesideModes(_ former: Configuration, _ next: Configuration) throws(CommandFailure) {
+        guard former.quorum == "majority", former.isRelaxed || next.isRelaxed,
+            let node = (added + removed).first(where: { !$0.isWitness })
+        else { return }
+        throw .refused(
+            "not-in-this-release",
+            "\(next.file): \(node.name) comes or goes, and beside a majority that is not taken up where a copy is `memory` or `async`",
+            remedy: "demote, then hablk down \(former.volume) on all nodes, and start them with the file as it is to be"
+        )
     }
 
     private static func twoSteps(_ what: String, _ next: Configuration) -> CommandFailure {

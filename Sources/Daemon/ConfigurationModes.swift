@@ -24,11 +24,12 @@ extension ConfigurationReader {
     /// What cannot be together.
     func checkModes(_ configuration: Configuration, _ mark: Mark?, _ congestionMark: Mark?) throws(CommandFailure) {
         let isAsynchronous = configuration.dataNodes.contains { configuration.mode(of: $0) == .asynchronous }
-        if configuration.isRelaxed, configuration.quorum == "majority" {
+        let isInMemory = configuration.dataNodes.contains { configuration.mode(of: $0) == .memory }
+        if isAsynchronous, isInMemory, configuration.quorum == "majority" {
             throw failure(
                 mark, "not-in-this-release",
-                "`\(configuration.replicationWords)` beside a majority has not landed in this release",
-                remedy: "use `replication: sync`, or two nodes and `quorum: off`")
+                "`memory` and `async` copies together beside a majority have not landed in this release",
+                remedy: "use `sync` in the place of one of the two, or two nodes and `quorum: off`")
         }
         guard configuration.onCongestion == "fall-behind" else { return }
         guard isAsynchronous else {

@@ -62,9 +62,12 @@ package struct Superblock: Equatable, Sendable {
         /// With quorum: a record was chosen, so the volume's identity is final. A first record that nobody chose can
         /// still give way to another candidate's.
         package static let founded = Flags(rawValue: 32)
-        /// `async`, without quorum: a record that makes this copy primary was offered to the other, and it is not known that it took
-        /// it. It may have gone on under the one before.
+        /// `async`: a record that makes this copy primary was offered, and it is not known that the other took it, which may have gone
+        /// on under the one before; with quorum one that gives up what others hold, and under which nobody served yet.
         package static let offered = Flags(rawValue: 64)
+        /// With quorum: in step under a primary whose writes do not wait for this copy. Whatever the configuration says since, it is
+        /// not known to hold them all.
+        package static let lags = Flags(rawValue: 128)
     }
 
     package var node: NodeID

@@ -282,7 +282,8 @@ extension Replica {
                 superblock.peers[node].base = .inStep
                 self[bitmap: node].clearAll()
             }
-            superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack, .offered])
+            superblock.flags.subtract([.inconsistent, .suspect, .outdated, .rolledBack, .offered, .lags])
+            noteLagging()
             dropAllUnconfirmed()
             forgetUnsettled()
             beginLine()

@@ -49,6 +49,8 @@ struct Candidacy {
     var votedAt = MonotonicTime(nanoseconds: 0)
     /// A keeper waits for the lease before it proposes, a primary after.
     var hasWaited = false
+    /// On a word: what the copies have that did not answer is given up.
+    var isLossy = false
 
     init(_ purpose: Purpose, at now: MonotonicTime) {
         self.purpose = purpose
@@ -381,6 +383,7 @@ extension Replica {
             if isNamed(node, instance, by: newest) { counted.insert(node) }
         }
         current.kept = kept(current)
+        current.isLossy = isLaggard(current)
         candidacy = current
         guard isMajority(counted, of: voters(of: newest)) else {
             rest(noQuorum(current, counted, voters(of: newest)))
@@ -407,6 +410,7 @@ extension Replica {
             let isEqual = newest.isEmpty && vote.standing.record.isEmpty
             if isEqual || isInStep(node, vote.standing.instance, by: newest) { kept.insert(node) }
         }
+        kept = withoutLaggards(kept, current)
         // Without a disk nothing is settled from here: where members may differ, one of them counts. What a primary has in flight it
         // sends again; not what it failed, or had to settle, when it had a disk (seed 841750).
         let isApart =
@@ -445,6 +449,7 @@ extension Replica {
         case .keep: candidacy = nil
         case .serve, .again:
             candidacy = nil
+            noteLossyPromotion(current)
             becomePrimary()
         }
     }

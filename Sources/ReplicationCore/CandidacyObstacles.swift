@@ -19,10 +19,26 @@ extension Replica {
         if !newest.isEmpty, hasDisk, !isInStep(me, superblock.instance, by: newest) {
             return .lasting(leftOut(of: newest))
         }
+        let behind = laggardObstacle(
+            current,
+            isThere: { node in
+                guard let answer = current.answers[node], self[peer: node].hasSession else { return false }
+                return isNamed(node, answer.standing.instance, by: newest) && isToldWhole(node)
+            }, hasAnswered: { current.answers[$0] != nil })
+        if let behind { return behind }
         let willing = willing(in: current)
         let voters = voters(of: newest)
         if isMajority(willing, of: voters) { return nil }
         return .passing(noQuorum(current, willing.intersection(voters), voters))
+    }
+
+    /// By what it said of its disk last; before that it may be.
+    private func isToldWhole(_ node: NodeID) -> Bool {
+        if self[peer: node].theirs?.flags.contains(.rolledBack) == true { return false }
+        switch self[peer: node].presence?.disk {
+        case .diskless, .failed, .outdated, .inconsistent: return false
+        default: return true
+        }
     }
 
     /// Voters without an objection, as the instances that the newest record names.
@@ -47,6 +63,9 @@ extension Replica {
         let lost = current.newest.inStep.subtracting(willing).removing(me)
         if !lost.isEmpty { words += "; left out: \(lost.map { name($0) }.joined(separator: ", "))" }
         guard let former = current.newest.primary else { return words }
+        if isLaggard(current) {
+            words += "; up to \(mostLost) bytes of acknowledged writes may be dropped\(lostCacheWords)"
+        }
         let last = lastLease(votedAt: now) { current.answers[$0] != nil }
         let lease = (last + configuration.timing.leaseWaited).since(now) / 1_000_000
         if former != me, former != promotion?.peerFenced, current.answers[former] == nil {
@@ -124,12 +143,21 @@ extension Replica {
                     reason: "inconsistent", message: "this copy is not whole",
                     remedy: "wait for the resync: hablk wait \(configuration.volume) --for up-to-date"))
         }
+        let behind = laggardObstacle(
+            current,
+            isThere: { node in
+                guard let vote = current.votes[node] else { return false }
+                return vote.hasCopy && isNamed(node, vote.standing.instance, by: newest)
+            }, hasAnswered: { current.votes[$0] != nil })
+        if let behind { return behind }
         guard superblock.flags.contains(.suspect), newest.primary != nil, !isLeftOut(.suspectIsNotElected) else {
             return nil
         }
         // What names this copy is its own record: one that it does not hold was never chosen (`newestRecord`). A disk made anew is
         // another copy than the one that the record means, and holds nothing of it.
-        let rest = newest.inStep.removing(me)
+        // One that lags itself is better than one that lags and lost its cache.
+        let isLossy = isLaggard(current)
+        let rest = (isLeftOut(.holdersVouch) || isLossy ? newest.inStep : holders(of: newest)).removing(me)
         // Where a record that was never chosen lies about, a copy may have been called outdated because of it, and have all.
         let isAnyRefuted = everyone.contains { node in
             current.votes[node].map { newest.number < $0.standing.record.number } ?? false
@@ -147,6 +175,8 @@ extension Replica {
                 suspectRefusal("\(name(clean)) did not: it re-admits this copy by itself", "wait, or promote that node")
             )
         }
+        // The word gives up what those that do not answer have.
+        if isLossy { return nil }
         let away = rest.first { !isMeant($0) && $0 != promotion?.peerFenced }
         guard let away else { return nil }
         return .passing(suspectRefusal("\(name(away)) may hold what it lost", absent: away))

@@ -79,7 +79,7 @@ extension Replica {
             if isByMajority, unsettled.count > 0 || !lease.waiting.isEmpty || isKeeper { return true }
             if isByMajority, others.contains(where: { self[peer: $0].source.isComplete }) { return true }
             return isLeftOut(.goesOnOnlyForReplies) || table.clientWrites > 0 || !flushQueue.isEmpty
-                || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
+                || !rounds.nearQueue.isEmpty || (table.clients > 0 && (isUnsettled || !doubts.isEmpty))
         }
     }
 
@@ -255,7 +255,8 @@ extension Replica {
 
     /// What was answered, and the heir has not on its disk, is nowhere else once this disk is left.
     private func isLeavingHeld(_ change: Change) -> Bool {
-        change.purpose == .leaveSelf && !held.isEmpty && !isLeftOut(.leaverDrainsHeld)
+        change.purpose == .leaveSelf && !isLeftOut(.leaverDrainsHeld)
+            && (0..<held.count).contains { !held[$0].legs.subtracting(change.loses).isEmpty }
     }
 
     /// A join waits until nothing that was sent to the target is unanswered.
@@ -278,6 +279,7 @@ extension Replica {
         superblock.promised = change.record.number.term
         let isOffered = !asynchronous.isEmpty && change.purpose == .promote && !change.pending.isEmpty
         if isOffered, !isByMajority { superblock.flags.insert(.offered) }
+        if candidacy?.isLossy == true { superblock.flags.insert(.offered) }
         let keepsLost = change.purpose == .exclude && role != .primary && !isLeftOut(.idleSourceKeepsTarget)
         // With quorum a record that is not chosen yet lets nobody go.
         let isUndecided = isByMajority && change.purpose != .force && !isLeftOut(.undecidedLetsNobodyGo)
@@ -331,6 +333,7 @@ extension Replica {
         extendLine(with: current)
         superblock.record = record
         superblock.flags.remove(.offered)
+        noteLagging()
         noteStatus()
     }
 

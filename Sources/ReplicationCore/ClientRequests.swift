@@ -340,7 +340,11 @@ extension Replica {
 
     /// A member with a whole copy that answers reads.
     var readablePeer: NodeID? {
-        others.first { required.contains($0) && self[peer: $0].receivesWrites && self[peer: $0].relation != .source }
+        others.first { isReadable($0) && isLevel($0) }
+    }
+
+    private func isReadable(_ node: NodeID) -> Bool {
+        required.contains(node) && self[peer: node].receivesWrites && self[peer: node].relation != .source
     }
 
     mutating func startRead(_ slot: Int) {
@@ -455,7 +459,7 @@ extension Replica {
             table[slot].localFailed = true
             failDisk("a write failed")
             finishWriteIfDone(slot)
-        } else if hasDisk, readablePeer == nil {
+        } else if hasDisk, !others.contains(where: { isReadable($0) }) {
             note(.error, "io", "a read of \(table[slot].range.length) bytes at \(table[slot].range.offset) failed")
             complete(slot, .failed)
         } else {

@@ -26,6 +26,9 @@ struct Rounds {
     var bytes: UInt64 = 0
     /// When a client's write last began or ended.
     var lastWrite = MonotonicTime(nanoseconds: 0)
+    /// Beside asynchronous copies: what clients wait for (`NearRounds`).
+    var near: Near?
+    var nearQueue = SlotQueue()
 }
 
 extension Replica {
@@ -74,6 +77,7 @@ extension Replica {
 
     mutating func advanceRounds() {
         if !localFlushQueue.isEmpty { finishLocalFlushes() }
+        if !rounds.nearQueue.isEmpty || rounds.near != nil { advanceNearRounds() }
         finishRound()
         guard rounds.current == nil, rounds.isWanted, leads, change.map(\.isHarmless) ?? true, candidacy == nil,
             !required.isEmpty
@@ -123,6 +127,7 @@ extension Replica {
 
     mutating func flushed(_ round: UInt64, _ succeeded: Bool, _ mark: StartMark, from node: NodeID) {
         remember(mark, of: node)
+        if flushedNear(round, succeeded, from: node) { return }
         guard rounds.current?.id == round, rounds.current?.pending.contains(node) == true else { return }
         guard succeeded else {
             peerDiskFailed(node)
@@ -136,6 +141,7 @@ extension Replica {
     mutating func dropFromRound(_ node: NodeID) {
         rounds.current?.pending.remove(node)
         rounds.current?.peers.remove(node)
+        rounds.near?.pending.remove(node)
         attention = true
     }
 

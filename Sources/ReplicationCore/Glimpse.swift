@@ -67,7 +67,7 @@ extension Replica {
         var footprint = Footprint()
         footprint.waitingAtGate = gateQueue.count
         footprint.waitingForLog = logQueue.count
-        footprint.waitingForFlush = flushQueue.count
+        footprint.waitingForFlush = flushQueue.count + rounds.nearQueue.count
         footprint.sequences = slotOfSequence.count
         footprint.unconfirmed = unconfirmed.count
         footprint.peerFlushes = peerFlushes.count
@@ -83,6 +83,8 @@ extension Replica {
     package func isMarked(block: UInt64, toward node: NodeID) -> Bool {
         block < self[bitmap: node].blocks && self[bitmap: node].contains(block)
     }
+    /// A round of flushes that clients wait for, and that closes no epoch.
+    @inline(never) package mutating func isNearRound(_ id: UInt64) -> Bool { rounds.near?.id == id }
     package func isHot(extent: UInt32) -> Bool { log.contains(extent) }
     package func isUnconfirmed(block: UInt64) -> Bool { unconfirmed.contains(block: block) }
     @inline(never) package mutating func isInFlight(block: UInt64) -> Bool {

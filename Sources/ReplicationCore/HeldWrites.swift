@@ -116,8 +116,9 @@ extension Replica {
     func isInMemoryMode(toward node: NodeID) -> Bool { relaxed.contains(node) && !asynchronous.contains(node) }
 
     /// Only a copy on the own disk lets a write be answered before the others have it, under a record that says who serves.
-    private var isRelaxing: Bool {
-        hasDisk && required.contains(me) && (superblock.record.primary == me || required == NodeSet(me))
+    var isRelaxing: Bool {
+        hasDisk && required.contains(me) && !(isByMajority && isUndecided)
+            && (superblock.record.primary == me || required == NodeSet(me))
     }
 
     /// A flush needs nothing of any other copy (`async`).
@@ -247,6 +248,7 @@ extension Replica {
 
     /// FLUSH and FUA: by a round over all copies, or, where every other one is asynchronous, by the own disk alone.
     mutating func waitForStable(_ slot: Int) {
+        if isMixed, isRelaxing, !isLeftOut(.flushWaitsForNear) { return waitForNearRound(slot) }
         guard flushesLocally else { return waitForRound(slot) }
         table[slot].phase = .waitingFlush
         table[slot].round = requestFlush()

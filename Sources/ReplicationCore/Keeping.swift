@@ -7,14 +7,15 @@ extension Replica {
     var wantsToKeep: Bool {
         guard isByMajority, role != .primary, !isKeeper, promotion == nil, demotion == nil, detaching == nil,
             hasWholeCopy, !superblock.flags.contains(.suspect), !superblock.record.isEmpty,
-            isInStep(me, superblock.instance, by: superblock.record),
+            isInStep(me, superblock.instance, by: superblock.record), isHolder(me) || isLeftOut(.keeperHoldsAll),
+            superblock.flags.isDisjoint(with: [.offered, .lags]) || isLeftOut(.keeperHoldsAll),
             now >= startedAt + configuration.timing.leaseWaited
         else { return false }
         for node in others {
             if isHeardAsPrimary(node) || self[peer: node].theirs?.isKeeper == true { return false }
             // This copy's data is given away: whoever takes it fills no leader.
             if self[peer: node].discardMine, !isLeftOut(.giverKeepsNothing) { return false }
-            if node < me, self[peer: node].isConnected, isMemberInOrder(node) { return false }
+            if node < me, self[peer: node].isConnected, mayKeep(node) { return false }
         }
         return others.contains { self[peer: $0].relation == .nothing && waitsForAdmission($0) }
     }
@@ -25,9 +26,14 @@ extension Replica {
             && theirs.flags.intersection([.suspect, .inconsistent, .outdated]).isEmpty
     }
 
+    private func isHolder(_ node: NodeID) -> Bool { holders(of: superblock.record).contains(node) }
+
+    private func mayKeep(_ node: NodeID) -> Bool { isMemberInOrder(node) && isHolder(node) }
+
+    /// One that lags and is not sent the rest any more is filled as well: it may be asked to serve.
     private func waitsForAdmission(_ node: NodeID) -> Bool {
         guard let theirs = self[peer: node].theirs, theirs.hasDisk else { return false }
-        return !isMemberInOrder(node)
+        return !mayKeep(node)
     }
 
     /// The term is lost, or a primary takes over.
@@ -36,6 +42,7 @@ extension Replica {
         isKeeper = false
         endSettlement()
         rounds.current = nil
+        rounds.near = nil
         rounds.isWanted = false
         for node in others where isSource(of: node) { restartSession(node, "no longer re-admits copies") }
         attention = true

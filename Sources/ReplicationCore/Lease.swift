@@ -62,7 +62,8 @@ extension Replica {
             last = max(last, self[peer: node].leaseGivenAt)
         }
         // A primary that serves asks members only. One without a disk is none: the lease is that of those that voted.
-        let restsOnMembers = !hasDisk && !isLeftOut(.disklessWaitsForMembers)
+        let isLossy = candidacy?.isLossy == true && !isLeftOut(.lossWaitsALease)
+        let restsOnMembers = !hasDisk && !isLeftOut(.disklessWaitsForMembers) || isLossy
         return restsOnMembers ? max(last, votedAt) : last
     }
 
@@ -87,7 +88,7 @@ extension Replica {
     var isLeaseValid: Bool {
         mutating get {
             let held = configuration.timing.leaseHeld
-            for node in others where required.contains(node) {
+            for node in others where leaseGivers.contains(node) {
                 let isValid = now < self[peer: node].leaseFrom + held
                 if isLeftOut(.leaseOfEachMember), isValid { return true }
                 guard isValid else { return false }
@@ -101,7 +102,7 @@ extension Replica {
         guard role == .primary else { return nil }
         let held = configuration.timing.leaseHeld
         var left = held
-        for node in others where required.contains(node) {
+        for node in others where leaseGivers.contains(node) {
             left = min(left, (self[peer: node].leaseFrom + held).since(now))
         }
         return left
@@ -114,7 +115,7 @@ extension Replica {
         guard candidacy == nil && holdsTerm || isLeftOut(.readsNeedTheTerm) else { return false }
         guard isLeaseValid || isLeftOut(.readsNeedLease) else { return false }
         guard configuration.confirmsReads, !isLeftOut(.confirmedReadsAsk) else { return true }
-        for node in others where required.contains(node) && self[peer: node].ponged < round { return false }
+        for node in others where leaseGivers.contains(node) && self[peer: node].ponged < round { return false }
         return true
     }
 
@@ -137,14 +138,14 @@ extension Replica {
     mutating func renewLease() {
         guard isByMajority, role == .primary, doubts.isEmpty, candidacy == nil, holdsTerm else { return }
         // While one is away no round can help: its lease comes with the ping that follows the next session.
-        guard !others.contains(where: { required.contains($0) && !self[peer: $0].hasSession }) else { return }
+        guard !others.contains(where: { leaseGivers.contains($0) && !self[peer: $0].hasSession }) else { return }
         let isUnderWay = others.contains {
-            required.contains($0) && self[peer: $0].hasSession && self[peer: $0].ponged < lease.round
+            leaseGivers.contains($0) && self[peer: $0].hasSession && self[peer: $0].ponged < lease.round
         }
         guard lease.round == 0 || !isUnderWay else { return }
         lease.number += 1
         lease.round = lease.number
-        for node in others where required.contains(node) && self[peer: node].hasSession { sendPing(node) }
+        for node in others where leaseGivers.contains(node) && self[peer: node].hasSession { sendPing(node) }
     }
 
     mutating func answerLeasedReads() {

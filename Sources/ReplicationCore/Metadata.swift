@@ -105,7 +105,7 @@ extension Replica {
         log = ActivityLog(slots: superblock.logExtents, replay: isForgotten ? emptied(metadata.log) : metadata.log)
         cooling = Cooling()
         if !isForgotten { markReplayed(damaged: metadata.log.damaged) }
-        let isForgetful = relaxed != asynchronous && !isLeftOut(.memoryMakesSuspect)
+        let isForgetful = isForgetfulInMemory && !isLeftOut(.memoryMakesSuspect)
         let lostCaches =
             (metadata.bootID != superblock.bootID || isForgetful) && !isLeftOut(.powerLossMakesSuspect)
         // What was received in memory, and answered, may not be in the log yet (seed 13400243).
@@ -125,6 +125,15 @@ extension Replica {
         let heat = log.extents
         note(
             .info, "disk", "attached: \(diskState.rawValue), start \(superblock.startNumber), \(heat) extents replayed")
+    }
+
+    /// What came in memory may be lost with the process. With quorum the record says from whom it came: what this node served itself was
+    /// on its disk first.
+    private var isForgetfulInMemory: Bool {
+        guard isByMajority else { return relaxed != asynchronous }
+        guard let primary = superblock.record.primary, primary != me else { return false }
+        // Of a node that the file names no more the mode is not known.
+        return isInMemoryMode(toward: primary) || hasDeparted(primary) && mode(of: me) == .memory
     }
 
     /// Raises this copy's numbers above what a peer remembers of it, if that is more: from now on a flag says that it was put back

@@ -30,6 +30,45 @@ enum ModeMutant {
     case lossIsAccepted
     /// A peer reads what is compared behind the frames that it was sent.
     case digestBehindFrames
+
+    // Beside a majority.
+
+    /// A copy that may lack what was acknowledged is not elected without a word.
+    case laggardNeedsWord
+    /// Nor on that word while the former primary may serve.
+    case lossNeedsFormerOff
+    /// A promotion on that word goes on with this copy alone.
+    case lossKeepsNobody
+    /// It waits for a lease that others may have given.
+    case lossWaitsALease
+    /// One that did not come to serve needs the word again.
+    case unfinishedLossIsAsked
+    /// That a copy lags is durable.
+    case laggingIsDurable
+    /// Where something is to be settled an asynchronous copy is left out, and filled.
+    case laggardsAreFilled
+    /// A primary without a disk goes on with those that hold everything.
+    case disklessKeepsHolders
+    /// A keeper holds everything.
+    case keeperHoldsAll
+    /// Only a copy that holds everything vouches for one that lost its cache.
+    case holdersVouch
+    /// Answers rest on no lease of an asynchronous copy.
+    case laggardsGiveNoLease
+    /// A promise waits for frames that lie behind a flush.
+    case arrivalsEndBeforePromise
+    /// A flush waits for the members that writes wait for.
+    case nearMembersFlush
+    /// And for these alone.
+    case flushWaitsForNear
+    /// What an asynchronous copy lacks holds no extent of the log.
+    case laggardsHoldNoExtent
+    /// A primary without a disk reads from a copy that has all that was answered.
+    case disklessReadsFromLevel
+    /// Under a record of a primary without a disk each member holds everything.
+    case disklessWaitsForAll
+    /// What fills a copy is marked toward those that may lack it.
+    case pulledIsMarked
 }
 
 #if Mutants

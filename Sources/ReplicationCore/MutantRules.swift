@@ -27,7 +27,7 @@
         Mutant.allCases.map { ("\($0)", $0.rule, Mutant.clusters) }
             + VotingMutant.allCases.map { ("\($0)", $0.rule, VotingMutant.clusters) }
             + FencingMutant.allCases.map { ("\($0)", $0.rule, FencingMutant.clusters) }
-            + ModeMutant.allCases.map { ("\($0)", $0.rule, ModeMutant.clusters) }
+            + ModeMutant.allCases.map { ("\($0)", $0.rule, $0.clusters) }
             + GrowthMutant.allCases.map { ("\($0)", $0.rule, GrowthMutant.clusters) }
     }
 
@@ -189,7 +189,17 @@
     }
 
     extension ModeMutant {
-        fileprivate static let clusters = "modes"
+        /// Whose seeds show it.
+        fileprivate var clusters: String {
+            switch self {
+            case .laggardNeedsWord, .lossNeedsFormerOff, .lossKeepsNobody, .lossWaitsALease, .unfinishedLossIsAsked,
+                .laggingIsDurable, .laggardsAreFilled, .disklessKeepsHolders, .keeperHoldsAll, .holdersVouch,
+                .laggardsGiveNoLease, .arrivalsEndBeforePromise, .nearMembersFlush, .flushWaitsForNear,
+                .laggardsHoldNoExtent:
+                "mixed"
+            default: "modes"
+            }
+        }
 
         /// Why the rule is there.
         fileprivate var rule: String {
@@ -202,6 +212,16 @@
             case .crashedPrimaryLeads, .lossIsAccepted: "F10, F24"
             case .sendBufferIsBounded, .demotionDrainsHeld, .leaverDrainsHeld: "async"
             case .digestBehindFrames: "verify: false alarms"
+            case .laggardNeedsWord, .lossKeepsNobody, .unfinishedLossIsAsked, .laggingIsDurable, .keeperHoldsAll:
+                "F24"
+            case .lossNeedsFormerOff, .lossWaitsALease, .laggardsGiveNoLease: "F18, F24"
+            case .laggardsAreFilled: "I10"
+            case .disklessKeepsHolders, .disklessReadsFromLevel, .disklessWaitsForAll: "F20"
+            case .pulledIsMarked: "F11"
+            case .holdersVouch: "F4"
+            case .arrivalsEndBeforePromise: "F13"
+            case .nearMembersFlush: "2.5"
+            case .flushWaitsForNear, .laggardsHoldNoExtent: "async"
             }
         }
     }

@@ -225,11 +225,11 @@ extension Replica {
         if isLeftOut(.unansweredIsSentAgain) { return }
         if relaxed.contains(node) {
             resendHeld(to: node)
-            if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
+            askForFlushesAgain(node)
             return
         }
         for slot in unanswered.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
-        if let round = rounds.current, round.pending.contains(node) { send(.flush(round: round.id), to: node) }
+        askForFlushesAgain(node)
     }
 
     /// Everything unanswered goes (again) to the peer on whose disk this primary lives: what an earlier session of it took
@@ -237,7 +237,7 @@ extension Replica {
     mutating func resendUnanswered(to node: NodeID) {
         for slot in table.slots(where: { $0.isClientWrite && !$0.isGivenUp && !isLeftOut(.carrierGetsAllAgain) }) {
             if table[slot].phase == .waitingFlush {
-                flushQueue.remove(slot)
+                leaveFlushQueues(slot)
                 table[slot].phase = .running
             }
             if table[slot].phase == .running { table[slot].legs.insert(node) }

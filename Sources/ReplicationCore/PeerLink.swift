@@ -292,6 +292,9 @@ extension Replica {
         if let round = rounds.current, round.pending.contains(node), now.since(max(round.began, opened)) > limit {
             isStuck = true
         }
+        if let round = rounds.near, round.pending.contains(node), now.since(max(round.began, opened)) > limit {
+            isStuck = true
+        }
         if let first = held.first, first.legs.contains(node), now.since(max(first.began, opened)) > limit {
             isStuck = true
         }
@@ -319,7 +322,7 @@ extension Replica {
         for node in others {
             self[peer: node].lastHeard = time
             if self[peer: node].lostAt != nil, !self[peer: node].isCutOff { self[peer: node].lostAt = time }
-            guard role == .primary, required.contains(node) else { continue }
+            guard role == .primary, leaseGivers.contains(node) else { continue }
             if !isLeftOut(.pauseMakesDoubt) { doubts.insert(node) }
             now = time
             ping(node)

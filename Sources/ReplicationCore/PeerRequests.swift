@@ -169,7 +169,7 @@ extension Replica {
         case .peerRead, .pullRead, .digestRead:
             table[slot].phase = .waitingBuffer
             emit(.takeBuffer(OperationID(rawValue: UInt32(slot)), bytes: UInt32(table[slot].range.length)))
-        case .pullWrite, .pullZero: submitPeerWrite(slot)
+        case .pullWrite, .pullZero: enterPulled(slot)
         case .settle: takeForSettling(slot)
         case .verify: compareLocked(slot)
         case .pullAsk:

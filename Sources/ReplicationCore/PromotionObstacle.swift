@@ -166,6 +166,7 @@ extension Replica {
 
     /// What a promotion without that primary would drop, in words.
     var possibleLoss: Refusal? {
+        if isByMajority { return laggardLoss }
         guard let former = lagging else { return nil }
         return Refusal(
             reason: VolumeStatus.dataLoss,

@@ -352,8 +352,7 @@ extension Replica {
         if table[slot].phase == .waitingBuffer { return }
         gateQueue.remove(slot)
         logQueue.remove(slot)
-        flushQueue.remove(slot)
-        if !relaxed.isEmpty { localFlushQueue.remove(slot) }
+        leaveFlushQueues(slot)
         endClient(slot)
     }
 
@@ -403,6 +402,7 @@ extension Replica {
         if !isLeftOut(.deposedSettlesNothing) { endSettlement() }
         if candidacy?.purpose == .again { endCandidacy() }
         rounds.current = nil
+        rounds.near = nil
         rounds.isWanted = false
         isUnsettled = false
         isLeaveUndecided = false

@@ -168,10 +168,11 @@ extension Replica {
     /// a read of its range that a comparison makes: begun behind the flush, it was answered under a term that this node had promised
     /// not to serve any more (seed 80000026). Clients' writes that wait so have not begun: the gate holds them.
     var isWritingOfOlderTerm: Bool {
-        table.contains {
-            $0.isWrite
-                && ($0.localPending || !$0.isClient && ($0.phase == .waitingLog || $0.phase == .waitingOverlap))
-        }
+        isHoldingArrivals
+            || table.contains {
+                $0.isWrite
+                    && ($0.localPending || !$0.isClient && ($0.phase == .waitingLog || $0.phase == .waitingOverlap))
+            }
     }
 
     mutating func voteAsked(_ term: Term, _ stamp: FrameStamp, by node: NodeID) {

@@ -142,6 +142,7 @@ extension Replica {
         if isSource, releaseUnsettled() { return false }
         if isSource || isLeftOut(.secondaryMakesRoom) {
             if !unconfirmed.isEmpty { closeEpoch() }
+            if isSource { spillHeld() }
             return false
         }
         if let extent = log.candidate(spilling: true, where: { _ in true }) {
@@ -180,6 +181,25 @@ extension Replica {
         {
             writePage(node, page)
         }
+    }
+
+    /// Beside asynchronous copies: what these lack holds no extent of a primary, whose other copies would wait with it. It is marked
+    /// toward every member, until all have it. (Toward the others each write is marked anyhow.)
+    private mutating func spillHeld() {
+        guard isMixed, !required.intersection(asynchronous).isEmpty, !isLeftOut(.laggardsHoldNoExtent),
+            let extent = log.candidate(spilling: true, where: { _ in true })
+        else { return }
+        spillUnsettled(extent)
+        for index in 0..<unconfirmed.count
+        where unconfirmed[index].range.extent == extent && !unconfirmed[index].spilled {
+            for node in others where required.contains(node) && !isLeftOut(.spilledIsMarked) {
+                self[bitmap: node].mark(unconfirmed[index].range.blocks)
+            }
+            unconfirmed[index].spilled = true
+            log.removeUnconfirmed(extent)
+        }
+        writePages(of: extent)
+        attention = true
     }
 
     /// The extent's unconfirmed blocks are marked toward every peer and hold it no longer.

@@ -111,6 +111,22 @@ import Testing
         }
     }
 
+    @Test func `where a copy is asynchronous no copy comes or goes, and a witness does`() throws {
+        let far = "disk: /dev/c}"
+        let relaxed = try read(Self.text.replacing(far, with: "disk: /dev/c, replication: async}"))
+        let sync = try read(Self.text)
+        let own = try #require(sync.node(named: "alpha"))
+        let without = try read(Self.text.replacing(line(of: "charlie", in: Self.text), with: ""))
+        for (former, next) in [(relaxed, without), (without, relaxed)] {
+            let words = reason { _ = try ConfigurationChanges(from: former, to: next, node: own) }
+            #expect(words == "not-in-this-release")
+        }
+        #expect(try ConfigurationChanges(from: sync, to: without, node: own).removed.map(\.name) == ["charlie"])
+        let witness = line(of: "witness", in: Self.text)
+        let bare = Self.text.replacing(far, with: "disk: /dev/c, replication: async}").replacing(witness, with: "")
+        #expect(try ConfigurationChanges(from: relaxed, to: read(bare), node: own).removed.map(\.name) == ["witness"])
+    }
+
     @Test func `this node itself is not taken out`() throws {
         #expect(reason { _ = try changes { $0.replacing(line(of: "alpha", in: $0), with: "") } } == "own-node")
     }

@@ -266,8 +266,8 @@ private let badNodes = [
 
     @Test(arguments: [
         (
-            "quorum: majority\nreplication: async\n\(nodes)  carol: {id: 2, address: \"c:1\", disk: /d}\n",
-            "beside a majority"
+            "quorum: majority\nreplication: async\n\(nodes)  carol: {id: 2, address: \"c:1\", disk: /d, replication: memory}\n",
+            "together beside a majority"
         ),
         (
             "quorum: off\nreplication: async\non-congestion: fall-behind\nfencing: resource\nfence-command: /f\n\(nodes)",

@@ -55,13 +55,16 @@ final class VoterBench {
     init(
         _ node: NodeID, confirmsReads: Bool = false, failsWithoutQuorum: Bool = false, log: [UInt32] = [],
         bootID: (UInt64, UInt64) = (1, 1), naming members: [NodeID] = [alpha, beta, gamma],
-        _ change: (inout Superblock) -> Void = { _ in }
+        modes: [NodeID: ReplicationMode] = [:], _ change: (inout Superblock) -> Void = { _ in }
     ) {
         leaveOutRule()
         me = node
         let superblock = Self.superblock(node, change)
         stable = superblock
         var configuration = Self.configuration(node, naming: members)
+        for index in configuration.members.indices {
+            configuration.members[index].replication = modes[configuration.members[index].id] ?? .sync
+        }
         configuration.confirmsReads = confirmsReads
         configuration.failsWithoutQuorum = failsWithoutQuorum
         core = Replica(
@@ -325,9 +328,11 @@ final class VoterBench {
 
     /// `alpha`, primary by the votes of both others, who stay in step.
     static func primary(
-        confirmsReads: Bool = false, failsWithoutQuorum: Bool = false, unconfirmed runs: [BlockRun] = []
+        confirmsReads: Bool = false, failsWithoutQuorum: Bool = false, modes: [NodeID: ReplicationMode] = [:],
+        unconfirmed runs: [BlockRun] = []
     ) -> VoterBench {
-        let bench = VoterBench(alpha, confirmsReads: confirmsReads, failsWithoutQuorum: failsWithoutQuorum)
+        let bench = VoterBench(
+            alpha, confirmsReads: confirmsReads, failsWithoutQuorum: failsWithoutQuorum, modes: modes)
         // What is to be settled is not read yet.
         if !runs.isEmpty { bench.held = [.read] }
         for node in [beta, gamma] { bench.meet(node) }

@@ -120,7 +120,7 @@ extension Cluster {
     // MARK: Asking
 
     @discardableResult
-    func ask(_ node: SimulatedNode, _ command: Command) -> UInt32? {
+    func ask(_ node: SimulatedNode, _ command: Command, inTheseWords: Bool = false) -> UInt32? {
         guard node.isUp, !node.isPaused, mayBeAsked(node, command) else { return nil }
         var command = command
         if case .promote(let force, .some, let deadline, let dryRun, _) = command, options.fencing != .none {
@@ -134,7 +134,9 @@ extension Cluster {
             }
             if isFirst { node.forcedFrom = node.glimpse.lineage }
         }
-        if case .promote(let force, let fenced, let deadline, let dryRun, _) = command, options.mode == .asynchronous {
+        if case .promote(let force, let fenced, let deadline, let dryRun, _) = command, options.mode == .asynchronous,
+            !inTheseWords
+        {
             let acceptsLoss = administratorRandom.chance(1, in: fenced == nil ? 4 : 2)
             command = .promote(
                 force: force, peerFenced: fenced, deadline: deadline, dryRun: dryRun, acceptsLoss: acceptsLoss)

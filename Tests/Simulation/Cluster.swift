@@ -121,7 +121,7 @@ package final class Cluster {
         }
         oracle = Oracle(
             sectors: options.sectors, disks: self, copies: options.copies, nodes: options.nodes,
-            isByMajority: options.isByMajority, mode: options.mode,
+            isByMajority: options.isByMajority, mode: options.mode, options: options,
             mostLost: options.limits.sendBuffer + Geometry.extentSize)
     }
 
@@ -263,7 +263,11 @@ package final class Cluster {
         node.glimpse = live.core.pointee.glimpse()
         checkComparison(node, live)
         noteOffered(node, live)
-        oracle.requires(node.side, node.glimpse.required, inStep: node.glimpse.inStep)
+        // All members of a record without a primary hold the same.
+        let isHandedOver = node.glimpse.hasRecord && node.glimpse.primary == nil && node.glimpse.number != before.number
+        oracle.requires(
+            node.side, node.glimpse.required, inStep: node.glimpse.inStep,
+            isHandedOver: isHandedOver && options.mode == .asynchronous)
         if node.glimpse.number != before.number { checkRecord(node) }
         checkReason(node, before)
         if node.glimpse.isPrimary, !before.isPrimary { promoted(node, live, before) }
@@ -322,7 +326,7 @@ package final class Cluster {
         case .note(let note): noted(note, node)
         case .releaseDisk:
             node.usesDisk = false
-            if options.mode == .memory { losesMemory(node) }
+            if forgetsWithProcess(node) { losesMemory(node) }
         case .fence(let peer, let request): fence(peer, request, by: node)
         case .stopped: stopped(node)
         }
@@ -349,7 +353,7 @@ package final class Cluster {
             Oracle.Promotion(
                 forced: promotions.contains { $0.force }, peerFenced: promotions.contains { $0.fenced != nil },
                 inStep: before.isInStep, beginsLine: node.forcedFrom != node.glimpse.lineage,
-                acceptsLoss: promotions.contains { $0.acceptsLoss },
+                acceptsLoss: promotions.contains { $0.acceptsLoss }, isAlone: node.glimpse.inStep == NodeSet(node.id),
                 unsettled: { block in live.core.pointee.isInFlight(block: UInt64(block)) }), at: step)
     }
 }

@@ -82,10 +82,18 @@ extension Cluster {
     }
 
     func put(_ item: SimulatedNetwork.Item, _ index: Int, toward: Int, after: UInt64 = 0) {
-        let arrival = max(network[index].lanes[toward].lastArrival + 1, now + after + delay() + retransmission(toward))
+        let arrival = max(
+            network[index].lanes[toward].lastArrival + 1,
+            now + after + delay() + distance(index, toward) + retransmission(toward))
         network[index].lanes[toward].lastArrival = arrival
         network[index].lanes[toward].items.append(damaged(item))
         heap.push(.frame(session: index, toward: toward), at: arrival)
+    }
+
+    private func distance(_ index: Int, _ toward: Int) -> UInt64 {
+        guard options.distance > 0 else { return 0 }
+        let from = network[index].other(than: toward)
+        return options.mode(between: from, and: toward) == .asynchronous ? options.distance : 0
     }
 
     func closeSession(_ session: SessionID, _ reason: String, by node: SimulatedNode) {

@@ -11,7 +11,7 @@ extension Cluster {
         zip(nodes, Self.nodeNames).map { node, name in
             ReplicaConfiguration.Member(
                 id: node.id, name: name, isWitness: node.isWitness,
-                replication: options.isByMajority ? .sync : options.replication[node.side])
+                replication: options.mode(between: node.side, and: node.side))
         }
     }
 
@@ -91,10 +91,18 @@ extension Cluster {
         } else {
             node.disk.losesProcess(&diskRandoms[node.side])
         }
-        if options.mode == .memory, !losesPower { losesMemory(node) }
+        if forgetsWithProcess(node), !losesPower { losesMemory(node) }
         dropSessions(of: node.side, silently: losesPower)
         node.forgetProcess()
         checkCoverage(whole: true)
+    }
+
+    /// `memory`. With quorum what a primary answered is on its own disk first.
+    func forgetsWithProcess(_ node: SimulatedNode) -> Bool {
+        guard options.mode == .memory else { return false }
+        guard options.isByMajority else { return true }
+        return !node.isPrimary
+            && copyNodes.contains { $0 !== node && options.mode(between: node.side, and: $0.side) == .memory }
     }
 
     /// `memory`: what was received, and answered, and had not come to the disk.

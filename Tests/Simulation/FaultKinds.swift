@@ -108,6 +108,10 @@ package struct FaultKinds: OptionSet, Sendable {
     /// (`Turnover`). Drawn from a stream of its own.
     package static let turnover = FaultKinds(rawValue: 1 << 45)
 
+    /// No fault: with quorum, copies that writes need not wait for, or not for their disks (`--mixed`). Their options are drawn from a
+    /// stream of their own; without, all copies are synchronous.
+    package static let mixed = FaultKinds(rawValue: 1 << 46)
+
     /// No fault: the other nodes take announcements of writes that wait for a log. Drawn from a stream of its own.
     package static let announcing = FaultKinds(rawValue: 1 << 43)
 
@@ -158,6 +162,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
         (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"), (.verifying, "verifying"),
         (.membership, "membership"), (.turnover, "turnover"), (.announcing, "announcing"), (.growing, "growing"),
+        (.mixed, "mixed"),
     ]
 
     package init?(name: some StringProtocol) {

@@ -25,7 +25,7 @@ extension Cluster {
     /// link: no source can do it faster (seed 33700157 of `--modes`: of 32 MiB in windows of 16 KiB, over 46 ms, one was left).
     private var fillingTime: UInt64 {
         let windows = options.size / options.limits.resyncWindow + 1
-        return 2 * windows * 2 * (options.networkDelay + options.diskLatency)
+        return 2 * windows * 2 * (options.networkDelay + options.distance + options.diskLatency)
     }
 
     func watch() {

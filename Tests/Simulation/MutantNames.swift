@@ -5,7 +5,7 @@ package struct MutantName: Sendable {
     package var name: String
     /// Why the rule that it leaves out is there.
     package var rule: String
-    /// `two nodes`, `quorum`, `fencing` or `modes`: whose seeds show it.
+    /// `two nodes`, `quorum`, `fencing`, `modes` or `mixed`: whose seeds show it.
     package var clusters: String
 }
 

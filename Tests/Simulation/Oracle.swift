@@ -86,13 +86,16 @@ package final class Oracle {
     let copies: Int
     /// Between two nodes.
     let mode: ReplicationMode
+    /// With quorum: between each two copies.
+    private let modes: [[ReplicationMode]]
     var loss: OracleLoss
 
     package init(
         sectors: Int, disks: any DiskView, copies: Int = 2, nodes: Int = 2, isByMajority: Bool = false,
-        mode: ReplicationMode = .sync, mostLost: UInt64 = 0
+        mode: ReplicationMode = .sync, options: SimulationOptions? = nil, mostLost: UInt64 = 0
     ) {
         self.mode = mode
+        modes = (0..<copies).map { one in (0..<copies).map { options?.mode(between: one, and: $0) ?? mode } }
         loss = OracleLoss(most: mostLost)
         self.isByMajority = isByMajority
         self.copies = copies
@@ -120,6 +123,22 @@ package final class Oracle {
         case 3: return Self.both
         default: return Self.none
         }
+    }
+
+    /// Copies that must have what `primary` acknowledged: those of `members` that its writes wait for.
+    func owing(_ members: [Int], _ primary: Int) -> [Int] {
+        guard mode == .asynchronous, members.contains(primary) else { return members }
+        return isByMajority ? members.filter { $0 == primary || mode(primary, $0) != .asynchronous } : [primary]
+    }
+
+    func owing(_ required: NodeSet, _ primary: Int) -> NodeSet {
+        var owing = NodeSet()
+        for copy in self.owing(sides(required), primary) { owing.insert(NodeID(unchecked: UInt8(copy))) }
+        return owing
+    }
+
+    func mode(_ primary: Int, _ copy: Int) -> ReplicationMode {
+        isByMajority && primary < copies ? modes[primary][copy] : mode
     }
 
     private static let none: [Int] = []

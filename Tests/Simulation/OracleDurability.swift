@@ -11,12 +11,16 @@ extension Oracle {
         if members.isEmpty {
             fail("I2", "\(operation.description) was acknowledged though no copy is required to have it")
         }
-        let owing = mode == .asynchronous && members.contains(primary) ? [primary] : members
-        if owing != members { loss.acknowledged(operation, by: primary, at: step) }
-        for member in owing where mode != .memory || member == primary || operation.forced || owing.count == 1 {
+        let owing = owing(members, primary)
+        if owing != members { loss.acknowledged(operation, by: primary, at: step, owing) }
+        for member in owing
+        where mode(primary, member) != .memory || member == primary || operation.forced || owing.count == 1 {
             checkPresence(operation, at: member, primary)
         }
-        if isByMajority { return acknowledgedByMajority(operation, required, at: step) }
+        if isByMajority {
+            if mode == .asynchronous { loss.owes(operation, owing, at: step) }
+            return acknowledgedByMajority(operation, self.owing(required, primary), at: step)
+        }
         for member in owing {
             endDoubt(at: member, by: primary)
             // The answer of a lone copy that lost its cache after it had sent it: nobody else holds the write.
@@ -66,7 +70,7 @@ extension Oracle {
     package func flushed(_ operation: ClientOperation, by primary: Int, required: NodeSet) {
         var members = sides(required)
         if mode == .asynchronous, members.contains(primary) {
-            members = [primary]
+            members = owing(members, primary)
             loss.flushed(operation)
         }
         for (write, acknowledged, _) in unflushed where acknowledged < operation.began {
@@ -140,13 +144,20 @@ extension Oracle {
 
     /// What node `node` requires now, and whom its record names in step. A copy that it takes in by either owes from now
     /// on what this one does.
-    package func requires(_ node: Int, _ now: NodeSet, inStep: NodeSet, started: Bool = false) {
+    package func requires(
+        _ node: Int, _ now: NodeSet, inStep: NodeSet, started: Bool = false, isHandedOver: Bool = false
+    ) {
         let before = required[node]
         let namedBefore = named[node]
+        if isByMajority, !started, isHandedOver, inStep.contains(NodeID(unchecked: UInt8(node))) { tookIn(node) }
         guard before != now || namedBefore != inStep else { return }
         required[node] = now
         named[node] = inStep
-        guard !isByMajority else { return }
+        if isByMajority {
+            let own = NodeID(unchecked: UInt8(node))
+            if !started, !namedBefore.contains(own), inStep.contains(own) { tookIn(node) }
+            return
+        }
         if !inStep.contains(NodeID(unchecked: UInt8(node))) { isTakenIn[node] = false }
         guard !started else { return }
         if sides(before).count == 2, sides(now) == [node] {
@@ -159,6 +170,16 @@ extension Oracle {
         if !disks.areOfTwoLineages { takesIn(node, before, now) }
         takesIn(node, namedBefore, inStep)
         takesJoin(node, namedBefore, inStep)
+    }
+
+    /// With quorum: that copy holds what its leader does.
+    private func tookIn(_ copy: Int) {
+        guard mode == .asynchronous else { return }
+        var held: [Int: UInt64] = [:]
+        for block in shadows[0].blocks {
+            for sector in Int(block) * 8..<Int(block) * 8 + 8 { held[sector] = disks.value(copy, sector) }
+        }
+        loss.joined(copy, holding: held)
     }
 
     /// Who goes on alone may be the last copy: it has flushed what was acknowledged while the other had it, too.
@@ -236,15 +257,18 @@ extension Oracle {
         package var inStep: Bool
         /// What an asynchronous primary had not sent is given up.
         package var acceptsLoss: Bool
+        /// With quorum: its record names no other copy.
+        package var isAlone = false
         /// Blocks to which a write is still on its way: what they hold is settled when it has landed.
         package var unsettled: (Int) -> Bool
 
         package init(
             forced: Bool, peerFenced: Bool, inStep: Bool, beginsLine: Bool = true, acceptsLoss: Bool = false,
-            unsettled: @escaping (Int) -> Bool = { _ in false }
+            isAlone: Bool = false, unsettled: @escaping (Int) -> Bool = { _ in false }
         ) {
             self.unsettled = unsettled
             self.acceptsLoss = acceptsLoss
+            self.isAlone = isAlone
             self.forced = forced
             self.beginsLine = beginsLine
             self.peerFenced = peerFenced
@@ -255,7 +279,7 @@ extension Oracle {
     /// Node `copy`, with a disk, begins to serve.
     package func promoted(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
         promotions += 1
-        if isByMajority { return promotedByMajority(copy, promotion) }
+        if isByMajority { return promotedByMajority(copy, promotion, at: step) }
         if mode == .asynchronous { owe(copy, promotion) }
         guard !promotion.forced || !promotion.beginsLine else {
             return rebase(copy, at: step, unless: promotion.unsettled)

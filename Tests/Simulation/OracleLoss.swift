@@ -9,6 +9,8 @@ struct OracleLoss: Sendable {
         var operation: ClientOperation
         var primary: Int
         var acknowledged: UInt64
+        /// With quorum: the copies that must have it.
+        var owing: [Int] = []
     }
 
     /// Acknowledged while the other copy was in step, since the two last held the same.
@@ -23,13 +25,57 @@ struct OracleLoss: Sendable {
     let most: UInt64
     var now: UInt64 = 0
 
+    /// With quorum: when each copy was taken in last. What was acknowledged before it has.
+    private var joined: [Int: UInt64] = [:]
+    /// Of each copy what it must have at least.
+    private var floors: [Int: [Int: Floor]] = [:]
+    private var acknowledgedAt: [UInt64: UInt64] = [:]
+    private var zeroed: Set<Int> = []
+
+    struct Floor: Sendable {
+        var value: UInt64
+        var began: UInt64
+    }
+
     init(most: UInt64) { self.most = most }
 
-    mutating func began(_ operation: ClientOperation) { begun[operation.write] = operation.began }
+    /// - Parameter held: what the copy holds then, by sector.
+    mutating func joined(_ copy: Int, holding held: [Int: UInt64]) {
+        joined[copy] = now
+        floors[copy] = held.mapValues { Floor(value: $0, began: begun[$0 >> 20] ?? 0) }
+    }
 
-    mutating func acknowledged(_ operation: ClientOperation, by primary: Int, at step: UInt64) {
+    mutating func owes(_ operation: ClientOperation, _ copies: [Int], at step: UInt64) {
+        acknowledgedAt[operation.write] = step
+        for sector in operation.sectors {
+            let floor = Floor(value: operation.value(of: sector), began: operation.began)
+            // Of two at once either may be the last.
+            for copy in copies where floors[copy]?[sector].map({ $0.began > operation.began }) != true {
+                floors[copy, default: [:]][sector] = floor
+            }
+        }
+    }
+
+    /// What the copy holds is older than what it must have.
+    func isBelowFloor(_ value: UInt64, _ sector: Int, at copy: Int) -> Bool {
+        guard let floor = floors[copy]?[sector], floor.value != value else { return false }
+        guard value > 0 else { return !zeroed.contains(sector) }
+        return acknowledgedAt[value >> 20].map { $0 < floor.began } ?? false
+    }
+
+    /// With quorum: acknowledged since `copy` was taken in, by primaries whose writes did not wait for it.
+    func notOwed(by copy: Int) -> [Pending] {
+        pending.filter { !$0.owing.contains(copy) && $0.acknowledged > joined[copy] ?? 0 }
+    }
+
+    mutating func began(_ operation: ClientOperation) {
+        begun[operation.write] = operation.began
+        for sector in operation.sectors where operation.value(of: sector) == 0 { zeroed.insert(sector) }
+    }
+
+    mutating func acknowledged(_ operation: ClientOperation, by primary: Int, at step: UInt64, _ owing: [Int]) {
         now = step
-        pending.append(Pending(operation: operation, primary: primary, acknowledged: step))
+        pending.append(Pending(operation: operation, primary: primary, acknowledged: step, owing: owing))
     }
 
     mutating func flushed(_ operation: ClientOperation) { flushes.append((operation.began, now + 1)) }
@@ -77,12 +123,48 @@ extension Oracle {
     /// When the newest of those writes that `copy` has began.
     private func newestBegun(at copy: Int, _ pending: [OracleLoss.Pending], _ promotion: Promotion) -> UInt64 {
         var newest: UInt64 = 0
-        for block in shadows[copy].blocks where !promotion.unsettled(Int(block)) {
+        for block in shadows[isByMajority ? 0 : copy].blocks where !promotion.unsettled(Int(block)) {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                 newest = max(newest, loss.begun[disks.value(copy, sector) >> 20] ?? 0)
             }
         }
         return newest
+    }
+
+    /// With quorum, on an administrator's word: what others hold, and `copy` lacks, is given up, but for what lies before a flush that
+    /// a client was told of and the copy goes beyond (I10).
+    func giveUp(at copy: Int, _ promotion: Promotion, at step: UInt64) {
+        let missing = loss.notOwed(by: copy)
+        guard !missing.isEmpty else { return }
+        let newest = newestBegun(at: copy, missing, promotion)
+        let horizon = loss.flushes.filter { $0.ended < newest }.map(\.began).max() ?? 0
+        checkSaid(copy, missing)
+        var given: Set<Int> = []
+        for entry in missing where entry.acknowledged >= horizon { given.formUnion(entry.operation.sectors) }
+        for entry in missing where entry.acknowledged < horizon {
+            for sector in entry.operation.sectors where given.contains(sector) {
+                let held = disks.value(copy, sector)
+                guard held < entry.operation.value(of: sector), held > 0 else { continue }
+                let earlier = loss.pending.last { $0.operation.value(of: sector) == held }
+                guard let earlier, earlier.acknowledged < entry.operation.began else { continue }
+                return fail(
+                    "I10",
+                    "node \(copy) was promoted with \(WriteValue.describe(held)) in sector \(sector), and lacks "
+                        + "\(entry.operation.description), which lies before a flush that it goes beyond")
+            }
+        }
+        for sector in given where !promotion.unsettled(sector / 8) {
+            let held = disks.value(copy, sector)
+            if disks.lastPowerLoss(copy) == 0, loss.isBelowFloor(held, sector, at: copy) {
+                return fail(
+                    "I2",
+                    "node \(copy) was promoted with \(WriteValue.describe(held)) in sector \(sector), which is older than what it "
+                        + "was filled with, or had to have")
+            }
+            shadows[0].rebase(
+                sector, disks.value(copy, sector), stable: disks.stableValue(copy, sector), at: step)
+        }
+        loss.met()
     }
 
     private func checkSaid(_ copy: Int, _ pending: [OracleLoss.Pending]) {

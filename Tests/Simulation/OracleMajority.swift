@@ -12,8 +12,10 @@ extension Oracle {
     }
 
     /// It may have been overwritten meanwhile, or read. When all who had it lose their caches, it is gone.
-    func answeredLate(_ operation: ClientOperation, _ required: NodeSet, at step: UInt64) {
-        if !operation.forced { unflushed.append((operation, step, required)) }
+    func answeredLate(_ operation: ClientOperation, by primary: Int, _ required: NodeSet, at step: UInt64) {
+        let owing = owing(required, primary)
+        if owing != required { loss.acknowledged(operation, by: primary, at: step, owing.map { Int($0.rawValue) }) }
+        if !operation.forced { unflushed.append((operation, step, owing)) }
     }
 
     func readByMajority(_ operation: ClientOperation, _ values: ArraySlice<UInt64>, by primary: Int, at step: UInt64) {
@@ -45,11 +47,12 @@ extension Oracle {
     }
 
     /// What is neither settled nor on its way is what clients were told.
-    func promotedByMajority(_ copy: Int, _ promotion: Promotion) {
+    func promotedByMajority(_ copy: Int, _ promotion: Promotion, at step: UInt64) {
         guard promotion.inStep else {
             return fail("I5", "node \(copy) was promoted without force though its copy is not in step")
         }
         if promotion.peerFenced { forgetLost(by: copy) }
+        if promotion.acceptsLoss, promotion.isAlone { giveUp(at: copy, promotion, at: step) }
         for block in shadows[0].blocks where !promotion.unsettled(Int(block)) {
             for sector in Int(block) * 8..<Int(block) * 8 + 8 {
                 let value = disks.value(copy, sector)

@@ -109,6 +109,9 @@ extension ScriptedCluster.Shape {
         guard (2...ScriptedCluster.copyLetters.count).contains(copies), witnesses <= 1 else {
             throw ScenarioError("two to four copies, and one witness at most")
         }
+        guard replication.count == 1 || replication.count == copies else {
+            throw ScenarioError("one mode, or one for each copy")
+        }
     }
 
     private static let policies: [String: ReplicaConfiguration.Fencing] = [
@@ -121,13 +124,14 @@ extension ScriptedCluster.Shape {
         return true
     }
 
-    /// `async`, or for a and b `sync,async`.
+    /// `async`, or for each copy `sync,async`.
     private static func modes(_ word: String) throws(ScenarioError) -> [ReplicationMode] {
-        let modes = word.split(separator: ",").map { ReplicationMode(rawValue: String($0)) }
-        guard (1...2).contains(modes.count), let first = modes[0], let second = modes[modes.count - 1] else {
+        let words = word.split(separator: ",")
+        let modes = words.compactMap { ReplicationMode(rawValue: String($0)) }
+        guard !modes.isEmpty, modes.count == words.count else {
             throw ScenarioError("`\(word)` is no mode of replication")
         }
-        return [first, second]
+        return modes
     }
 
     private mutating func setPolicy(_ name: String, _ word: String) throws(ScenarioError) {

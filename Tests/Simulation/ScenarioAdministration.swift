@@ -31,7 +31,7 @@ extension ScriptedCluster {
         if cluster.options.isByMajority, case .promote(force: true, _, _, false, _) = command, cluster.ruler == nil {
             cluster.ruler = (node.side, false)
         }
-        cluster.ask(node, command)
+        cluster.ask(node, command, inTheseWords: true)
         return true
     }
 

@@ -44,7 +44,7 @@ final class ScriptedCluster {
         var resyncPiece: UInt64 = 512 << 10
         var resyncWindow: UInt64 = 8 << 20
         /// How writes go to each node.
-        var replication = [ReplicationMode.sync, .sync]
+        var replication = [ReplicationMode.sync]
         /// Bytes that may be on their way to a node that acknowledges nothing.
         var sendBuffer: UInt64 = 1 << 20
         var fallsBehind = false
@@ -91,7 +91,10 @@ final class ScriptedCluster {
         options.limits.resyncPiece = shape.resyncPiece
         options.limits.resyncWindow = shape.resyncWindow
         options.limits.sendBuffer = shape.sendBuffer
-        options.replication = shape.replication
+        options.replication =
+            shape.replication.count == 1
+            ? Array(repeating: shape.replication[0], count: shape.copies) : shape.replication
+        if options.isByMajority, shape.replication.contains(where: { $0 != .sync }) { options.faults.insert(.mixed) }
         options.fallsBehind = shape.fallsBehind
         options.timing = Timing()
         options.timing.cutOff = 3_000_000_000

@@ -10,8 +10,10 @@ package struct SimulationOptions: Sendable {
     package var witnesses = 0
     package var fencing = ReplicaConfiguration.Fencing.none
     package var afterSplitBrain = SplitBrainPolicies()
-    /// Of each of the two copies.
+    /// Of each copy.
     package var replication = [ReplicationMode.sync, .sync]
+    /// Nanoseconds more on each link to an asynchronous copy (`FaultKinds.mixed`).
+    package var distance: UInt64 = 0
     /// `max-lag`, nanoseconds; 0: none.
     package var maximumLag: UInt64 = 0
     package var fallsBehind = false
@@ -156,8 +158,34 @@ package struct SimulationOptions: Sendable {
         afterSplitBrain.withTwoPrimaries = random.pick(SplitBrainPolicies.WithTwoPrimaries.allCases)
     }
 
-    /// What holds between the two: the laxer.
-    package var mode: ReplicationMode { replication.max() ?? .sync }
+    /// A cluster with quorum: what `seed` draws for one, with some copies that writes need not wait for.
+    package init(mixed seed: UInt64) {
+        self.init(quorum: seed)
+        var random = SplitMix(seed: seed, subject: "mixed options")
+        // Taken in, a node is of a mode that others do not know.
+        faults.subtract([.membership, .turnover])
+        faults.insert(.mixed)
+        let lax: ReplicationMode = random.pick([.memory, .asynchronous, .asynchronous, .asynchronous])
+        replication = (0..<copies).map { _ in random.chance(1, in: 2) ? lax : .sync }
+        if !replication.contains(lax) { replication[Int(random.below(UInt64(copies)))] = lax }
+        limits.sendBuffer = random.pick([16 << 10, 64 << 10, 256 << 10, 4 << 20])
+        if random.chance(1, in: 4) { maximumLag = random.within(timing.pingInterval / 10...timing.cutOff) }
+        fallsBehind = lax == .asynchronous && random.chance(1, in: 3)
+        if lax == .asynchronous, random.chance(2, in: 3) {
+            distance = random.within(networkDelay...timing.pingTimeout / 4)
+        }
+    }
+
+    /// Between the two nodes, or the laxest of all with quorum.
+    package var mode: ReplicationMode {
+        isByMajority && !faults.contains(.mixed) ? .sync : replication.max() ?? .sync
+    }
+
+    /// The laxer of the two holds between them; with a witness nothing does.
+    package func mode(between one: Int, and other: Int) -> ReplicationMode {
+        guard mode != .sync, one < replication.count, other < replication.count else { return .sync }
+        return max(replication[one], replication[other])
+    }
 
     /// Two nodes that heal their split brains by a policy: what `seed` draws for two nodes, and how.
     package init(splitBrain seed: UInt64) {
@@ -301,17 +329,19 @@ package struct SimulationOptions: Sendable {
 
     private var cluster: String {
         guard isByMajority else {
-            let lag = maximumLag > 0 ? ", lag at most \(micro(maximumLag))" : ""
-            let modes =
-                "\n  modes: \(replication.map(\.rawValue)), send buffer \(limits.sendBuffer) B\(lag)"
-                + (fallsBehind ? ", falls behind" : "")
             return (fencing == .none ? "" : "\n  fencing: \(fencing)") + (mode == .sync ? "" : modes)
                 + (afterSplitBrain == SplitBrainPolicies()
                     ? "" : "\n  after split brain: \(afterSplitBrain.describe { $0.description })")
         }
         return "\n  \(copies) copies, \(witnesses) witnesses, lease \(micro(timing.lease)), without quorum "
             + "\(failsWithoutQuorum ? "errors" : "waiting")\(confirmsReads ? ", reads confirmed" : "")"
-            + (duel.map { ", duel \($0.rawValue)" } ?? "")
+            + (duel.map { ", duel \($0.rawValue)" } ?? "") + (mode == .sync ? "" : modes)
+    }
+
+    private var modes: String {
+        let lag = maximumLag > 0 ? ", lag at most \(micro(maximumLag))" : ""
+        return "\n  modes: \(replication.map(\.rawValue)), send buffer \(limits.sendBuffer) B\(lag)"
+            + (fallsBehind ? ", falls behind" : "") + (distance > 0 ? ", distance \(micro(distance))" : "")
     }
 
     private func micro(_ nanoseconds: UInt64) -> String {

@@ -180,11 +180,12 @@ extension Cluster {
         // What was on its way when the machine stood still, and its clock, is answered late: of what others did meanwhile it may be
         // any part.
         if operation.began < node.stoodStillFrom {
-            if operation.changesData { oracle.answeredLate(operation, required, at: step) }
+            if operation.changesData { oracle.answeredLate(operation, by: node.side, required, at: step) }
             return
         }
         if operation.kind != .read || options.isByMajority { checkTerm(glimpse, of: node) }
-        if node.mustHear, required.contains(other(node).id) {
+        let isLaggard = options.isByMajority && options.mode(between: node.side, and: other(node).side) == .asynchronous
+        if node.mustHear, required.contains(other(node).id), !isLaggard {
             oracle.fail(
                 "I1", "node \(node.side) stood still, and answers \(operation.description) before it heard its peer")
         }

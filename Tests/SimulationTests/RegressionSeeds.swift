@@ -476,4 +476,12 @@ enum RegressionSeeds {
             seed: 33_700_157,
             found: "a volume that cannot be copied in four minutes over the link that was drawn had no more than these"),
     ]
+
+    /// Of copies that writes need not wait for, beside a majority.
+    static let mixed: [Seed] = [
+        Seed(
+            seed: 138,
+            found: "a copy was filled with what an asynchronous member lacked, and nothing was marked between the two"),
+        Seed(seed: 249, found: "a primary whose disk was detached read from an asynchronous member what that lacked"),
+    ]
 }

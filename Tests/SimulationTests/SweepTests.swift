@@ -42,6 +42,22 @@ struct SweepTests {
         }
     }
 
+    @Test(arguments: [0, 1, 2, 3]) func `every promise holds beside copies that writes need not wait for`(
+        piece: UInt64
+    ) {
+        for seed in 1_000_000 + piece * 15..<1_000_000 + piece * 15 + 15 {
+            let result = runSimulation(SimulationOptions(mixed: seed))
+            #expect(result.violation == nil, "simulate --mixed --seed \(seed) --trace\n\(result.options.description)")
+        }
+    }
+
+    @Test(arguments: RegressionSeeds.mixed) func `a seed of mixed copies that failed once holds`(
+        regression: RegressionSeeds.Seed
+    ) {
+        let result = runSimulation(SimulationOptions(mixed: regression.seed))
+        #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
+    }
+
     @Test(arguments: RegressionSeeds.modes) func `a seed of memory or async that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {

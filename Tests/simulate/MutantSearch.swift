@@ -10,7 +10,7 @@ final class MutantSearch: Sendable {
     private struct Row {
         var name: String
         var rule: String
-        /// Whose seeds: `two nodes`, `quorum` or `fencing`.
+        /// Whose seeds: `two nodes`, `quorum`, `fencing`, `modes` or `mixed`.
         var clusters: String
         var arguments: [String]
         /// Seeds that were needed; nil: not noticed.

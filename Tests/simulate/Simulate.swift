@@ -19,6 +19,7 @@ import Simulation
     @Flag(help: "Two nodes that replicate in `memory` or `async`, one of them or both.") var modes = false
     @Flag(help: "Volumes that are made larger, on two nodes or more.") var growth = false
     @Flag(help: "Clusters with quorum: two to four copies and perhaps a witness.") var quorum = false
+    @Flag(help: "Clusters with quorum, and copies in `memory` or `async` in them.") var mixed = false
     @Option(help: "With --quorum: have this duel in each seed.") var duel: String?
     @Flag(help: "Print every event and effect of the replayed seed.") var trace = false
     @Option(help: "Print only so many of the newest lines.") var last: Int?
@@ -79,19 +80,22 @@ import Simulation
         throw ValidationError("no rule of the core is called `\(mutant)`")
     }
 
-    private func options(_ seed: UInt64) throws -> SimulationOptions {
-        var options =
-            quorum
-            ? SimulationOptions(
+    private func drawn(from seed: UInt64) throws -> SimulationOptions {
+        if growth { return SimulationOptions(growing: seed) }
+        if mixed { return SimulationOptions(mixed: seed) }
+        if quorum {
+            return SimulationOptions(
                 quorum: seed, duels: try has(.duels), exact: try has(.exactDuels), duel: try wantedDuel())
-            : fencing
-                ? SimulationOptions(fencing: seed)
-                : splitBrain
-                    ? SimulationOptions(splitBrain: seed)
-                    : growth
-                        ? SimulationOptions(growing: seed)
-                        : modes ? SimulationOptions(modes: seed) : SimulationOptions(seed: seed)
+        }
+        if fencing { return SimulationOptions(fencing: seed) }
+        if splitBrain { return SimulationOptions(splitBrain: seed) }
+        return modes ? SimulationOptions(modes: seed) : SimulationOptions(seed: seed)
+    }
+
+    private func options(_ seed: UInt64) throws -> SimulationOptions {
+        var options = try drawn(from: seed)
         if let only { options.faults = try kinds(only) }
+        if mixed { options.faults.insert(.mixed) }
         if let without { options.faults.subtract(try kinds(without)) }
         if let planted = try planted() { options.planted = planted }
         if let sector, sector < options.sectors { options.watched = sector }
@@ -149,6 +153,7 @@ import Simulation
     private var whatRuns: [String] {
         var words: [String] = []
         if quorum { words += ["--quorum"] }
+        if mixed { words += ["--mixed"] }
         if let duel { words += ["--duel", duel] }
         if fencing { words += ["--fencing"] }
         if splitBrain { words += ["--split-brain"] }

@@ -137,6 +137,7 @@ final class Sweep: Sendable {
     }
 
     private func description(of seed: UInt64) -> String {
+        if passedOn.contains("--mixed") { return SimulationOptions(mixed: seed).description }
         if passedOn.contains("--quorum") { return SimulationOptions(quorum: seed).description }
         if passedOn.contains("--fencing") { return SimulationOptions(fencing: seed).description }
         if passedOn.contains("--growth") { return SimulationOptions(growing: seed).description }

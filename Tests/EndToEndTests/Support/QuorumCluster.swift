@@ -12,6 +12,8 @@ final class QuorumCluster {
         var isBlank = false
         /// Lines of the configuration that differ from the short times of tests.
         var settings: [String: String] = [:]
+        /// `replication` of single nodes, by name.
+        var modes: [String: String] = [:]
     }
 
     static let volume = TestCluster.volume
@@ -62,6 +64,7 @@ final class QuorumCluster {
             let port = proxies[node.name]?[member.name]?.port ?? member.port
             var entry = "id: \(index), address: \"127.0.0.1:\(port)\""
             entry += member === witness ? ", witness: true" : ", disk: \(member.diskPath)"
+            if let mode = options.modes[member.name] { entry += ", replication: \(mode)" }
             if member === node { entry += ", listen: \"127.0.0.1:\(member.port)\"" }
             return "  \(member.name): {\(entry)}"
         }
@@ -97,6 +100,9 @@ final class QuorumCluster {
 
     func cut(_ one: TestNode, _ other: TestNode) { between(one, other).forEach { $0.cut() } }
     func hold(_ one: TestNode, _ other: TestNode) { between(one, other).forEach { $0.hold() } }
+    func slow(_ one: TestNode, _ other: TestNode, bytesPerSecond: Int) {
+        between(one, other).forEach { $0.slow(bytesPerSecond: bytesPerSecond) }
+    }
 
     /// Nothing of what `node` says arrives anywhere; it still hears all.
     func mute(_ node: TestNode) {

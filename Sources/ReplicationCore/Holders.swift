@@ -1,0 +1,184 @@
+import Model
+
+/// Copies that writes need not wait for, beside a majority (`Invariants`, "Mixed copies"). A record names them in step as it names
+/// the others: they have a vote, take part in each record, and hold a part of the writes that ends at some point. Who holds all of
+/// them follows from the record's primary, whose acknowledgements waited for the rest.
+extension Replica {
+    /// Members of one record may hold more or less of what was acknowledged.
+    @inline(__always) var isMixed: Bool { isByMajority && !asynchronous.isEmpty }
+
+    /// Of a node that no configuration of this run named nothing is known.
+    func mode(of node: NodeID) -> ReplicationMode {
+        let known = configuration.members.first { $0.id == node } ?? departed.first { $0.id == node }
+        return known?.replication ?? .asynchronous
+    }
+
+    /// Members that have every write acknowledged under `record`. Without a primary all of them, for it was made when all held the
+    /// same; of a primary without a disk too, which waits for all. Else the primary, and those that its writes waited for.
+    func holders(of record: Record) -> NodeSet {
+        guard isMixed, let primary = record.primary, record.inStep.contains(primary) || isLeftOut(.disklessWaitsForAll)
+        else { return record.inStep }
+        let own = mode(of: primary)
+        var holders = NodeSet()
+        for node in record.inStep where node == primary || max(own, mode(of: node)) != .asynchronous {
+            holders.insert(node)
+        }
+        return holders
+    }
+
+    /// A record of this node's was offered, and given up undecided: somebody may have it, and go by it.
+    @inline(__always) var isUndecided: Bool { superblock.record.number < proposed }
+
+    /// Members that answers to clients rest on. An asynchronous one begins to serve after a word that this node is off, or from a
+    /// record without a primary: it need not be asked, and a slow link to it keeps no read waiting. Not so when its disk is gone, or a
+    /// record without it may lie somewhere: by that each member holds everything.
+    @inline(__always) var leaseGivers: NodeSet {
+        guard isByMajority, hasDisk, !isUndecided, !isLeftOut(.laggardsGiveNoLease) else { return required }
+        return required.subtracting(asynchronous)
+    }
+
+    /// Frames that came and wait behind a flush: part of what a promise ends.
+    var isHoldingArrivals: Bool {
+        isByMajority && !relaxed.isEmpty && !isLeftOut(.arrivalsEndBeforePromise)
+            && others.contains { self[peer: $0].arrivals.isHolding }
+    }
+
+    /// What this copy's record makes of it is durable with the record: another configuration, read at the next start, must not make a
+    /// copy whole. It is so when it was filled, handed over to, or leads.
+    mutating func noteLagging() {
+        let record = superblock.record
+        guard let primary = record.primary, primary != me, record.inStep.contains(primary) else {
+            superblock.flags.remove(.lags)
+            return
+        }
+        if isMixed, record.inStep.contains(me), !holders(of: record).contains(me) { superblock.flags.insert(.lags) }
+    }
+
+    /// A member that was sent everything that was answered, and has it.
+    func isLevel(_ node: NodeID) -> Bool {
+        guard isMixed, !isLeftOut(.disklessReadsFromLevel) else { return true }
+        return !(0..<held.count).contains { held[$0].legs.contains(node) }
+    }
+
+    /// What fills a copy may be what an asynchronous member lacks. That one may be the next source, and knows nothing of it: so this
+    /// copy marks it toward the members, in an extent of its log.
+    mutating func enterPulled(_ slot: Int) {
+        guard isMixed, role != .primary, !isLeftOut(.pulledIsMarked) else { return submitPeerWrite(slot) }
+        let operation = table[slot]
+        for node in others where node != operation.peer { self[bitmap: node].mark(operation.range.blocks) }
+        if acquireExtent(slot) { submitPeerWrite(slot) }
+    }
+
+    // MARK: Promotion
+
+    /// This copy may lack what was acknowledged under the newest record. One that was promoted so, on a word, and did not come to serve
+    /// says so durably: its own record vouches for nothing.
+    func isLaggard(_ current: Candidacy) -> Bool {
+        guard isByMajority, hasDisk, current.purpose != .again, let former = current.newest.primary else {
+            return false
+        }
+        if superblock.flags.contains(.lags), former != me, !isLeftOut(.laggingIsDurable) { return true }
+        guard isMixed else { return false }
+        if former == me, superblock.flags.contains(.offered), !isLeftOut(.unfinishedLossIsAsked) { return true }
+        return !holders(of: current.newest).contains(me)
+    }
+
+    /// Why a copy that lags may not lead. Whoever holds all is there: it leads, or fills this one. Nobody is: only a word that gives up
+    /// what they hold goes on, and that the former primary is off, which asks this copy for no lease.
+    func laggardObstacle(
+        _ current: Candidacy, isThere: (NodeID) -> Bool, hasAnswered: (NodeID) -> Bool
+    ) -> PromotionObstacle? {
+        guard isLaggard(current), let former = current.newest.primary, !isLeftOut(.laggardNeedsWord) else { return nil }
+        let volume = configuration.volume
+        // By a file that names no asynchronous copy any more nobody knows who lagged, but for what each says of itself.
+        let isHolder: (NodeID) -> Bool = { node in
+            let lags = self[peer: node].theirs?.flags.contains(.lags) == true
+            return self.isMixed || node == former || !lags
+        }
+        if let holder = holders(of: current.newest).removing(me).first(where: { isHolder($0) && isThere($0) }) {
+            return .passing(behind(holder))
+        }
+        guard current.purpose == .serve, promotion?.acceptsLoss == true else {
+            return .lasting(loss(after: former, by: current.newest))
+        }
+        let isOff = former == me || hasAnswered(former) || promotion?.peerFenced == former
+        guard isOff || isLeftOut(.lossNeedsFormerOff) else {
+            return .lasting(
+                Refusal(
+                    reason: VolumeStatus.dataLoss,
+                    message:
+                        "\(name(former)) was primary and does not answer: it may still serve, and asks this copy for no lease",
+                    remedy: hasDeparted(former)
+                        ? departedWords(former)
+                        : "when it is off: hablk promote \(volume) --accept-data-loss --peer-fenced \(name(former))"))
+        }
+        return nil
+    }
+
+    /// A candidate without a word: who would be lost with whom.
+    private func loss(after former: NodeID, by record: Record) -> Refusal {
+        let rest = holders(of: record).removing(me).map { name($0) }.joined(separator: " or ")
+        let what =
+            former == me
+            ? "a promotion here that gives up writes was begun and not finished"
+            : "\(name(former)) was primary and does not wait for this copy"
+        let fenced = former == me ? "" : " --peer-fenced \(name(former))"
+        let word =
+            hasDeparted(former)
+            ? departedWords(former)
+            : "when they are off, go on without those writes: hablk promote \(configuration.volume) --accept-data-loss\(fenced)"
+        return Refusal(
+            reason: VolumeStatus.dataLoss,
+            message: "\(what): up to \(mostLost) bytes of writes that were acknowledged may not be here",
+            remedy: rest.isEmpty ? word : "connect \(rest); or, \(word)")
+    }
+
+    /// It cannot be connected, and no word is taken for it, while the configuration does not name it.
+    private func departedWords(_ node: NodeID) -> String {
+        "write \(name(node)) into the file again, and name it with --peer-fenced; or, when it is lost for ever: hablk promote "
+            + "\(configuration.volume) --force"
+    }
+
+    /// What `status` says of a copy that lags while nobody who holds more is heard.
+    var laggardLoss: Refusal? {
+        let record = superblock.record
+        guard isMixed, record.inStep.contains(me), let former = record.primary else { return nil }
+        if former == me { return superblock.flags.contains(.offered) ? loss(after: me, by: record) : nil }
+        let holders = holders(of: record)
+        guard !holders.contains(me), self[peer: former].relation != .established else { return nil }
+        return holders.first { self[peer: $0].isConnected }.map { behind($0) } ?? loss(after: former, by: record)
+    }
+
+    private func behind(_ holder: NodeID) -> Refusal {
+        Refusal(
+            reason: VolumeStatus.dataLoss,
+            message: "this copy is asynchronous and may lack what \(name(holder)) has",
+            remedy: "promote \(name(holder)), or wait until it has filled this copy")
+    }
+
+    var lostCacheWords: String {
+        superblock.flags.contains(.suspect) ? ", and what this copy's cache lost" : ""
+    }
+
+    mutating func noteLossyPromotion(_ current: Candidacy) {
+        guard current.isLossy, let former = current.newest.primary else { return }
+        let whom = former == me ? "" : " by \(name(former))"
+        note(
+            .warning, "role",
+            "promoted with data loss accepted: up to \(mostLost) bytes of writes acknowledged\(whom) may be dropped\(lostCacheWords)"
+        )
+    }
+
+    /// Who stays in step with this candidate. What it settles block by block would lie on an asynchronous copy in no order: that
+    /// one is filled instead, and says meanwhile that it is not whole. On a word this copy goes on alone: its record, chosen or
+    /// not, must vouch for no other.
+    func withoutLaggards(_ kept: NodeSet, _ current: Candidacy) -> NodeSet {
+        guard isMixed, current.purpose != .again, !current.newest.isEmpty else { return kept }
+        if isLaggard(current), !isLeftOut(.lossKeepsNobody) { return kept.intersection(NodeSet(me)) }
+        let holders = holders(of: current.newest)
+        guard hasDisk else { return isLeftOut(.disklessKeepsHolders) ? kept : kept.intersection(holders) }
+        guard !isLeftOut(.laggardsAreFilled) else { return kept }
+        let isApart = unconfirmedBlocks().count > 0 || kept.contains { !current.runs[$0].isEmpty }
+        return isApart ? kept.intersection(holders.inserting(me)) : kept
+    }
+}
