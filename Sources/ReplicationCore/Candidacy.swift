@@ -416,7 +416,7 @@ extension Replica {
         let isApart =
             current.purpose == .serve ? kept.contains { !current.runs[$0].isEmpty } : unsettled.count > 0
         if !hasDisk, isApart, !isLeftOut(.disklessKeepsOne),
-            let one = kept.first(where: { _ in true })
+            let one = nearFirst({ kept.contains($0) })
         {
             return NodeSet(one)
         }

@@ -157,7 +157,10 @@ extension Replica {
         // another copy than the one that the record means, and holds nothing of it.
         // One that lags itself is better than one that lags and lost its cache.
         let isLossy = isLaggard(current)
-        let rest = (isLeftOut(.holdersVouch) || isLossy ? newest.inStep : holders(of: newest)).removing(me)
+        // Of one whose mode nobody knows it is not known that it lacked anything.
+        var vouching = holders(of: newest)
+        for node in newest.inStep where isOfUnknownMode(node) { vouching.insert(node) }
+        let rest = (isLeftOut(.holdersVouch) || isLossy ? newest.inStep : vouching).removing(me)
         // Where a record that was never chosen lies about, a copy may have been called outdated because of it, and have all.
         let isAnyRefuted = everyone.contains { node in
             current.votes[node].map { newest.number < $0.standing.record.number } ?? false

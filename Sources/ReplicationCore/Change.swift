@@ -55,6 +55,7 @@ struct Change {
     var offeredAt = MonotonicTime(nanoseconds: 0)
     /// With quorum: for the first time.
     var firstOfferedAt = MonotonicTime(nanoseconds: 0)
+    var began = MonotonicTime(nanoseconds: 0)
     /// The record is in the superblock already (`persisting` comes before `offering`).
     var isApplied = false
 
@@ -155,7 +156,7 @@ extension Replica {
             return
         }
         guard replyWaits || isByMajority && isChangeStuck || leads && isNamingDeparted else { return }
-        let lost = lostMembers
+        let lost = lostMembers.union(giveUpTardy())
         if !lost.isEmpty {
             guard !lost.contains(where: { !mayGoOn(without: $0) }) else { return }
             let losing = isByMajority ? lost.union(change?.loses ?? NodeSet()) : lost
@@ -172,11 +173,12 @@ extension Replica {
     /// and all but one, if they may differ: from here nothing is settled any more.
     private mutating func startLeaving() {
         guard change == nil || isChangeStuck else { return }
-        var losing = lostMembers.union(change?.loses ?? NodeSet()).inserting(me)
+        var losing = lostMembers.union(giveUpTardy()).union(change?.loses ?? NodeSet()).inserting(me)
         // Not who is about to join: it is not whole, and would not take the record; but others would, and it is the newest then.
         let heirs = required.intersection(isLeftOut(.heirIsMember) ? required : superblock.record.inStep)
             .subtracting(losing)
-        guard let heir = others.first(where: { heirs.contains($0) && self[peer: $0].receivesWrites }) else { return }
+        let isHeir: (NodeID) -> Bool = { heirs.contains($0) && self[peer: $0].receivesWrites }
+        guard let heir = nearFirst(isHeir) else { return }
         if unsettled.count > 0, !isLeftOut(.leaverKeepsOne) { losing = required.removing(heir) }
         abortChange()
         begin(.leaveSelf, losing: losing, offeringTo: NodeSet())
@@ -185,6 +187,7 @@ extension Replica {
     mutating func begin(_ purpose: Change.Purpose, losing loses: NodeSet, offeringTo members: NodeSet) {
         precondition(change == nil, "one record after the other")
         change = Change(purpose: purpose, loses: loses, current: superblock.current, pending: members)
+        change?.began = now
         for node in others where loses.contains(node) && self[peer: node].theirs?.isPrimary == true {
             change?.served.insert(node)
         }
@@ -262,7 +265,9 @@ extension Replica {
     /// A join waits until nothing that was sent to the target is unanswered.
     private func isJoinBusy(_ change: Change) -> Bool {
         guard case .join(let node) = change.purpose, !isLeftOut(.joinHoldsWrites) else { return false }
-        if !held.isEmpty, !isLeftOut(.joinWaitsForHeld) { return true }
+        let concerned = required.inserting(node)
+        let isBusy = (0..<held.count).contains { !held[$0].legs.intersection(concerned).isEmpty }
+        if isBusy, !isLeftOut(.joinWaitsForHeld) { return true }
         return table.contains {
             ($0.isReplicated && $0.phase == .running) || ($0.kind == .pullRead && $0.peer == node)
         }

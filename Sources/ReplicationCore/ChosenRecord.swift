@@ -18,6 +18,7 @@ extension Replica {
         current.firstOfferedAt = now
         if current.isApplied { current.accepted.insert(me) }
         change = current
+        makeWayForRecord()
         for node in everyone { offerAgain(to: node) }
         chooseIfPossible()
     }
@@ -98,6 +99,7 @@ extension Replica {
     /// A record that waits for a member which is gone by now, or came back without its cache: the next one does without it. (A
     /// hand-over is given up instead.)
     var isChangeStuck: Bool {
+        if !tardyMembers.isEmpty { return true }
         guard let change, change.phase == .offering, change.purpose != .handOver else { return false }
         let missing = change.record.inStep.subtracting(change.accepted).removing(me)
         return !missing.intersection(lostMembers).isEmpty

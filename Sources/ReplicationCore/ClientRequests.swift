@@ -340,7 +340,7 @@ extension Replica {
 
     /// A member with a whole copy that answers reads.
     var readablePeer: NodeID? {
-        others.first { isReadable($0) && isLevel($0) }
+        nearFirst { isReadable($0) && isLevel($0) }
     }
 
     private func isReadable(_ node: NodeID) -> Bool {

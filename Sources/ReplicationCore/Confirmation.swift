@@ -158,6 +158,8 @@ extension Replica {
         // A joining copy forgets what is unconfirmed when it takes the join, and may have taken it: this would come under an older
         // record, and end the session.
         for node in round.peers where required.contains(node) && change?.purpose != .join(node) {
+            self[peer: node].confirmed = Peer.Confirmed(
+                sequence: round.boundary, settled: settled, term: stamp.term, run: self[peer: node].run)
             send(.confirm(sequence: round.boundary, mark: mark, settled: settled), to: node)
         }
         while let slot = flushQueue.first, table[slot].round <= round.id, table[slot].through <= round.boundary {
@@ -166,6 +168,16 @@ extension Replica {
         }
         if !flushQueue.isEmpty { rounds.isWanted = true }
         attention = true
+    }
+
+    /// In a session that goes on with what the one before left: its last word of what is confirmed. Lost, that would stay in the peer's
+    /// list, while this node, which dropped it, sends on: the list is full, each session ends at the next frame, and no round, which
+    /// waits for that frame, confirms anything any more (seed 5005 of `--mixed`).
+    mutating func tellConfirmedAgain(_ node: NodeID) {
+        guard leads, let told = self[peer: node].confirmed, told.term == stamp.term, told.run == self[peer: node].run,
+            required.contains(node), !isLeftOut(.confirmedIsToldAgain)
+        else { return }
+        send(.confirm(sequence: told.sequence, mark: mark, settled: told.settled), to: node)
     }
 
     /// A target's flush covers the frames it was sent up to `sequence`: their bits go, those of later frames stay. Also while

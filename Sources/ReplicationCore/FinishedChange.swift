@@ -46,6 +46,7 @@ extension Replica {
         doubts.remove(node)
         self[peer: node].lostAt = nil
         self[peer: node].resumableRun = .none
+        self[peer: node].confirmed = nil
         if relaxed.contains(node), self[peer: node].behindSince == nil {
             self[peer: node].behindSince = held.first?.began ?? now
         }

@@ -85,6 +85,8 @@ extension Replica {
     }
     /// A round of flushes that clients wait for, and that closes no epoch.
     @inline(never) package mutating func isNearRound(_ id: UInt64) -> Bool { rounds.near?.id == id }
+    /// Of the writes that this run ordered.
+    package var newestSequence: UInt64 { @inline(never) mutating get { sequence } }
     package func isHot(extent: UInt32) -> Bool { log.contains(extent) }
     package func isUnconfirmed(block: UInt64) -> Bool { unconfirmed.contains(block: block) }
     @inline(never) package mutating func isInFlight(block: UInt64) -> Bool {

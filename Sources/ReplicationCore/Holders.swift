@@ -8,9 +8,12 @@ extension Replica {
     @inline(__always) var isMixed: Bool { isByMajority && !asynchronous.isEmpty }
 
     /// Of a node that no configuration of this run named nothing is known.
-    func mode(of node: NodeID) -> ReplicationMode {
-        let known = configuration.members.first { $0.id == node } ?? departed.first { $0.id == node }
-        return known?.replication ?? .asynchronous
+    func mode(of node: NodeID) -> ReplicationMode { known(node)?.replication ?? .asynchronous }
+
+    func isOfUnknownMode(_ node: NodeID) -> Bool { known(node) == nil }
+
+    private func known(_ node: NodeID) -> ReplicaConfiguration.Member? {
+        configuration.members.first { $0.id == node } ?? departed.first { $0.id == node }
     }
 
     /// Members that have every write acknowledged under `record`. Without a primary all of them, for it was made when all held the
@@ -26,8 +29,11 @@ extension Replica {
         return holders
     }
 
-    /// A record of this node's was offered, and given up undecided: somebody may have it, and go by it.
-    @inline(__always) var isUndecided: Bool { superblock.record.number < proposed }
+    /// A record of this node's was offered, and given up undecided: somebody may have it, and go by it. One without this node's disk
+    /// makes each member a holder, and is outlived only by a newer one that is chosen.
+    @inline(__always) var isUndecided: Bool {
+        superblock.record.number < proposed || lastChosen < offeredWithoutDisk
+    }
 
     /// Members that answers to clients rest on. An asynchronous one begins to serve after a word that this node is off, or from a
     /// record without a primary: it need not be asked, and a slow link to it keeps no read waiting. Not so when its disk is gone, or a
@@ -35,6 +41,66 @@ extension Replica {
     @inline(__always) var leaseGivers: NodeSet {
         guard isByMajority, hasDisk, !isUndecided, !isLeftOut(.laggardsGiveNoLease) else { return required }
         return required.subtracting(asynchronous)
+    }
+
+    /// Asynchronous members that the others wait for: a record, whose answer lies behind all that is on its way there; the disk of a
+    /// primary, or a join, until that has arrived. No longer than for a peer that answers nothing, or than a ping's time where such a
+    /// copy is left behind for less. It is filled then.
+    var tardyMembers: NodeSet {
+        guard isMixed, let change, !isLeftOut(.laggardsAnswerInTime) else { return NodeSet() }
+        let timing = configuration.timing
+        guard now >= change.began + (configuration.fallsBehind ? timing.pingTimeout : timing.cutOff) else {
+            return NodeSet()
+        }
+        switch (change.phase, change.purpose) {
+        case (.offering, .exclude), (.offering, .leaveSelf):
+            let tardy = change.record.inStep.subtracting(change.accepted).intersection(asynchronous)
+            let there = reachableVoters.subtracting(tardy)
+            let canChoose =
+                isMajority(there, of: voters(of: superblock.record))
+                && (change.formerVoters.isEmpty || isMajority(there, of: change.formerVoters))
+            return canChoose && isServed(without: tardy.union(change.loses)) ? tardy : NodeSet()
+        case (.draining, .leaveSelf):
+            let tardy = owedHeld
+            return isServed(without: tardy.union(change.loses)) ? tardy : NodeSet()
+        case (.draining, .join(let node)): return owedHeld.removing(node)
+        default: return NodeSet()
+        }
+    }
+
+    /// Asynchronous members to which something is on its way.
+    private var owedHeld: NodeSet {
+        var owed = NodeSet()
+        for index in 0..<held.count { owed = owed.union(held[index].legs) }
+        return owed.intersection(asynchronous).intersection(required)
+    }
+
+    private func isServed(without lost: NodeSet) -> Bool {
+        let rest = required.subtracting(lost)
+        return rest.contains(me) && hasDisk || others.contains { rest.contains($0) && self[peer: $0].receivesWrites }
+    }
+
+    mutating func giveUpTardy() -> NodeSet {
+        let tardy = tardyMembers
+        for node in tardy {
+            note(
+                .warning, "replication",
+                "others wait for what is on its way to it, or for its answer behind that: it is left behind", peer: node
+            )
+        }
+        return tardy
+    }
+
+    /// A record is not to lie behind what is on its way to an asynchronous node, whose vote it may need: the session begins anew, the
+    /// record goes first, and what is held is sent again behind it.
+    mutating func makeWayForRecord() {
+        guard isMixed, change?.purpose == .exclude || change?.purpose == .leaveSelf, !isLeftOut(.recordGoesFirst) else {
+            return
+        }
+        for node in others where asynchronous.contains(node) && self[peer: node].isConnected {
+            guard lagAge(of: node, at: now) > configuration.timing.pingTimeout else { continue }
+            restartSession(node, "a record goes before what is on its way there")
+        }
     }
 
     /// Frames that came and wait behind a flush: part of what a promise ends.
@@ -54,19 +120,41 @@ extension Replica {
         if isMixed, record.inStep.contains(me), !holders(of: record).contains(me) { superblock.flags.insert(.lags) }
     }
 
+    /// All that was acknowledged before is on all members, and this primary's writes wait for this copy, by the configuration as it is now.
+    mutating func noteCaughtUp(settled: Bool) {
+        guard settled, superblock.flags.contains(.lags), holders(of: superblock.record).contains(me) else { return }
+        superblock.flags.remove(.lags)
+        persistSuperblock()
+    }
+
+    /// Of those of whom it holds one that is not far away.
+    func nearFirst(_ holds: (NodeID) -> Bool) -> NodeID? {
+        others.first { !asynchronous.contains($0) && holds($0) } ?? others.first(where: holds)
+    }
+
     /// A member that was sent everything that was answered, and has it.
     func isLevel(_ node: NodeID) -> Bool {
         guard isMixed, !isLeftOut(.disklessReadsFromLevel) else { return true }
         return !(0..<held.count).contains { held[$0].legs.contains(node) }
     }
 
-    /// What fills a copy may be what an asynchronous member lacks. That one may be the next source, and knows nothing of it: so this
-    /// copy marks it toward the members, in an extent of its log.
+    /// What fills a copy may be what an asynchronous member lacks, or has in memory only. That one may be the next source, and knows
+    /// nothing of it: so this copy marks it toward the members, in an extent of its log.
     mutating func enterPulled(_ slot: Int) {
-        guard isMixed, role != .primary, !isLeftOut(.pulledIsMarked) else { return submitPeerWrite(slot) }
+        guard isByMajority, !relaxed.isEmpty, role != .primary, !isLeftOut(.pulledIsMarked) else {
+            return submitPeerWrite(slot)
+        }
         let operation = table[slot]
         for node in others where node != operation.peer { self[bitmap: node].mark(operation.range.blocks) }
         if acquireExtent(slot) { submitPeerWrite(slot) }
+    }
+
+    /// A lagging member that is not sent the rest any more is filled when it means to serve: a term to fill it in deposes a primary that
+    /// may be away for a moment only.
+    func wantsToBeFilled(_ node: NodeID) -> Bool {
+        guard let asked = self[peer: node].askedToLead else { return isLeftOut(.laggardsAskToBeFilled) }
+        return now < asked + configuration.timing.cutOff + configuration.timing.leaseWaited
+            || isLeftOut(.laggardsAskToBeFilled)
     }
 
     // MARK: Promotion
@@ -78,9 +166,8 @@ extension Replica {
             return false
         }
         if superblock.flags.contains(.lags), former != me, !isLeftOut(.laggingIsDurable) { return true }
-        guard isMixed else { return false }
         if former == me, superblock.flags.contains(.offered), !isLeftOut(.unfinishedLossIsAsked) { return true }
-        return !holders(of: current.newest).contains(me)
+        return isMixed && !holders(of: current.newest).contains(me)
     }
 
     /// Why a copy that lags may not lead. Whoever holds all is there: it leads, or fills this one. Nobody is: only a word that gives up
@@ -95,7 +182,10 @@ extension Replica {
             let lags = self[peer: node].theirs?.flags.contains(.lags) == true
             return self.isMixed || node == former || !lags
         }
-        if let holder = holders(of: current.newest).removing(me).first(where: { isHolder($0) && isThere($0) }) {
+        if let holder = holders(of: current.newest).removing(me).first(where: {
+            // One whose session begins anew is there.
+            isHolder($0) && (isThere($0) || isExpectedBack($0) && promotion?.peerFenced != $0)
+        }) {
             return .passing(behind(holder))
         }
         guard current.purpose == .serve, promotion?.acceptsLoss == true else {
@@ -120,7 +210,8 @@ extension Replica {
         let rest = holders(of: record).removing(me).map { name($0) }.joined(separator: " or ")
         let what =
             former == me
-            ? "a promotion here that gives up writes was begun and not finished"
+            ? "a promotion here that gives up writes was begun and not finished (a copy that is there and has more leads by "
+                + "hablk promote \(configuration.volume) --force there)"
             : "\(name(former)) was primary and does not wait for this copy"
         let fenced = former == me ? "" : " --peer-fenced \(name(former))"
         let word =
@@ -142,11 +233,15 @@ extension Replica {
     /// What `status` says of a copy that lags while nobody who holds more is heard.
     var laggardLoss: Refusal? {
         let record = superblock.record
-        guard isMixed, record.inStep.contains(me), let former = record.primary else { return nil }
+        guard record.inStep.contains(me), let former = record.primary else { return nil }
         if former == me { return superblock.flags.contains(.offered) ? loss(after: me, by: record) : nil }
         let holders = holders(of: record)
-        guard !holders.contains(me), self[peer: former].relation != .established else { return nil }
-        return holders.first { self[peer: $0].isConnected }.map { behind($0) } ?? loss(after: former, by: record)
+        let lags = superblock.flags.contains(.lags) || !holders.contains(me)
+        guard lags, self[peer: former].relation != .established else { return nil }
+        let there = holders.removing(me).first {
+            self[peer: $0].isConnected && self[peer: $0].theirs?.flags.contains(.lags) != true
+        }
+        return there.map { behind($0) } ?? loss(after: former, by: record)
     }
 
     private func behind(_ holder: NodeID) -> Refusal {
@@ -173,7 +268,15 @@ extension Replica {
     /// one is filled instead, and says meanwhile that it is not whole. On a word this copy goes on alone: its record, chosen or
     /// not, must vouch for no other.
     func withoutLaggards(_ kept: NodeSet, _ current: Candidacy) -> NodeSet {
-        guard isMixed, current.purpose != .again, !current.newest.isEmpty else { return kept }
+        guard current.purpose != .again, !current.newest.isEmpty else { return kept }
+        guard isMixed else {
+            // By a file that names no asynchronous copy any more a candidate with a disk settles what they differ in.
+            var whole = kept
+            for node in kept where self[peer: node].theirs?.flags.contains(.lags) == true {
+                if !hasDisk, let former = current.newest.primary, former != node { whole.remove(node) }
+            }
+            return whole
+        }
         if isLaggard(current), !isLeftOut(.lossKeepsNobody) { return kept.intersection(NodeSet(me)) }
         let holders = holders(of: current.newest)
         guard hasDisk else { return isLeftOut(.disklessKeepsHolders) ? kept : kept.intersection(holders) }

@@ -30,9 +30,10 @@ extension Replica {
 
     private func mayKeep(_ node: NodeID) -> Bool { isMemberInOrder(node) && isHolder(node) }
 
-    /// One that lags and is not sent the rest any more is filled as well: it may be asked to serve.
+    /// One that lags and is not sent the rest any more is filled as well, when it is asked to serve.
     private func waitsForAdmission(_ node: NodeID) -> Bool {
         guard let theirs = self[peer: node].theirs, theirs.hasDisk else { return false }
+        if isMemberInOrder(node), !isHolder(node) { return wantsToBeFilled(node) }
         return !mayKeep(node)
     }
 

@@ -57,11 +57,13 @@ extension Replica {
         for node in modes.relaxed where added.contains(node) { relaxed.insert(node) }
         for node in modes.asynchronous where added.contains(node) { asynchronous.insert(node) }
         // One that comes back in another mode is another copy to whatever is held.
-        for node in added where !modes.relaxed.contains(node) {
+        for node in added where !modes.relaxed.contains(node) && !isLeftOut(.modeComesWithNode) {
             dropHeld(at: node)
             relaxed.remove(node)
         }
-        for node in added where !modes.asynchronous.contains(node) { asynchronous.remove(node) }
+        for node in added where !modes.asynchronous.contains(node) && !isLeftOut(.modeComesWithNode) {
+            asynchronous.remove(node)
+        }
         for node in added { enter(node, isWitness: witnesses.contains(node)) }
         noteStatus()
         // With quorum the former voters' majority is asked about each of them; here only the bitmaps' places become durable.

@@ -69,6 +69,16 @@ enum ModeMutant {
     case disklessWaitsForAll
     /// What fills a copy is marked toward those that may lack it.
     case pulledIsMarked
+    /// What was confirmed is said again in a session that goes on with the one before.
+    case confirmedIsToldAgain
+    /// A record goes on without an asynchronous copy that does not answer in time.
+    case laggardsAnswerInTime
+    /// It does not lie behind what is on its way to such a copy.
+    case recordGoesFirst
+    /// A lagging copy is filled without a primary only when it means to serve.
+    case laggardsAskToBeFilled
+    /// A node that is taken in again by another mode goes by that.
+    case modeComesWithNode
 }
 
 #if Mutants

@@ -195,7 +195,9 @@
             case .laggardNeedsWord, .lossNeedsFormerOff, .lossKeepsNobody, .lossWaitsALease, .unfinishedLossIsAsked,
                 .laggingIsDurable, .laggardsAreFilled, .disklessKeepsHolders, .keeperHoldsAll, .holdersVouch,
                 .laggardsGiveNoLease, .arrivalsEndBeforePromise, .nearMembersFlush, .flushWaitsForNear,
-                .laggardsHoldNoExtent:
+                .laggardsHoldNoExtent, .disklessReadsFromLevel, .disklessWaitsForAll, .pulledIsMarked,
+                .confirmedIsToldAgain, .laggardsAnswerInTime, .recordGoesFirst, .laggardsAskToBeFilled,
+                .modeComesWithNode:
                 "mixed"
             default: "modes"
             }
@@ -221,7 +223,10 @@
             case .holdersVouch: "F4"
             case .arrivalsEndBeforePromise: "F13"
             case .nearMembersFlush: "2.5"
-            case .flushWaitsForNear, .laggardsHoldNoExtent: "async"
+            case .flushWaitsForNear, .laggardsHoldNoExtent, .laggardsAnswerInTime, .recordGoesFirst: "async"
+            case .confirmedIsToldAgain: "liveness"
+            case .modeComesWithNode: "F24"
+            case .laggardsAskToBeFilled: "F17"
             }
         }
     }

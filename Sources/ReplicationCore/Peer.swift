@@ -62,6 +62,8 @@ struct Peer {
     var leaseFrom = MonotonicTime(nanoseconds: 0)
     /// What it said of itself as a voter, in this session.
     var standing: Standing?
+    /// When it last asked whether it may lead.
+    var askedToLead: MonotonicTime?
     /// It said that it is primary, and not yet that it is none.
     var claimsPrimary = false
 
@@ -79,6 +81,14 @@ struct Peer {
     var resumableRun = RunID.none
     /// Frames up to here may have come in an earlier session, or under an earlier term.
     var resentThrough: UInt64 = 0
+    /// The last word that writes are confirmed. It may be lost with the session that it was told in.
+    var confirmed: Confirmed?
+    struct Confirmed {
+        var sequence: UInt64
+        var settled: Bool
+        var term: Term
+        var run: RunID
+    }
     /// The next handshake offers to throw this copy's data away.
     var discardMine = false
 

@@ -223,12 +223,12 @@ extension Replica {
     mutating func resend(to node: NodeID) {
         let unanswered = table.slots(where: { $0.isReplicated && $0.phase == .running && $0.legs.contains(node) })
         if isLeftOut(.unansweredIsSentAgain) { return }
+        tellConfirmedAgain(node)
         if relaxed.contains(node) {
             resendHeld(to: node)
-            askForFlushesAgain(node)
-            return
+        } else {
+            for slot in unanswered.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
         }
-        for slot in unanswered.sorted(by: { table[$0].sequence < table[$1].sequence }) { sendWrite(slot, to: node) }
         askForFlushesAgain(node)
     }
 

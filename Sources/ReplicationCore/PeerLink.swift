@@ -367,6 +367,7 @@ extension Replica {
         case .confirm(let sequence, let mark, let settled):
             remember(mark, of: node)
             confirm(through: sequence, settled: settled)
+            noteCaughtUp(settled: settled)
         default: receiveRare(message, stamp, from: node)
         }
     }

@@ -131,7 +131,10 @@ extension Replica {
         where voters(of: superblock.record) == NodeSet(me) && !isLeftOut(.secondVoterAcceptsFirst):
             self.change?.pending = NodeSet(node)
             offer()
-        case .leaveSelf where isByMajority, .promote where isByMajority && !hasDisk,
+        case .leaveSelf where isByMajority:
+            offeredWithoutDisk = change.record.number
+            offerFromElsewhere()
+        case .promote where isByMajority && !hasDisk,
             .handOver where isByMajority && !hasDisk:
             offerFromElsewhere()
         case .leaveSelf: offer()

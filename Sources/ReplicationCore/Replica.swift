@@ -184,6 +184,8 @@ package struct Replica {
     var postponed: Acceptance?
     /// The newest record that this run formed, whether or not anybody accepted it: its number is not used again.
     var proposed = RecordNumber(term: .zero, index: 0)
+    /// The newest of them that names this primary without its disk (with quorum).
+    var offeredWithoutDisk = RecordNumber(term: .zero, index: 0)
     /// A peer may have accepted a record without this copy, and its answer is lost: a newer one takes its place before
     /// anything else is said.
     var isLeaveUndecided = false

@@ -145,6 +145,7 @@ extension Replica {
     // MARK: Inquiries
 
     mutating func inquired(_ inquiry: Inquiry, _ stamp: FrameStamp, by node: NodeID) {
+        self[peer: node].askedToLead = now
         let answer = InquiryAnswer(
             round: inquiry.round, objection: objection(to: inquiry, stamp, by: node), standing: standing)
         send(.inquiryAnswer(answer), to: node)

@@ -186,7 +186,11 @@ extension Replica {
     /// Beside asynchronous copies: what these lack holds no extent of a primary, whose other copies would wait with it. It is marked
     /// toward every member, until all have it. (Toward the others each write is marked anyhow.)
     private mutating func spillHeld() {
-        guard isMixed, !required.intersection(asynchronous).isEmpty, !isLeftOut(.laggardsHoldNoExtent),
+        // One that is being filled holds them too: a round asks it.
+        let isFar: (NodeID) -> Bool = {
+            self.asynchronous.contains($0) && (self.required.contains($0) || self[peer: $0].receivesWrites)
+        }
+        guard isMixed, others.contains(where: isFar), !isLeftOut(.laggardsHoldNoExtent),
             let extent = log.candidate(spilling: true, where: { _ in true })
         else { return }
         spillUnsettled(extent)

@@ -61,10 +61,7 @@ final class VoterBench {
         me = node
         let superblock = Self.superblock(node, change)
         stable = superblock
-        var configuration = Self.configuration(node, naming: members)
-        for index in configuration.members.indices {
-            configuration.members[index].replication = modes[configuration.members[index].id] ?? .sync
-        }
+        var configuration = Self.configuration(node, naming: members, modes)
         configuration.confirmsReads = confirmsReads
         configuration.failsWithoutQuorum = failsWithoutQuorum
         core = Replica(
@@ -74,10 +71,13 @@ final class VoterBench {
         settle()
     }
 
-    private static func configuration(_ node: NodeID, naming members: [NodeID]) -> ReplicaConfiguration {
+    private static func configuration(
+        _ node: NodeID, naming members: [NodeID], _ modes: [NodeID: ReplicationMode] = [:]
+    ) -> ReplicaConfiguration {
         let names = [alpha: "alpha", beta: "beta", gamma: "gamma"]
         var configuration = ReplicaConfiguration(
-            volume: "vol", node: node, members: members.map { .init(id: $0, name: names[$0] ?? "\($0)") },
+            volume: "vol", node: node,
+            members: members.map { .init(id: $0, name: names[$0] ?? "\($0)", replication: modes[$0] ?? .sync) },
             limits: Limits(), timing: Timing(), resyncRate: nil)
         configuration.quorum = .majority
         return configuration
@@ -180,10 +180,12 @@ final class VoterBench {
     }
 
     /// The configuration names these from now on.
-    @discardableResult func adjust(naming members: [NodeID], resyncRate: UInt64? = nil) -> CommandID {
+    @discardableResult func adjust(
+        naming members: [NodeID], modes: [NodeID: ReplicationMode] = [:], resyncRate: UInt64? = nil
+    ) -> CommandID {
         nextCommand += 1
         let id = CommandID(rawValue: nextCommand)
-        var configuration = Self.configuration(me, naming: members)
+        var configuration = Self.configuration(me, naming: members, modes)
         configuration.resyncRate = resyncRate
         handle(.adjusted(configuration, id))
         return id
@@ -233,9 +235,9 @@ final class VoterBench {
     }
 
     /// A session, and the whole handshake of a copy without marks.
-    func meet(_ node: NodeID, _ change: (inout Standing) -> Void = { _ in }) {
+    func meet(_ node: NodeID, flags: Superblock.Flags = [], _ change: (inout Standing) -> Void = { _ in }) {
         let standing = open(node, change)
-        shakeHands(with: node, since: sent.count, standing)
+        shakeHands(with: node, since: sent.count, standing, flags)
     }
 
     /// The handshake of an open session.
@@ -243,9 +245,12 @@ final class VoterBench {
         shakeHands(with: node, since: start, standing(of: node, change))
     }
 
-    private func shakeHands(with node: NodeID, since start: Int, _ standing: Standing) {
+    private func shakeHands(
+        with node: NodeID, since start: Int, _ standing: Standing, _ flags: Superblock.Flags = []
+    ) {
         let mine = core.durableState
         let state = copyState(of: node) {
+            $0.flags = flags
             $0.instance = standing.instance
             $0.volume = standing.volume
             $0.record = standing.record

@@ -126,4 +126,76 @@ import Testing
             #expect(bench.stable.flags.contains(.suspect) == isSuspect, "\(primary.map { "\($0)" } ?? "none")")
         }
     }
+
+    @Test func `a copy is suspect that a node served from memory which the file names no more`() {
+        for (mode, isSuspect) in [(ReplicationMode.memory, true), (.sync, false)] {
+            let bench = VoterBench(
+                alpha, log: [0], naming: [alpha, gamma], modes: [alpha: mode, gamma: mode]
+            ) {
+                $0.record.primary = beta
+                $0.flags = [.founded]
+                $0.bootID = (1, 1)
+            }
+            #expect(bench.stable.flags.contains(.suspect) == isSuspect)
+        }
+    }
+
+    @Test func `who comes back in another mode is waited for as that says`() {
+        let bench = VoterBench(alpha, modes: Self.far)
+        bench.adjust(naming: [alpha, beta], modes: Self.far)
+        bench.adjust(naming: [alpha, beta, gamma])
+        for node in [beta, gamma] { bench.meet(node) }
+        bench.becomePrimary()
+        bench.ask(0, .write, block: 3)
+        bench.hear(.written(sequence: 1, succeeded: true), from: beta)
+        #expect(bench.replies[0] == nil)
+        bench.hear(.written(sequence: 1, succeeded: true), from: gamma)
+        #expect(bench.replies[0] == .done)
+    }
+
+    /// By a file that says `sync` of all of them; `alpha`, primary until then, is off.
+    private func laggards(naming members: [NodeID] = [alpha, beta, gamma]) -> VoterBench {
+        let bench = VoterBench(gamma, naming: members) {
+            $0.record.primary = alpha
+            $0.flags.insert(.lags)
+        }
+        bench.meet(beta, flags: .lags)
+        return bench
+    }
+
+    @Test func `of two copies that lagged neither refers to the other, and the word is taken`() {
+        let bench = laggards()
+        var command = promote(bench)
+        bench.answerInquiry(from: beta)
+        #expect(refusal(bench, command)?.reason == "data-loss")
+        #expect(refusal(bench, command)?.remedy.contains("--accept-data-loss --peer-fenced alpha") == true)
+        #expect(refusal(bench, command)?.remedy.contains("promote beta") == false)
+        command = promote(bench, accepting: true, fenced: alpha)
+        bench.pass(milliseconds: 600)
+        bench.answerInquiry(from: beta)
+        bench.vote(from: beta)
+        #expect(refusal(bench, command) == nil && bench.stable.record.primary == gamma)
+    }
+
+    @Test func `of a node that the file names no more no word is asked for`() {
+        let bench = laggards(naming: [beta, gamma])
+        let command = promote(bench)
+        bench.answerInquiry(from: beta)
+        let remedy = refusal(bench, command)?.remedy
+        #expect(remedy?.contains("into the file again") == true && remedy?.contains("--force") == true)
+    }
+
+    @Test(arguments: [false, true])
+    func `a copy that lagged lags no more once all is on it that was acknowledged, if writes wait for it`(isFar: Bool) {
+        let bench = VoterBench(gamma, modes: isFar ? Self.far : [:]) {
+            $0.record.primary = alpha
+            $0.flags.insert(.lags)
+        }
+        bench.meet(alpha) { $0.isPrimary = true }
+        let mark = StartMark(startNumber: 1, sequence: 60)
+        bench.hear(.confirm(sequence: 1, mark: mark, settled: false), from: alpha)
+        #expect(bench.stable.flags.contains(.lags))
+        bench.hear(.confirm(sequence: 2, mark: mark, settled: true), from: alpha)
+        #expect(bench.stable.flags.contains(.lags) == isFar)
+    }
 }

@@ -57,6 +57,7 @@ extension Cluster {
             return oracle.fail("I7", "node \(node.side) sends into a session that never was")
         }
         noteRound(message, from: node)
+        noteConfirmation(message, stamp, from: node, to: to)
         guard !network[index].ended[node.side] else { return }
         // The daemon sends none to a peer that takes none.
         if case .announce = message, !options.faults.contains(.announcing) { return }

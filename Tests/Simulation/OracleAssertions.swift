@@ -12,6 +12,8 @@ package struct OracleAssertions: Sendable {
 
     /// The round that each node, as primary, asked for last.
     private var asked: [Round?]
+    /// What each node, as primary, said last, and in which sessions.
+    private var confirmed: [(sequence: UInt64, sessions: Set<SessionID>)?]
     /// What each node was asked to flush: the number of the first write that needs not be stable.
     private var owed: [[Question: Int]]
 
@@ -23,6 +25,7 @@ package struct OracleAssertions: Sendable {
 
     package init(nodes: Int = 2) {
         asked = Array(repeating: nil, count: nodes)
+        confirmed = Array(repeating: nil, count: nodes)
         owed = Array(repeating: [:], count: nodes)
     }
 
@@ -117,8 +120,17 @@ package struct OracleAssertions: Sendable {
     /// The same for both disks when the primary confirms.
     package func confirms(_ primary: Int) -> [Int]? { asked[primary]?.marks }
 
+    /// The primary says so in another session than it said so before: no round of now is behind it.
+    package mutating func isConfirmedAgain(_ primary: Int, through sequence: UInt64, in session: SessionID) -> Bool {
+        if let told = confirmed[primary], told.sequence == sequence, !told.sessions.contains(session) { return true }
+        if confirmed[primary]?.sequence != sequence { confirmed[primary] = (sequence, []) }
+        confirmed[primary]?.sessions.insert(session)
+        return false
+    }
+
     package mutating func forget(_ node: Int) {
         asked[node] = nil
+        confirmed[node] = nil
         owed[node].removeAll(keepingCapacity: true)
     }
 }
@@ -130,6 +142,22 @@ extension Cluster {
         // Nothing is confirmed by it.
         if node.live?.core.pointee.isNearRound(round) == true { return }
         oracle.assertions.asks(node.side, round: round, marks: nodes.map(\.disk.writeMark))
+    }
+
+    /// CONFIRM, also where its session ended a moment ago: it is said again in the next one.
+    func noteConfirmation(_ message: PeerMessage, _ stamp: FrameStamp, from node: SimulatedNode, to: Int) {
+        guard case .confirm(let sequence, _, _) = message, oracle.violation == nil else { return }
+        let place = OracleLoss.Place(term: stamp.number.term, sequence: sequence)
+        oracle.confirmed(by: node.side, through: place, at: to)
+        if oracle.assertions.isConfirmedAgain(node.side, through: sequence, in: stamp.session) { return }
+        guard node.usesDisk, let required = node.live?.core.pointee.glimpse().required else { return }
+        guard let marks = oracle.assertions.confirms(node.side) else {
+            return oracle.fail("I6", "node \(node.side) confirms without a round of flushes")
+        }
+        // A primary whose own disk failed meanwhile confirms what the others have.
+        for other in nodes where required.contains(other.id) {
+            checkStable(below: marks[other.side], at: other, message)
+        }
     }
 
     /// Before a message leaves.
@@ -145,15 +173,6 @@ extension Cluster {
                 return oracle.fail("I6", "node \(node.side) answers flush \(round), for which nobody asked")
             }
             checkStable(below: mark, at: node, message)
-        case .confirm:
-            guard let marks = oracle.assertions.confirms(node.side) else {
-                return oracle.fail("I6", "node \(node.side) confirms without a round of flushes")
-            }
-            // A primary whose own disk failed meanwhile confirms what the others have.
-            guard let required = node.live?.core.pointee.glimpse().required else { return }
-            for other in nodes where required.contains(other.id) {
-                checkStable(below: marks[other.side], at: other, message)
-            }
         case .pullData, .pullZero, .readData:
             if !OracleAssertions.isSource(durableSuperblock(node)) {
                 oracle.fail("I5", "node \(node.side), whose copy is not in step, sends \(TraceText.of(message))")

@@ -5,6 +5,13 @@ package import Model
 extension Oracle {
     /// A client was told that its write is done.
     package func acknowledged(_ operation: ClientOperation, by primary: Int, required: NodeSet, at step: UInt64) {
+        acknowledged(operation, by: primary, required: required, at: step, OracleLoss.Place())
+    }
+
+    /// - Parameter place: where it lies in the order of the primary's writes.
+    func acknowledged(
+        _ operation: ClientOperation, by primary: Int, required: NodeSet, at step: UInt64, _ place: OracleLoss.Place
+    ) {
         acknowledgedWrites += 1
         let members = sides(required)
         if members.count == 2 { haveBeenInStep = true }
@@ -12,7 +19,7 @@ extension Oracle {
             fail("I2", "\(operation.description) was acknowledged though no copy is required to have it")
         }
         let owing = owing(members, primary)
-        if owing != members { loss.acknowledged(operation, by: primary, at: step, owing) }
+        if owing != members { loss.acknowledged(operation, by: primary, at: step, owing, place) }
         for member in owing
         where mode(primary, member) != .memory || member == primary || operation.forced || owing.count == 1 {
             checkPresence(operation, at: member, primary)

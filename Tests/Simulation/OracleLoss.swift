@@ -11,6 +11,13 @@ struct OracleLoss: Sendable {
         var acknowledged: UInt64
         /// With quorum: the copies that must have it.
         var owing: [Int] = []
+        var place = Place()
+    }
+
+    /// Where a write lies at most in the order of its primary: whatever that confirms through there covers it.
+    struct Place: Sendable {
+        var term = Term.zero
+        var sequence = UInt64.max
     }
 
     /// Acknowledged while the other copy was in step, since the two last held the same.
@@ -29,6 +36,8 @@ struct OracleLoss: Sendable {
     private var joined: [Int: UInt64] = [:]
     /// Of each copy what it must have at least.
     private var floors: [Int: [Int: Floor]] = [:]
+    /// And what a loss of power does not take from it.
+    private var stableFloors: [Int: [Int: Floor]] = [:]
     private var acknowledgedAt: [UInt64: UInt64] = [:]
     private var zeroed: Set<Int> = []
 
@@ -43,22 +52,41 @@ struct OracleLoss: Sendable {
     mutating func joined(_ copy: Int, holding held: [Int: UInt64]) {
         joined[copy] = now
         floors[copy] = held.mapValues { Floor(value: $0, began: begun[$0 >> 20] ?? 0) }
+        stableFloors[copy] = nil
+    }
+
+    /// With quorum: `primary` tells `copy` that all through `place` is durable on all of its members. It owes that from now on.
+    /// - Returns: the writes of which that is news.
+    mutating func confirmed(by primary: Int, through place: Place, at copy: Int) -> [ClientOperation] {
+        var news: [ClientOperation] = []
+        for index in pending.indices where pending[index].primary == primary && pending[index].place.term == place.term
+        {
+            let entry = pending[index]
+            guard entry.place.sequence <= place.sequence, !entry.owing.contains(copy) else { continue }
+            pending[index].owing.append(copy)
+            owes(entry.operation, [copy], at: entry.acknowledged)
+            Self.raise(&stableFloors[copy, default: [:]], entry.operation)
+            news.append(entry.operation)
+        }
+        return news
+    }
+
+    private static func raise(_ floors: inout [Int: Floor], _ operation: ClientOperation) {
+        for sector in operation.sectors where floors[sector].map({ $0.began > operation.began }) != true {
+            floors[sector] = Floor(value: operation.value(of: sector), began: operation.began)
+        }
     }
 
     mutating func owes(_ operation: ClientOperation, _ copies: [Int], at step: UInt64) {
         acknowledgedAt[operation.write] = step
-        for sector in operation.sectors {
-            let floor = Floor(value: operation.value(of: sector), began: operation.began)
-            // Of two at once either may be the last.
-            for copy in copies where floors[copy]?[sector].map({ $0.began > operation.began }) != true {
-                floors[copy, default: [:]][sector] = floor
-            }
-        }
+        // Of two at once either may be the last.
+        for copy in copies { Self.raise(&floors[copy, default: [:]], operation) }
     }
 
     /// What the copy holds is older than what it must have.
-    func isBelowFloor(_ value: UInt64, _ sector: Int, at copy: Int) -> Bool {
-        guard let floor = floors[copy]?[sector], floor.value != value else { return false }
+    func isBelowFloor(_ value: UInt64, _ sector: Int, at copy: Int, lostPower: Bool) -> Bool {
+        let floor = (lostPower ? stableFloors : floors)[copy]?[sector]
+        guard let floor, floor.value != value else { return false }
         guard value > 0 else { return !zeroed.contains(sector) }
         return acknowledgedAt[value >> 20].map { $0 < floor.began } ?? false
     }
@@ -73,9 +101,12 @@ struct OracleLoss: Sendable {
         for sector in operation.sectors where operation.value(of: sector) == 0 { zeroed.insert(sector) }
     }
 
-    mutating func acknowledged(_ operation: ClientOperation, by primary: Int, at step: UInt64, _ owing: [Int]) {
+    mutating func acknowledged(
+        _ operation: ClientOperation, by primary: Int, at step: UInt64, _ owing: [Int], _ place: Place
+    ) {
         now = step
-        pending.append(Pending(operation: operation, primary: primary, acknowledged: step, owing: owing))
+        pending.append(
+            Pending(operation: operation, primary: primary, acknowledged: step, owing: owing, place: place))
     }
 
     mutating func flushed(_ operation: ClientOperation) { flushes.append((operation.began, now + 1)) }
@@ -155,7 +186,7 @@ extension Oracle {
         }
         for sector in given where !promotion.unsettled(sector / 8) {
             let held = disks.value(copy, sector)
-            if disks.lastPowerLoss(copy) == 0, loss.isBelowFloor(held, sector, at: copy) {
+            if loss.isBelowFloor(held, sector, at: copy, lostPower: disks.lastPowerLoss(copy) > 0) {
                 return fail(
                     "I2",
                     "node \(copy) was promoted with \(WriteValue.describe(held)) in sector \(sector), which is older than what it "
@@ -165,6 +196,14 @@ extension Oracle {
                 sector, disks.value(copy, sector), stable: disks.stableValue(copy, sector), at: step)
         }
         loss.met()
+    }
+
+    /// With quorum: what an asynchronous copy lacked it has now, stable like all others.
+    func confirmed(by primary: Int, through place: OracleLoss.Place, at copy: Int) {
+        guard mode == .asynchronous, isByMajority else { return }
+        let news = loss.confirmed(by: primary, through: place, at: copy)
+        guard !news.isEmpty else { return }
+        unflushed.removeAll { entry in news.contains { $0.write == entry.0.write } }
     }
 
     private func checkSaid(_ copy: Int, _ pending: [OracleLoss.Pending]) {

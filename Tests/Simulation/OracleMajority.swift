@@ -14,7 +14,9 @@ extension Oracle {
     /// It may have been overwritten meanwhile, or read. When all who had it lose their caches, it is gone.
     func answeredLate(_ operation: ClientOperation, by primary: Int, _ required: NodeSet, at step: UInt64) {
         let owing = owing(required, primary)
-        if owing != required { loss.acknowledged(operation, by: primary, at: step, owing.map { Int($0.rawValue) }) }
+        if owing != required {
+            loss.acknowledged(operation, by: primary, at: step, owing.map { Int($0.rawValue) }, OracleLoss.Place())
+        }
         if !operation.forced { unflushed.append((operation, step, owing)) }
     }
 

@@ -190,7 +190,9 @@ extension Cluster {
                 "I1", "node \(node.side) stood still, and answers \(operation.description) before it heard its peer")
         }
         switch operation.kind {
-        case .write, .zero, .trim: oracle.acknowledged(operation, by: node.side, required: required, at: step)
+        case .write, .zero, .trim:
+            let place = OracleLoss.Place(term: glimpse.number.term, sequence: live.core.pointee.newestSequence)
+            oracle.acknowledged(operation, by: node.side, required: required, at: step, place)
         case .flush: oracle.flushed(operation, by: node.side, required: required)
         case .read:
             guard let buffer = operation.buffer else { return }

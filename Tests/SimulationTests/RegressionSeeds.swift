@@ -483,5 +483,13 @@ enum RegressionSeeds {
             seed: 138,
             found: "a copy was filled with what an asynchronous member lacked, and nothing was marked between the two"),
         Seed(seed: 249, found: "a primary whose disk was detached read from an asynchronous member what that lacked"),
+        Seed(
+            seed: 5005,
+            found:
+                "the word that writes are confirmed was lost with its session, and the list of unconfirmed ones stayed full for ever"
+        ),
+        Seed(
+            seed: 30338,
+            found: "a copy was filled with what a member had in memory only, and nothing was marked between the two"),
     ]
 }
