@@ -62,6 +62,19 @@ import Testing
         #expect(refusal.reason == "data-loss" && refusal.message.contains("beta"))
     }
 
+    @Test func `a far copy has everything under a record of a primary without a disk`() {
+        let bench = VoterBench(gamma, modes: Self.far) {
+            $0.record.primary = alpha
+            $0.record.inStep = NodeSet(beta, gamma)
+            $0.required = $0.record.inStep
+            $0.peers[alpha].base = .since(GenerationID(rawValue: 8))
+        }
+        bench.open(beta)
+        _ = promote(bench)
+        bench.answerInquiry(from: beta)
+        #expect(bench.termAsked(of: beta) != nil)
+    }
+
     @Test func `a record on the word names its maker alone, and says that nobody served under it`() {
         // `alpha` was primary and is off; `beta` is as far as this copy.
         let modes: [NodeID: ReplicationMode] = [beta: .asynchronous, gamma: .asynchronous]
