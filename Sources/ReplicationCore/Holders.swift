@@ -103,6 +103,33 @@ extension Replica {
         }
     }
 
+    /// What it told in this handshake is from before a record that names it and was offered to it since: nothing was lost but the
+    /// connection, and by its older record it would be filled.
+    private func hasToldBefore(_ node: NodeID) -> Bool {
+        guard isMixed, asynchronous.contains(node), let theirs = self[peer: node].theirs, leads else { return false }
+        let isSameRun = !self[peer: node].run.isNone && self[peer: node].resumableRun == self[peer: node].run
+        return isSameRun && theirs.record.number < superblock.record.number && superblock.record.inStep.contains(node)
+    }
+
+    /// It is asked whether it takes that record.
+    func isTaking(_ node: NodeID) -> Bool {
+        guard let change, change.phase == .offering, change.pending.isEmpty else { return false }
+        return !change.accepted.contains(node) && hasToldBefore(node)
+    }
+
+    /// It took it.
+    func hasTaken(_ node: NodeID) -> Bool {
+        let has = change?.accepted.contains(node) ?? (lastChosen == superblock.record.number)
+        return has && hasToldBefore(node)
+    }
+
+    /// A handshake from which nothing followed leaves what the session before left.
+    mutating func beginAnew(_ node: NodeID, _ why: String) {
+        let resumable = self[peer: node].resumableRun
+        restartSession(node, why)
+        if isMixed { self[peer: node].resumableRun = resumable }
+    }
+
     /// Frames that came and wait behind a flush: part of what a promise ends.
     var isHoldingArrivals: Bool {
         isByMajority && !relaxed.isEmpty && !isLeftOut(.arrivalsEndBeforePromise)
