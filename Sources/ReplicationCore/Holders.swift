@@ -111,8 +111,9 @@ extension Replica {
         return isSameRun && theirs.record.number < superblock.record.number && superblock.record.inStep.contains(node)
     }
 
-    /// It is asked whether it takes that record.
-    func isTaking(_ node: NodeID) -> Bool {
+    /// This copy is taking a record of that node's, or that node, in this very handshake, one of this node's.
+    func isTakingRecord(with node: NodeID) -> Bool {
+        if acceptance?.from == node, !isLeftOut(.acceptanceComesFirst) { return true }
         guard let change, change.phase == .offering, change.pending.isEmpty else { return false }
         return !change.accepted.contains(node) && hasToldBefore(node)
     }

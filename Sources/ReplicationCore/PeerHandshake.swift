@@ -87,7 +87,7 @@ extension Replica {
     }
 
     private mutating func conclude(_ node: NodeID) {
-        if isByMajority, acceptance?.from == node && !isLeftOut(.acceptanceComesFirst) || isTaking(node) { return }
+        if isByMajority, isTakingRecord(with: node) { return }
         guard self[peer: node].handshake == .exchanging, let verdict = self[peer: node].verdict,
             let told = self[peer: node].theirVerdict, let theirs = self[peer: node].theirs
         else { return }
@@ -131,8 +131,8 @@ extension Replica {
     /// Nothing changed since the state was told that the verdict rests on.
     private func restsOnPresent(_ node: NodeID) -> Bool {
         guard isByMajority else { return change == nil && acceptance == nil }
-        guard let mine = self[peer: node].mine, acceptance == nil, !isOfferedByName, !hasTaken(node) else { return false }
-        return mine.record == superblock.record && mine.promised == superblock.promised
+        guard let mine = self[peer: node].mine, acceptance == nil, !isOfferedByName else { return false }
+        return !hasTaken(node) && mine.record == superblock.record && mine.promised == superblock.promised
             && mine.isPrimary == (role == .primary) && mine.isKeeper == isKeeper
     }
 
