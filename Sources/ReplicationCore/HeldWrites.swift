@@ -329,6 +329,20 @@ extension Replica {
     /// A peer that fell behind is not filled before that time.
     func isBehind(_ node: NodeID) -> Bool { self[peer: node].behindUntil.map { now < $0 } ?? false }
 
+    /// What this node acknowledged as an asynchronous primary and did not deliver: whoever promoted the other copy said so.
+    mutating func noteDropped(by node: NodeID) {
+        guard asynchronous.contains(node), let mine = self[peer: node].mine, mine.record.primary == me,
+            let theirs = self[peer: node].theirs, theirs.record.primary != me
+        else { return }
+        // With quorum it may have been filled before by a copy that had everything, whose generation went on.
+        let isOnTheWord = theirs.current.node == node && theirs.history.first?.id == mine.current.id
+        guard isByMajority ? isOnTheWord : self[peer: node].verdict?.rule == .containsGeneration else { return }
+        let bytes = (mine.dirtyBlocks + mine.unconfirmedBlocks) * Geometry.blockSize
+        note(
+            .warning, "handshake", "\(name(node)) was promoted without \(name(me)): at most \(bytes) bytes are dropped",
+            peer: node)
+    }
+
     // MARK: Lag
 
     /// Bytes that clients were told are written and that are not on that peer's disk, as far as this primary knows.

@@ -462,17 +462,6 @@ extension Replica {
                 + "\(changed), is discarded", peer: theirs.node)
     }
 
-    /// What this node acknowledged as an asynchronous primary and did not deliver: whoever promoted the other copy said so.
-    private mutating func noteDropped(by node: NodeID) {
-        guard asynchronous.contains(node), let mine = self[peer: node].mine, mine.record.primary == me,
-            self[peer: node].verdict?.rule == .containsGeneration, self[peer: node].theirs?.record.primary != me
-        else { return }
-        let bytes = (mine.dirtyBlocks + mine.unconfirmedBlocks) * Geometry.blockSize
-        note(
-            .warning, "handshake", "\(name(node)) was promoted without \(name(me)): at most \(bytes) bytes are dropped",
-            peer: node)
-    }
-
     private func marked(toward node: NodeID) -> String {
         "\(self[bitmap: node].count * Geometry.blockSize) bytes"
     }
