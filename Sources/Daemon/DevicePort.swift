@@ -12,6 +12,8 @@ struct DeviceStanding {
     var size: UInt64 = 0
     /// Clients' requests are answered as they come.
     var isAnswering = false
+    /// Seconds that requests get while the device grows, of what they get usually.
+    var patience: (UInt64) -> UInt64
 }
 
 /// The volume as /dev/nbdN: makes the device, serves it, finds a predecessor's again, gives it up. It decides nothing about
@@ -302,7 +304,7 @@ final class DevicePort {
                 self.note?.write(notePath)
             }
             if note.attachment == .netlink { relink(note, standing.size, &events) }
-            resize(note, to: standing.size, isAnswering: standing.isAnswering)
+            resize(note, standing)
         } else if hasServed {
             end("\(volume) is not primary here any more", &events)
         } else if standing.isLineOver(note) {

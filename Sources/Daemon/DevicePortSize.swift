@@ -39,6 +39,16 @@ package struct DeviceSizing {
 
     package init() {}
 
+    /// Seconds that a request gets meanwhile: two sockets outlive the time in which a peer that is lost is left behind, or fenced. What
+    /// a daemon that is killed then had taken waits so long.
+    /// - Parameters:
+    ///   - cutOff: nanoseconds.
+    ///   - usual: seconds.
+    package static func patience(cutOff: UInt64, isFencing: Bool, usual: UInt64) -> UInt64 {
+        let held = max(cutOff, isFencing ? FenceCommand.patience : 0) / 1_000_000_000
+        return min(DevicePort.patience, max(usual, 20, 2 * held))
+    }
+
     package func isDue(at now: UInt64) -> Bool { retryAt.map { $0 <= now } ?? false }
 
     /// - Parameters:
@@ -51,10 +61,12 @@ package struct DeviceSizing {
         self.present = present > 0 ? present : nil
         guard size > present, present > 0 else { return .rest }
         guard isReady else {
+            guard phase == .idle else {
+                phase = .asking
+                return .shorten
+            }
             retryAt = now + Self.look
-            guard phase != .idle else { return .rest }
-            phase = .asking
-            return .shorten
+            return .rest
         }
         if case .patient(let since) = phase, now < since + Self.settling {
             retryAt = since + Self.settling
@@ -81,18 +93,16 @@ package struct DeviceSizing {
 }
 
 extension DevicePort {
-    /// Longer than a peer may be away before it is left behind. What a daemon that is killed then had taken waits so long.
-    private static let patientTimeout: UInt64 = 20
-
     /// A volume that grew: its device grows while it is in use, and a file system on it can be told to (`resize2fs`).
-    func resize(_ note: DeviceNote, to size: UInt64, isAnswering: Bool) {
+    func resize(_ note: DeviceNote, _ standing: DeviceStanding) {
+        let size = standing.size
         guard note.attachment == .netlink else { return sayItKeeps(note, size) }
-        let isReady = isAnswering && !link.isAsked && nbd.deviceConnections == note.sockets
+        let isReady = standing.isAnswering && !link.isAsked && nbd.deviceConnections == note.sockets
         let backend = backend
         let usual = link.timeout
         switch sizing.next(to: size, found: note.device.size, isReady: isReady, at: monotonicNow()) {
         case .rest: break
-        case .lengthen: setTime(note, max(usual, Self.patientTimeout), isLong: true)
+        case .lengthen: setTime(note, standing.patience(usual), isLong: true)
         case .shorten: setTime(note, usual, isLong: false)
         case .resize:
             // On the thread that brings fresh sockets: the kernel would let neither overtake the other.

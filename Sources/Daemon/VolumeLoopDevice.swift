@@ -152,9 +152,11 @@ extension VolumeLoop {
         let superblock = replica.durableState
         let primary = replica.knownPrimary
         let isOther = primary != nil && primary != node.id
+        let (cutOff, isFencing) = (configuration.timing.cutOff, configuration.fencing == "stonith")
         return DeviceStanding(
             isPrimary: replica.isPrimary, isLineOver: { isOther || !$0.goesOn(in: superblock) },
-            generation: superblock.current.id, size: replica.volumeSize, isAnswering: replica.answersClients)
+            generation: superblock.current.id, size: replica.volumeSize, isAnswering: replica.answersClients,
+            patience: { DeviceSizing.patience(cutOff: cutOff, isFencing: isFencing, usual: $0) })
     }
 
     private var isDeviceWaiting: Bool {

@@ -13,9 +13,9 @@ extension Replica {
         if verdict == .init(.targetOfEverything, because: .rolledBackDiscarded) { rememberBeingPutBack(theirs) }
     }
 
-    /// The peer remembers newer numbers of this copy, or it says so itself.
+    /// The peer, which may have no disk now, remembers newer numbers of this copy, or it says so itself.
     func isPutBack(_ mine: HandshakeState, _ theirs: HandshakeState) -> Bool {
-        guard hasDisk, mine.hasDisk, theirs.hasDisk else { return false }
+        guard hasDisk, mine.hasDisk else { return false }
         return isByMajority
             ? HandshakeVerdict.isRolledBack(mine, rememberedByMember: theirs)
             : HandshakeVerdict.isRolledBack(mine, rememberedBy: theirs)

@@ -375,7 +375,7 @@ extension Replica {
         // Room for a wish that nobody has any more would keep the two apart.
         if let room, room.from < theirs.record.size, room.size != theirs.record.size { giveRoomUp() }
         guard room == nil, now >= nextOwnRoom, superblock.size < theirs.record.size else { return }
-        nextOwnRoom = now + 5 * configuration.timing.cutOff
+        nextOwnRoom = now + min(30_000_000_000, 5 * configuration.timing.cutOff)
         makeRoom(theirs.record.size, for: nil, .none, 0)
     }
 }

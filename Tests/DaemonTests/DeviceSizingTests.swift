@@ -33,6 +33,7 @@ import Testing
         #expect(next(&sizing, 11) == .lengthen)
         sizing.timed(true, at: 11 * Self.second)
         #expect(next(&sizing, 13, isReady: false) == .shorten)
+        #expect(!sizing.isDue(at: 14 * Self.second), "its answer is waited for, and nothing else")
         sizing.timed(false, at: 13 * Self.second)
         #expect(next(&sizing, 14, isReady: false) == .rest)
         #expect(next(&sizing, 15) == .lengthen, "from the beginning")
@@ -53,6 +54,17 @@ import Testing
         #expect(next(&sizing, 12) == .resize)
         sizing.ended(nil, at: 12 * Self.second)
         #expect(next(&sizing, 13) == .rest && next(&sizing, 23) == .lengthen)
+    }
+
+    @Test func `two sockets outlive the time in which a lost peer is left behind, or fenced`() {
+        func patience(_ seconds: UInt64, _ isFencing: Bool = false, usual: UInt64 = 5) -> UInt64 {
+            DeviceSizing.patience(cutOff: seconds * Self.second, isFencing: isFencing, usual: usual)
+        }
+        #expect(patience(6) == 20)
+        #expect(patience(42) == 84)
+        #expect(patience(6, true) == 180)
+        #expect(patience(6, usual: 60) == 60)
+        #expect(patience(120_000) == 3600)
     }
 
     private func delays(_ commands: inout ResizeCommands, _ id: CommandID, _ outcome: CommandOutcome = .done(""))
