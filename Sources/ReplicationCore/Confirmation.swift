@@ -29,6 +29,13 @@ struct Rounds {
     /// Beside asynchronous copies: what clients wait for (`NearRounds`).
     var near: Near?
     var nearQueue = SlotQueue()
+
+    /// When the older round began that waits for that peer's answer.
+    func waiting(for node: NodeID) -> MonotonicTime? {
+        let began = current.flatMap { $0.pending.contains(node) ? $0.began : nil }
+        guard let near, near.pending.contains(node) else { return began }
+        return min(began ?? near.began, near.began)
+    }
 }
 
 extension Replica {

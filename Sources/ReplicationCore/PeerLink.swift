@@ -289,12 +289,7 @@ extension Replica {
             $0.isReplicated && $0.phase == .running && $0.legs.contains(node)
                 && now.since(max($0.began, opened)) > limit
         }
-        if let round = rounds.current, round.pending.contains(node), now.since(max(round.began, opened)) > limit {
-            isStuck = true
-        }
-        if let round = rounds.near, round.pending.contains(node), now.since(max(round.began, opened)) > limit {
-            isStuck = true
-        }
+        if let began = rounds.waiting(for: node), now.since(max(began, opened)) > limit { isStuck = true }
         if let first = held.first, first.legs.contains(node), now.since(max(first.began, opened)) > limit {
             isStuck = true
         }
@@ -303,9 +298,9 @@ extension Replica {
         {
             isStuck = true
         }
-        if isGrowthUnanswered(by: node, since: opened) { isStuck = true }
         if self[peer: node].handshake == .exchanging, now.since(self[peer: node].toldAt) > limit { isStuck = true }
-        if isWordOverdue(of: node, since: max(self[peer: node].toldAt, opened)) { isStuck = true }
+        let isOverdue = isWordOverdue(of: node, since: max(self[peer: node].toldAt, opened))
+        if isOverdue || isGrowthUnanswered(by: node, since: opened) { isStuck = true }
         guard isStuck else { return }
         dropSession(node, "what it was asked stayed unanswered for \(limit / 1_000_000) ms")
         self[peer: node].isCutOff = true

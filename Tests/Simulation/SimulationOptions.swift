@@ -140,6 +140,7 @@ package struct SimulationOptions: Sendable {
         switch random.below(UInt64(4)) {
         case 0: self.init(seed: seed)
         case 1: self.init(modes: seed)
+        case 2 where seed >= Self.firstMixedGrowth: self.init(mixed: seed)
         default: self.init(quorum: seed, duels: false)
         }
         // Another node's disk may be too small for ever; and what is compared is the volume of one size.
@@ -238,6 +239,8 @@ package struct SimulationOptions: Sendable {
     }
 
     private static let firstWithAnnouncements: UInt64 = 140_000_000
+    /// From here on volumes with copies of several modes grow, too.
+    private static let firstMixedGrowth: UInt64 = 890_000_000
 
     package func logExtents(of node: Int) -> UInt32 {
         guard faults.contains(.smallLog), let smallLog, smallLog.node == node else { return logExtents }
