@@ -73,7 +73,7 @@ extension EndToEnd {
                 for words in [
                     ["frobnicate"], ["promote"], ["status", "r0", "--nonsense"], ["wait", "r0", "--for", "nonsense"],
                     ["promote", "r0", "--timeout", "soon"], ["map", "r0", "--block-size", "x"],
-                    ["verify", "r0", "--rate", "soon"], ["resize", "r0"],
+                    ["verify", "r0", "--rate", "soon"], ["resize", "r0", "--timeout", "soon"],
                     ["resync", "sideways", "r0"],
                 ] {
                     let answer = try cluster.alpha.run(words, seconds: 10)
@@ -88,7 +88,7 @@ extension EndToEnd {
                 try cluster.create()
                 for words in [
                     ["status", "r0", "--json"], ["promote", "r0"], ["demote", "r0"], ["connect", "r0"],
-                    ["detach", "r0"], ["verify", "r0"],
+                    ["detach", "r0"], ["verify", "r0"], ["resize", "r0"],
                     ["invalidate", "r0"], ["outdate", "r0"], ["disconnect", "r0"], ["resync", "pause", "r0"],
                 ] {
                     let answer = try cluster.alpha.run(words, seconds: 10)
