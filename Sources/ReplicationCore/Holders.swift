@@ -115,7 +115,10 @@ extension Replica {
     func isTakingRecord(with node: NodeID) -> Bool {
         if acceptance?.from == node, !isLeftOut(.acceptanceComesFirst) { return true }
         guard let change, change.phase == .offering, change.pending.isEmpty else { return false }
-        return !change.accepted.contains(node) && hasToldBefore(node)
+        guard !change.accepted.contains(node) else { return false }
+        // It has the record already, and is asked for it anew: what follows a verdict would come before it is through with that (seed
+        // 640156: frames that it could not take yet ended each session).
+        return hasToldBefore(node) || self[peer: node].theirs?.record.number == change.record.number
     }
 
     /// It took it.

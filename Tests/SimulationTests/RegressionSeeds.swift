@@ -446,6 +446,9 @@ enum RegressionSeeds {
         Seed(
             seed: 70_000_066, found: "a disk was called clean by a detach while its node became primary",
             kinds: .withExactDuels),
+        Seed(
+            seed: 640_156, found: "frames came to a member that was taking the record it had told of, in each session",
+            kinds: .withExactDuels.union(.smallLog)),
     ]
 
     /// Of two nodes that fence each other.
