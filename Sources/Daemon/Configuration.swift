@@ -72,6 +72,8 @@ package struct Configuration: Equatable, Sendable {
     package var epochBytes: UInt64 = Limits().epochBytes
     /// Slots of the activity log, of 4 MiB each.
     package var activityLogExtents: UInt32 = 4096
+    /// `drop` or `keep`: what becomes of blocks that clients were told are written, and that another copy's take the place of.
+    package var discardedData = "drop"
     /// How what is sent to peers that take it is made shorter.
     package var compression = Compression.off
     /// Bytes a second, as they lie on the disk; nil: as fast as it goes.
@@ -157,6 +159,7 @@ package struct Configuration: Equatable, Sendable {
         core.verifyRate = verifyRate
         core.verifyEvery = verifyEvery
         core.fallsBehind = onCongestion == "fall-behind"
+        core.keepsDiscarded = discardedData == "keep"
         return core
     }
 

@@ -115,6 +115,7 @@ package struct ConfigurationChanges: Equatable, Sendable {
             ("ping-timeout", time(timing.pingTimeout)),
             ("reconnect", "\(time(timing.reconnectMinimum))..\(time(timing.reconnectMaximum))"),
             ("reads", value.reads), ("on-congestion", value.onCongestion),
+            ("discarded-data", value.discardedData),
             ("max-lag", value.maximumLag == 0 ? "off" : time(value.maximumLag)),
             ("resync-rate", value.resyncRate.map(rate) ?? "auto"), ("verify-rate", rate(value.verifyRate)),
             ("verify-every", value.verifyEvery == 0 ? "off" : time(value.verifyEvery * 1_000_000_000)),

@@ -86,6 +86,7 @@ extension VolumeLoop {
         case .prepareDisk(let size): prepareDisk(for: size)
         case .leaveOffPreparing: leaveOffMoving()
         case .growDisk(let size): growDisk(to: size)
+        case .keepAside(let step): keepAside(step)
         case .stopped: isStopped = true
         default: preconditionFailure("an effect that nobody performs")
         }

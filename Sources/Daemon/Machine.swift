@@ -88,6 +88,8 @@ package enum TokenKind: UInt8, Sendable {
     case deviceHangUp = 8
     /// The end of a fence command.
     case fence = 9
+    /// Blocks that were kept aside.
+    case keeping = 11
     /// Metadata that moved.
     case move = 10
     // The peers.

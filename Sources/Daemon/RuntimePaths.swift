@@ -36,6 +36,7 @@ package struct RuntimePaths: Equatable, Sendable {
     package func log(_ volume: String) -> String { "\(runtimeFolder)/\(volume).log" }
     package func witnessState(_ volume: String) -> String { "\(stateFolder)/\(volume).witness" }
     package func verifyMemory(_ volume: String) -> String { "\(stateFolder)/\(volume).verified" }
+    package func discarded(_ volume: String) -> String { "\(stateFolder)/\(volume).discarded" }
     package func device(_ volume: String) -> String { "\(runtimeFolder)/\(volume).device" }
     package func blackBox(_ volume: String) -> String { "\(runtimeFolder)/\(volume).blackbox" }
 

@@ -26,6 +26,7 @@ final class VolumeLoop {
     let device: DevicePort
     let fencing: FenceCommand
     let mover: DiskMover
+    let discarded: DiscardedKeeper
     /// What `adjust` commands that the core is at work on will have changed, in lines.
     var adjusting: [CommandID: [String]] = [:]
     var resizes = ResizeCommands()
@@ -77,6 +78,7 @@ final class VolumeLoop {
             log: log)
         fencing = FenceCommand(configuration: configuration, node: node, machine: machine, log: log)
         mover = DiskMover(machine: machine)
+        discarded = DiscardedKeeper(machine: machine)
         peers = try PeerPort(
             configuration: configuration, node: node, run: run, machine: machine,
             limits: PeerPortLimits(sendBuffer: configuration.isRelaxed ? configuration.sendBuffer : 0)
@@ -229,6 +231,7 @@ final class VolumeLoop {
         case .device: device.complete(completion, into: &events)
         case .fence: fencing.complete(completion, into: &events)
         case .move: diskMoved(completion)
+        case .keeping: keptAside(completion)
         case .deviceHangUp: nbd.completeHangUp(completion, into: &events)
         case .wake, .door, .visitor, nil: break
         }

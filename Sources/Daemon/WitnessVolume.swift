@@ -218,7 +218,7 @@ final class WitnessVolume {
             events.append(.dataDone(operation, .failed))
         // It follows nobody's wish for room: it has no copy in step.
         case .takeBuffer, .mergeEdge, .copyBuffer, .digestData, .verified, .reply, .closeClients, .fence, .measureDisk,
-            .prepareDisk, .leaveOffPreparing, .growDisk:
+            .prepareDisk, .leaveOffPreparing, .growDisk, .keepAside:
             break
         }
     }

@@ -108,7 +108,7 @@ package struct StoredSuperblock: Equatable, Sendable {
 ///      32  geometry: placement u8, peer slots u8, peers in use u8, their nodes 7 × u8, zero 6 × u8
 ///      48  log extents u32, log blocks u32, device end u64, data size u64, log offset u64, bitmap offset u64
 ///      88  own offset u64
-///      96  node u8, flags u8, required u8, zero 5 × u8
+///      96  node u8, flags u8, required u8, may hold more u8, zero 4 × u8
 ///     104  volume, size, start number, boot id (2), log base: 6 × u64
 ///     152  promised term (u64, u8)
 ///     161  record (108), current generation (17)
@@ -188,7 +188,8 @@ extension FieldWriter {
         node(superblock.node)
         u8(superblock.flags.rawValue)
         nodes(superblock.required)
-        zeroes(5)
+        truth(superblock.mayHoldMore)
+        zeroes(4)
         identity(superblock.volume)
         u64(superblock.size)
         u64(superblock.startNumber)
@@ -254,12 +255,14 @@ extension FieldReader {
         let node = try node()
         let flags = Superblock.Flags(rawValue: try u8())
         let required = try nodes()
-        try skip(5)
+        let mayHoldMore = try truth()
+        try skip(4)
         var superblock = Superblock(
             node: node, instance: instance, size: 0, logExtents: logExtents, zeroes: false)
         superblock.sequence = sequence
         superblock.flags = flags
         superblock.required = required
+        superblock.mayHoldMore = mayHoldMore
         superblock.volume = try identity()
         superblock.size = try size()
         guard superblock.size <= room else { throw .value(.size) }

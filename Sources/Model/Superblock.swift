@@ -86,6 +86,9 @@ package struct Superblock: Equatable, Sendable {
     /// In-step members whose loss begins a new generation: `record.inStep` and every copy that a record was offered to
     /// since. Durable before the first offer is sent (why: `ReplicationCore/Invariants`).
     package var required: NodeSet
+    /// This copy may hold what clients were told of and whoever leads now lacks: its node led in a mode in which they are told before
+    /// all copies have a write, and did not hand over; or it held what such a primary answered when a record left it out.
+    package var mayHoldMore = false
     package var current: Generation
     /// Newest first.
     package var history: [Generation]
@@ -128,7 +131,8 @@ package struct Superblock: Equatable, Sendable {
         left.node == right.node && left.instance == right.instance && left.volume == right.volume
             && left.size == right.size && left.sequence == right.sequence && left.startNumber == right.startNumber
             && left.bootID == right.bootID && left.flags == right.flags && left.promised == right.promised
-            && left.record == right.record && left.required == right.required && left.current == right.current
+            && left.record == right.record && left.required == right.required && left.mayHoldMore == right.mayHoldMore
+            && left.current == right.current
             && left.history == right.history && left.peers == right.peers && left.logBase == right.logBase
             && left.logExtents == right.logExtents
     }

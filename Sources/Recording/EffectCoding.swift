@@ -46,6 +46,9 @@ extension RecordWriter {
             u8(28)
             u64(size)
             u32(image())
+        case .keepAside(let step):
+            u8(31)
+            self.step(step)
         case .commandDone(let id, let outcome):
             u8(7)
             u32(id.rawValue)
@@ -122,6 +125,25 @@ extension RecordWriter {
         }
     }
 
+    private mutating func step(_ step: KeepingStep) {
+        switch step {
+        case .begin(let node, let generation, let bytes):
+            u8(0)
+            self.node(node)
+            fields { $0.generation(generation) }
+            u64(bytes)
+        case .copy(let runs):
+            u8(1)
+            u32(UInt32(runs.count))
+            for run in runs {
+                u64(run.first)
+                u64(run.count)
+            }
+        case .end: u8(2)
+        case .leaveOff: u8(3)
+        }
+    }
+
     private mutating func writeSession(_ effect: Effect) {
         switch effect {
         case .dial(let node):
@@ -190,6 +212,22 @@ extension FieldReader {
         case 27: return .measureDisk(wanted: try u64())
         case 29: return .prepareDisk(size: try u64())
         case 30: return .leaveOffPreparing
+        case 31: return .keepAside(try step())
+        default: throw .value(.reason)
+        }
+    }
+
+    private mutating func step() throws(FieldError) -> KeepingStep {
+        switch try u8() {
+        case 0: return .begin(try node(), try generation(), bytes: try u64())
+        case 1:
+            let count = try u32()
+            guard count <= KeepingStep.mostRuns else { throw .value(.size) }
+            var runs: [BlockRun] = []
+            for _ in 0..<count { runs.append(BlockRun(first: try u64(), count: try u64())) }
+            return .copy(runs)
+        case 2: return .end
+        case 3: return .leaveOff
         default: throw .value(.reason)
         }
     }

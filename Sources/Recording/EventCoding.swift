@@ -81,6 +81,10 @@ extension RecordWriter {
             u32(id.rawValue)
             self.configuration(configuration)
         case .diskMeasured, .diskPrepared, .diskGrown: writeRoom(event)
+        case .keptAside(let succeeded, let words):
+            u8(24)
+            truth(succeeded)
+            text(words)
         }
     }
 
@@ -198,6 +202,7 @@ extension FieldReader {
         case 23:
             guard let outcome = GrowOutcome(rawValue: try u8()) else { throw .value(.reason) }
             return .event(.diskPrepared(outcome))
+        case 24: return .event(.keptAside(succeeded: try truth(), try text()))
         default: throw .value(.reason)
         }
     }

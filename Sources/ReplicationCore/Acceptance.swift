@@ -143,7 +143,8 @@ extension Replica {
         if postpone(.begin(proposal, everything: everything), by: node) { return }
         // It was on its way when a higher term was promised: what was promised to another line ends with that line only.
         let isOlder =
-            isByMajority && !isOfOtherLine(proposal.record) && proposal.record.number.term < superblock.promised
+            isByMajority && !isOfOtherLine(proposal.record)
+            && (proposal.record.number.term < superblock.promised || proposal.record.number < superblock.record.number)
         guard self[peer: node].relation == .targetWaiting, acceptance == nil, change == nil, hasDisk,
             !isOlder || isLeftOut(.promiseIsKept),
             role != .primary || !required.contains(me), hasRoom(for: proposal.record)
@@ -151,6 +152,7 @@ extension Replica {
             restartSession(node, "a resync cannot begin now")
             return
         }
+        if keepsAside(before: proposal, everything: everything, by: node) { return }
         acceptance = Acceptance(
             from: node, session: self[peer: node].session, kind: .begin(proposal, everything: everything))
         attention = true
@@ -243,6 +245,7 @@ extension Replica {
                 && (!isByMajority || self[peer: current.from].run == leaderRun)
             if !isSameLeader { isByMajority ? gatherUnsettled() : beginLine() }
             self[peer: current.from].resentThrough = unconfirmed.newest
+            superblock.mayHoldMore = false
             superblock.volume = proposal.volume
             for node in others where isByMajority && proposal.record.inStep.contains(node) {
                 // Re-admitted: it holds what this copy holds.
@@ -306,6 +309,7 @@ extension Replica {
         for other in others where !isLeftOut(.outsiderMarks) { markUnconfirmed(toward: other) }
         forgetUnsettled()
         distrustUnnamed(proposal.record)
+        if !relaxed.isEmpty, holders(of: superblock.record).contains(me) { superblock.mayHoldMore = true }
         superblock.volume = proposal.volume
         superblock.record = proposal.record
         superblock.required = proposal.record.inStep
@@ -314,6 +318,8 @@ extension Replica {
     }
 
     private mutating func beginTarget(_ proposal: Proposal, everything: Bool, from node: NodeID) {
+        keptAside = nil
+        superblock.mayHoldMore = false
         if !isLeftOut(.inconsistentBeforeResync) { superblock.flags.insert(.inconsistent) }
         if isLeftOut(.targetAddsItsMarks) { self[bitmap: node].clearAll() }
         superblock.volume = proposal.volume

@@ -82,7 +82,9 @@ extension Replica {
             if peer.isStandalone {
                 refuse(
                     pending.command, peer.reason ?? "parted", peer.message ?? "the two copies were parted",
-                    "on the copy to be thrown away: hablk connect \(configuration.volume) --discard-my-data")
+                    peer.reason == Self.cannotKeep
+                        ? "make room for it, then the same command again"
+                        : "on the copy to be thrown away: hablk connect \(configuration.volume) --discard-my-data")
                 continue
             }
             if isConcluded(pending, peer) { pending.awaited.remove(node) }

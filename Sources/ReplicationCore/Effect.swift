@@ -50,6 +50,8 @@ package enum Effect: Sendable {
     /// The copy gets the room that was prepared: its metadata moves if it must, and `Replica.superblockImage` is durable in both
     /// its places, or nothing is changed. No other metadata is written meanwhile. Answered by `.diskGrown`.
     case growDisk(size: UInt64)
+    /// Keeps blocks of this copy aside. Answered by `.keptAside`, one step after the other.
+    case keepAside(KeepingStep)
     /// Writes the page as `Replica.bitmapPage` gives it now. Answered by `.bitmapPageWritten`.
     case writeBitmapPage(NodeID, page: UInt32)
 

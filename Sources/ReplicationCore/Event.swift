@@ -88,6 +88,9 @@ package enum Event: Sendable {
     /// Answers `.growDisk`; unasked, `.failed`: writes of this disk may be lost, though nobody waited for them.
     case diskGrown(GrowOutcome)
 
+    /// Answers `.keepAside`: with the name under which all of them are, or with what went wrong.
+    case keptAside(succeeded: Bool, String)
+
     /// The configuration's nodes, times and rates are these from now on (`adjust`).
     indirect case adjusted(ReplicaConfiguration, CommandID)
 

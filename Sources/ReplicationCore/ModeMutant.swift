@@ -31,6 +31,9 @@ enum ModeMutant {
     /// A peer reads what is compared behind the frames that it was sent.
     case digestBehindFrames
 
+    /// What is given up is kept aside first, where that is asked for.
+    case discardedIsKept
+
     // Beside a majority.
 
     /// A copy that may lack what was acknowledged is not elected without a word.

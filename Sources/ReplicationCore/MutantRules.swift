@@ -207,6 +207,7 @@
         fileprivate var rule: String {
             switch self {
             case .flushIsBetween: "F24"
+            case .discardedIsKept: "discarded-data: keep"
             case .heldIsNotConfirmed, .heldIsSentAgain, .joinWaitsForHeld: "F6, F12"
             case .memoryMakesSuspect, .receivedIsWritten, .framesEndBeforePromotion, .flushWaitsForHeld,
                 .knownIsNotWritten:

@@ -67,7 +67,7 @@ extension Replica {
         let peer = self[peer: node]
         // Parted by a verdict (not by an administrator): the other side hears the verdict again, and a guest that throws
         // its data away is admitted.
-        let isPartedByVerdict = peer.reason != nil
+        let isPartedByVerdict = peer.reason != nil && peer.reason != Self.cannotKeep
         guard stopping == nil, metadata.durable > 0 || !hasDisk, !peer.isStandalone || isPartedByVerdict else {
             emit(.closeSession(node, session, stopping == nil ? "standalone or starting" : "stopping"))
             if !peer.isStandalone { redial(node) }

@@ -203,6 +203,7 @@ extension Replica {
         dropAllUnconfirmedInMemory()
         // It waited for flushes and superblocks of no disk.
         endCandidacy()
+        keptAside = nil
         let line = superblock
         adopt(metadata)
         if isServed {

@@ -54,7 +54,8 @@ extension Replica {
                     Refusal(
                         reason: "inconsistent", message: "\(name(node)) has newer data and is about to send it",
                         remedy: "wait for the resync: hablk wait \(configuration.volume) --for up-to-date"))
-            case .establishing, .sourcePreparing, .sourceBeginning:
+            // (A target that is only to begin is out of the record already, and may take long: `discarded-data: keep`.)
+            case .establishing, .sourcePreparing:
                 return .passing(
                     Refusal(
                         reason: "handshake", message: "a record with \(name(node)) is being made",
@@ -73,7 +74,9 @@ extension Replica {
         if let refusal = lossObstacle, !force { return refusal }
         if superblock.isEmpty || superblock.record.isEmpty { return .none(.found, offeringTo: NodeSet()) }
         // Alone in step: the record is this copy's own, and says durably who was primary.
-        let isSource = others.contains { self[peer: $0].relation == .source }
+        let isSource = others.contains {
+            self[peer: $0].relation == .source || self[peer: $0].relation == .sourceBeginning
+        }
         return .none(required == NodeSet(me) || isSource ? .promote : nil, offeringTo: NodeSet())
     }
 

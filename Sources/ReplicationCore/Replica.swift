@@ -56,6 +56,8 @@ package struct ReplicaConfiguration: Sendable {
     package var maximumLag: UInt64 = 0
     /// `on-congestion: fall-behind`: an asynchronous peer whose send buffer is full is left behind and filled later.
     package var fallsBehind = false
+    /// What this copy gives up of what clients were told of is copied aside first (`discarded-data: keep`).
+    package var keepsDiscarded = false
     /// Bytes a second that a comparison of the copies may read.
     package var verifyRate = Comparing.rate
     /// Seconds after which a primary compares the copies anew (`verify-every`); 0: only when it is told to.
@@ -126,6 +128,10 @@ package struct Replica {
     var nextOwnRoom = MonotonicTime(nanoseconds: 0)
     /// Who waits to hear what the disk can hold.
     var measures: [Measure] = []
+    /// Blocks are kept aside before a resync takes their places.
+    var keeping: KeepingAside?
+    /// What was kept last, and nothing was written here since.
+    var keptAside: KeepingAside.Subject?
     /// What clients are offered while a record with a larger size is not known to be chosen.
     var formerSize: UInt64?
     /// What the bitmaps are for (`fitBitmaps`).
@@ -325,6 +331,7 @@ package struct Replica {
         case .diskMeasured(let answer): diskMeasured(answer)
         case .diskPrepared(let outcome): diskPrepared(outcome)
         case .diskGrown(let outcome): diskGrown(outcome)
+        case .keptAside(let succeeded, let words): keptAside(succeeded, words)
         }
     }
 
@@ -335,6 +342,7 @@ package struct Replica {
             guard !isStopped else { return }
             fitBitmaps()
             if room != nil { advanceRoom() }
+            if keeping != nil { advanceKeeping() }
             advanceMetadata()
             advanceDisk()
             advanceAcceptance()

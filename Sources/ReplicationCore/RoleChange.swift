@@ -177,6 +177,8 @@ extension Replica {
             return
         }
         role = .primary
+        keptAside = nil
+        if !relaxed.isEmpty { superblock.mayHoldMore = true }
         superblock.flags.remove(.clean)
         if superblock.flags.contains(.offered) {
             superblock.flags.remove(.offered)
@@ -384,6 +386,7 @@ extension Replica {
 
     /// Demoted, whether or not the hand-over reached anybody.
     mutating func handedOver() {
+        if superblock.record.primary == nil, demotion?.force != true { superblock.mayHoldMore = false }
         becomeSecondary()
         endDemotion()
     }

@@ -26,6 +26,7 @@ enum RecordedSamples {
         block.startNumber = 14
         block.bootID = (15, .max)
         block.flags = [.suspect, .outdated]
+        block.mayHoldMore = true
         block.promised = Term(counter: 16, node: peer)
         block.record.lineage = LineageID(rawValue: 17)
         block.record.number = number
@@ -85,6 +86,7 @@ enum RecordedSamples {
             members: [.init(id: NodeID(unchecked: 2), name: "alpha"), .init(id: peer, name: "brävo")], limits: limits,
             timing: timing, resyncRate: 116)
         configuration.verifyEvery = 119
+        configuration.keepsDiscarded = true
         var result = VerifyResult(end: .interrupted, began: 120, ended: 121)
         result.completed = 122
         result.reason = "the connection ended"
@@ -174,6 +176,7 @@ enum RecordedSamples {
             .fenceAnswered(peer, request: 3, .failed(code: 258)), .fenceAnswered(peer, request: 4, .peerFenced),
             .digested(operation, [UInt8](repeating: 201, count: 64 * 32)),
             .diskMeasured(RoomAnswer(.hasMetadata, bytes: 57)), .diskGrown(.unchanged), .diskPrepared(.done),
+            .keptAside(succeeded: true, "r0.img"),
         ] + requests.map { .clientRequest($0) } + commands.map { .command(command, $0) }
             + messages.enumerated().map { .message(peer, stamp(UInt64($0 / 2)), $1) }
     }
@@ -195,6 +198,8 @@ enum RecordedSamples {
             .fence(peer, request: 3), .digestData(operation, range, buffer), .verified(peer),
             .measureDisk(wanted: 58), .growDisk(size: 59),
             .prepareDisk(size: 60), .leaveOffPreparing,
+            .keepAside(.begin(peer, Generation(id: GenerationID(rawValue: 61), node: peer, began: 62), bytes: 63)),
+            .keepAside(.copy([BlockRun(first: 64, count: 65)])), .keepAside(.end), .keepAside(.leaveOff),
         ] + messages.enumerated().map { .send(peer, stamp(UInt64($0 / 2)), $1) }
     }
 }

@@ -104,13 +104,13 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
     /// A field that is added and not recorded would make each replay differ, or worse, not differ.
     @Test func `nothing that a replica is made of is left out`() {
         let start = RecordedSamples.start
-        #expect(Mirror(reflecting: start.configuration).children.count == 16)
+        #expect(Mirror(reflecting: start.configuration).children.count == 17)
         #expect(Mirror(reflecting: start.configuration.limits).children.count == 14)
         #expect(Mirror(reflecting: start.configuration.timing).children.count == 7)
         #expect(Mirror(reflecting: RecordedSamples.metadata).children.count == 4)
         #expect(Mirror(reflecting: RecordedSamples.metadata.log).children.count == 7)
         #expect(RecordedSamples.metadata.log.mend.map { Mirror(reflecting: $0).children.count } == 7)
-        #expect(Mirror(reflecting: RecordedSamples.superblock).children.count == 16)
+        #expect(Mirror(reflecting: RecordedSamples.superblock).children.count == 17)
     }
 
     @Test func `bitmaps too large for a recording leave a start that says so`() throws {
@@ -206,8 +206,8 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
 
     @Test func `what is foreign, newer or damaged is called so`() {
         var bytes = Self.some
-        bytes[8] = 7
-        #expect(throws: RecordingError.otherVersion(7)) { _ = try RecordingReader(bytes) }
+        bytes[8] = 8
+        #expect(throws: RecordingError.otherVersion(8)) { _ = try RecordingReader(bytes) }
         bytes = Self.some
         bytes[0] = 0
         #expect(throws: RecordingError.foreign) { _ = try RecordingReader(bytes) }

@@ -50,6 +50,7 @@ package final class Cluster {
     var turnover: Memberships
     var comparisons: Comparisons
     var growths: Growths
+    var keepings: Keepings
     var duels: DuelState
 
     /// Events on their way to a node.
@@ -98,6 +99,7 @@ package final class Cluster {
         turnover = Memberships(besides: memberships, seed: seed, options: options)
         comparisons = Comparisons(seed: seed)
         growths = Growths(seed: seed, options: options)
+        keepings = Keepings(nodes: options.nodes, seed: seed)
         duels = DuelState(seed: seed)
         fencingRandom = SplitMix(seed: seed, subject: "fencing")
         operationsLeft = options.operations
@@ -202,6 +204,8 @@ package final class Cluster {
         case .growth: grow()
         case .prepared(let node, let incarnation, let size, let outcome):
             prepared(nodes[node], incarnation, size, outcome)
+        case .kept(let node, let incarnation, let step, let succeeded):
+            kept(nodes[node], incarnation, step, succeeded)
         case .turnover: changeTurnover()
         case .verify: verify()
         case .fenced(let node, let incarnation, let peer, let request):
@@ -308,12 +312,14 @@ package final class Cluster {
         case .prepareDisk(let size): prepareDisk(for: size, node)
         case .leaveOffPreparing: node.prepared = nil
         case .growDisk(let size): growDisk(to: size, node, live)
+        case .keepAside(let step): keepAside(step, node)
         case .takeBuffer, .mergeEdge, .copyBuffer, .releaseBuffer: performOnBuffers(effect, node)
         case .digestData(let id, let range, let buffer): digest(id, range, buffer, node)
         case .verified(let peer): verified(with: peer, node, live)
         case .send(let peer, let stamp, let message):
             if case .verdict(let outcome, let rule) = message { verdictSent(outcome, rule, by: node) }
             checkRoom(message, of: node)
+            checkKept(message, stamp.session, to: peer, from: node)
             if case .digest(_, let range) = message { node.asks(of: peer, range, at: step) }
             send(message, stamp, to: peer, from: node)
         case .dial(let peer): dial(peer, from: node)

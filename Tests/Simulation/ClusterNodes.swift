@@ -33,6 +33,7 @@ extension Cluster {
         configuration.fencing = options.fencing
         configuration.maximumLag = options.maximumLag
         configuration.fallsBehind = options.fallsBehind
+        configuration.keepsDiscarded = options.faults.contains(.keeping)
         configuration.afterSplitBrain = options.afterSplitBrain
         if options.faults.contains(.verifying) { configuration.verifyEvery = options.verifyEvery }
         return configuration

@@ -84,6 +84,7 @@ enum Happening {
     /// Disks are made larger, and the volume.
     case growth
     case prepared(node: Int, incarnation: Int, size: UInt64, outcome: GrowOutcome)
+    case kept(node: Int, incarnation: Int, step: KeepingStep, succeeded: Bool)
     case turnover
     /// The copies are compared, perhaps after a difference was planted.
     case verify

@@ -112,6 +112,9 @@ package struct FaultKinds: OptionSet, Sendable {
     /// stream of their own; without, all copies are synchronous.
     package static let mixed = FaultKinds(rawValue: 1 << 46)
 
+    /// No fault: what is given up is kept aside first (`Keepings`). Drawn from a stream of its own.
+    package static let keeping = FaultKinds(rawValue: 1 << 47)
+
     /// No fault: the other nodes take announcements of writes that wait for a log. Drawn from a stream of its own.
     package static let announcing = FaultKinds(rawValue: 1 << 43)
 
@@ -162,7 +165,7 @@ package struct FaultKinds: OptionSet, Sendable {
         (.givingWay, "giving-way"), (.duels, "duels"), (.temptation, "temptation"),
         (.slowSpells, "slow-spells"), (.smallLog, "small-log"), (.exactDuels, "exact-duels"), (.verifying, "verifying"),
         (.membership, "membership"), (.turnover, "turnover"), (.announcing, "announcing"), (.growing, "growing"),
-        (.mixed, "mixed"),
+        (.mixed, "mixed"), (.keeping, "keeping"),
     ]
 
     package init?(name: some StringProtocol) {

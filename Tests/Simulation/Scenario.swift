@@ -99,6 +99,7 @@ extension ScriptedCluster.Shape {
             case "on-congestion":
                 guard parts[1] == "fall-behind" else { throw ScenarioError("`\(word)`: only fall-behind is said") }
                 fallsBehind = true
+            case "discarded-data": keepsDiscarded = try Self.isSaid(word, "keep")
             case "after-sb-0pri", "after-sb-1pri", "after-sb-2pri": try setPolicy(parts[0], parts[1])
             default: throw ScenarioError("no option is called `\(parts[0])`")
             }

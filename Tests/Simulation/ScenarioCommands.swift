@@ -80,6 +80,9 @@ extension ScriptedCluster {
         case "disk":
             guard words.count >= 3 else { throw ScenarioError("disk NODE keeps|holds|releases|fails …") }
             try perform(onDiskOf: try node(words, 1), Array(words.dropFirst(2)))
+        case "keeping":
+            guard words.count == 3 else { throw ScenarioError("keeping NODE waits|goes-on|fails|succeeds") }
+            try keep(try node(words, 1), words[2])
         case "forge":
             // The disk forgets a block that it had: what no disk may do, for whoever doubts that the oracle looks on.
             guard words.count == 3 else { throw ScenarioError("forge NODE BLOCK") }
@@ -129,6 +132,17 @@ extension ScriptedCluster {
             }
             node.disk.script?.failures[words[1]] = words.count > 2 ? Int(try Self.number(words[2])) : 1
         default: throw ScenarioError("a disk does not `\(words[0])`")
+        }
+    }
+
+    /// What is kept aside of what it gives up (`discarded-data=keep`).
+    private func keep(_ node: SimulatedNode, _ word: String) throws(ScenarioError) {
+        switch word {
+        case "waits": cluster.keepings.held[node.side] = []
+        case "goes-on": cluster.releaseKept(node)
+        case "fails": cluster.keepings.failing.insert(node.side)
+        case "succeeds": cluster.keepings.failing.remove(node.side)
+        default: throw ScenarioError("keeping does not `\(word)`")
         }
     }
 

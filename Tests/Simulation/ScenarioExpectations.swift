@@ -6,7 +6,7 @@ extension ScriptedCluster {
     func expect(_ words: [String]) throws(ScenarioError) {
         switch words[0] {
         case _ where letters.contains(words[0]): try expectWords(try node(words, 0), words.dropFirst())
-        case "read", "disk", "stable": try expectContent(words)
+        case "read", "disk", "stable", "kept": try expectContent(words)
         case "answered", "waiting", "failed", "not-primary": try expectAnswer(words)
         case "done", "refused": try expectOutcome(words)
         case "verdict": try expectVerdict(words)
@@ -46,6 +46,7 @@ extension ScriptedCluster {
             switch words[0] {
             case "disk": found = content(node, block).now
             case "stable": found = content(node, block).stable
+            case "kept": found = kept(node, block)
             default:
                 guard request(node, .read, ByteRange(blocks: block..<block + 1), forced: false, label: "") else {
                     throw ScenarioError("\(words[1]) is down")

@@ -48,6 +48,8 @@ final class ScriptedCluster {
         /// Bytes that may be on their way to a node that acknowledges nothing.
         var sendBuffer: UInt64 = 1 << 20
         var fallsBehind = false
+        /// What a copy gives up is kept aside first.
+        var keepsDiscarded = false
     }
 
     init(_ shape: Shape) {
@@ -96,6 +98,7 @@ final class ScriptedCluster {
             ? Array(repeating: shape.replication[0], count: shape.copies) : shape.replication
         if options.isByMajority, shape.replication.contains(where: { $0 != .sync }) { options.faults.insert(.mixed) }
         options.fallsBehind = shape.fallsBehind
+        if shape.keepsDiscarded { options.faults.insert(.keeping) }
         options.timing = Timing()
         options.timing.cutOff = 3_000_000_000
         options.timing.pingInterval = 200_000_000

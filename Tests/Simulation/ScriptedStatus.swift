@@ -124,6 +124,13 @@ extension ScriptedCluster {
         return (transcript.block(now, 0), transcript.block(stable, 0))
     }
 
+    /// What it has kept aside of that block.
+    func kept(_ node: SimulatedNode, _ block: UInt64) -> String {
+        let first = Int(block) * 8
+        let values = (first..<first + 8).compactMap { cluster.keepings.kept[node.side][$0] }
+        return values.count == 8 ? transcript.block(values, 0) : "nothing"
+    }
+
     func look(_ block: UInt64) {
         for node in cluster.copyNodes {
             let content = content(node, block)

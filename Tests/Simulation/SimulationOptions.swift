@@ -131,6 +131,7 @@ package struct SimulationOptions: Sendable {
         // With what else they may be combined.
         if random.chance(1, in: 3), !fallsBehind { fencing = random.pick([.stonith, .resource]) }
         if random.chance(1, in: 3) { drawPolicies(&random) }
+        drawKeeping()
     }
 
     /// A volume that grows: what `seed` draws for two nodes, for two that need not have a write on disk, or for a cluster with
@@ -175,6 +176,7 @@ package struct SimulationOptions: Sendable {
         if lax == .asynchronous, random.chance(2, in: 3) {
             distance = random.within(networkDelay...timing.pingTimeout / 4)
         }
+        drawKeeping()
     }
 
     /// Between the two nodes, or the laxest of all with quorum.
@@ -194,6 +196,7 @@ package struct SimulationOptions: Sendable {
         var random = SplitMix(seed: seed, subject: "split-brain options")
         drawPolicies(&random)
         faults.formUnion([.failover, .cut])
+        drawKeeping()
     }
 
     /// A cluster with quorum: what `seed` draws for two nodes, on two to four copies and perhaps a witness.
@@ -232,6 +235,11 @@ package struct SimulationOptions: Sendable {
     }
 
     /// In most seeds; the first of them, before there were announcements, do what they did then.
+    private mutating func drawKeeping() {
+        var random = SplitMix(seed: seed, subject: "keeping")
+        if random.chance(1, in: 3) { faults.insert(.keeping) }
+    }
+
     private mutating func drawAnnouncing() {
         var random = SplitMix(seed: seed, subject: "announcing")
         guard seed >= Self.firstWithAnnouncements, random.chance(3, in: 4) else { return }

@@ -98,6 +98,7 @@ extension Cluster {
         }
         node.operations[ticket] = operation
         oracle.began(operation)
+        keepings.began(operation)
         deliver(
             .clientRequest(
                 ClientRequest(
@@ -191,6 +192,7 @@ extension Cluster {
         }
         switch operation.kind {
         case .write, .zero, .trim:
+            noteAcknowledged(operation, by: node)
             let place = OracleLoss.Place(term: glimpse.number.term, sequence: live.core.pointee.newestSequence)
             oracle.acknowledged(operation, by: node.side, required: required, at: step, place)
         case .flush: oracle.flushed(operation, by: node.side, required: required)

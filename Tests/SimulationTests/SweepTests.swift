@@ -54,14 +54,18 @@ struct SweepTests {
     @Test(arguments: RegressionSeeds.mixed) func `a seed of mixed copies that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {
-        let result = runSimulation(SimulationOptions(mixed: regression.seed))
+        var options = SimulationOptions(mixed: regression.seed)
+        options.faults.remove(.keeping)
+        let result = runSimulation(options)
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
     @Test(arguments: RegressionSeeds.modes) func `a seed of memory or async that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {
-        let result = runSimulation(SimulationOptions(modes: regression.seed))
+        var options = SimulationOptions(modes: regression.seed)
+        options.faults.remove(.keeping)
+        let result = runSimulation(options)
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 

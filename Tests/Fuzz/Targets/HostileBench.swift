@@ -183,7 +183,8 @@ final class HostileBench {
         case .prepareDisk(let size):
             answers.append(
                 (.diskPrepared(size > layout.dataSize ? .unchanged : .done), .diskPrepared(.unchanged)))
-        case .leaveOffPreparing: break
+        case .leaveOffPreparing, .keepAside(.leaveOff): break
+        case .keepAside: answers.append((.keptAside(succeeded: true, ""), .keptAside(succeeded: false, "full")))
         case .growDisk(let size):
             if size > layout.dataSize { fail("room for \(size) bytes that the disk has not") }
             if core.superblockImage.size != size { fail("a superblock of another size than \(size)") }
