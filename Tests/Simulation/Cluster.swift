@@ -370,4 +370,5 @@ extension Cluster: DiskView {
     package func hasForgotten(_ copy: Int, _ sector: Int) -> Bool { nodes[copy].disk.hasForgotten(sector) }
     package func lastPowerLoss(_ copy: Int) -> UInt64 { nodes[copy].lastPowerLoss }
     package func isServing(_ copy: Int) -> Bool { nodes[copy].isPrimary }
+    package func isPaused(_ copy: Int) -> Bool { nodes[copy].isPaused }
 }

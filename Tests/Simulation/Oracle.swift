@@ -27,6 +27,8 @@ package protocol DiskView: AnyObject {
     func lastPowerLoss(_ copy: Int) -> UInt64
     /// The copy's own node is primary.
     func isServing(_ copy: Int) -> Bool
+    /// The copy's own node stands still.
+    func isPaused(_ copy: Int) -> Bool
     /// The copy's own node is there and uses it.
     func isInUse(_ copy: Int) -> Bool
     /// The copy is whole, and a generation that the other does not know goes on from the other's.

@@ -130,7 +130,10 @@ extension Oracle {
     /// Before `copy` serves: what of the other's acknowledged writes it must have.
     func owe(_ copy: Int, _ promotion: Promotion) {
         let mine = loss.pending.filter { $0.primary != copy }
-        defer { if promotion.forced || promotion.acceptsLoss && !mine.isEmpty { loss.promoted.insert(copy) } }
+        // On the word nothing is owed either of what the other answers behind a pause, in which it was about to become primary (seed
+        // 680205 of `--modes`).
+        let isGivenUp = promotion.acceptsLoss && (!mine.isEmpty || disks.isPaused(1 - copy))
+        defer { if promotion.forced || isGivenUp { loss.promoted.insert(copy) } }
         guard !promotion.forced, !mine.isEmpty, !loss.promoted.contains(copy) else { return }
         guard promotion.acceptsLoss else {
             // Handed over, or filled since: nothing may be missing.

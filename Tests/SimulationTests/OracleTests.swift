@@ -17,6 +17,7 @@ private final class PaperDisks: DiskView {
     func wentOn(_ copy: Int, from other: Int) -> Bool { false }
     var areOfTwoLineages = false
     func isServing(_ copy: Int) -> Bool { copy == serving }
+    func isPaused(_ copy: Int) -> Bool { false }
     func isInUse(_ copy: Int) -> Bool { true }
 
     func land(_ operation: ClientOperation, on copies: [Int], stable isStable: Bool = false) {
