@@ -273,7 +273,9 @@ extension Replica {
             superblock.current = offer.current
             superblock.history = offer.history
             for node in others where isByMajority && !isLeftOut(.joinTakesBases) {
-                superblock.peers[node].base = offer.bases[node]
+                // The base says what the marks say, and those toward a node that was unknown then were not taken (seed 691513).
+                let isMarked = !self[peer: current.from].target.entered.contains(node)
+                superblock.peers[node].base = isMarked ? offer.bases[node] : .everything(.none)
             }
             for node in others where offer.record.inStep.contains(node) {
                 // While this copy was out, they may have been put back as they were, and filled; so may the source.

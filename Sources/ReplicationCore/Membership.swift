@@ -105,6 +105,9 @@ extension Replica {
                 blocks: volumeBlocks, room: superblock.size / Geometry.blockSize,
                 isOnDisk: isLeftOut(.newBitmapIsWritten))
             unwritten.nodes.insert(node)
+            for source in others where self[peer: source].relation == .target {
+                self[peer: source].target.entered.insert(node)
+            }
             // Others took it in already: what this copy may hold differently from any member it may hold differently from this one.
             if superblock.record.inStep.contains(node) {
                 for member in others where member != node && superblock.record.inStep.contains(member) {

@@ -184,6 +184,8 @@ struct ResyncTarget {
     var everything = false
     /// All runs are known: pulling may begin.
     var bitmapKnown = false
+    /// Nodes that the configuration names since it began: marks toward them may have been told before.
+    var entered = NodeSet()
     var cursor: UInt64 = 0
     /// Behind the volume's end, still to be asked for.
     var behind: Range<UInt64> = 0..<0

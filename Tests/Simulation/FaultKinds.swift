@@ -138,6 +138,7 @@ package struct FaultKinds: OptionSet, Sendable {
 
     /// And duels that lead exactly to one moment.
     package static let withExactDuels = withSpells.union(.exactDuels)
+    package static let withMembers = withExactDuels.union([.verifying, .membership])
 
     /// The kinds that came second.
     package static let mishaps: FaultKinds = [

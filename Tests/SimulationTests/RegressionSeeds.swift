@@ -449,6 +449,7 @@ enum RegressionSeeds {
         Seed(
             seed: 640_156, found: "frames came to a member that was taking the record it had told of, in each session",
             kinds: .withExactDuels.union(.smallLog)),
+        Seed(seed: 691_513, found: "a join's base spoke of marks that were not taken", kinds: .withMembers),
     ]
 
     /// Of two nodes that fence each other.
