@@ -171,6 +171,9 @@ package final class DiscardedFile: @unchecked Sendable {
         guard fsync(file) == 0 else { throw failure(folder) }
     }
 
+    /// The rest may go on being read and written; nothing more is copied.
+    package func closeDisk() { disk.close() }
+
     /// Nothing of it stays.
     package func leaveOff() {
         close()

@@ -10,8 +10,8 @@ final class DiscardedKeeper {
     private var thread: SideThread<Answer>?
     /// Being written, by the thread alone.
     private var file: DiscardedFile?
-    /// Numbers of steps: of those that are answered, and of those that nobody waits for.
-    private static let (answered, silent): (UInt64, UInt64) = (0, 1)
+    /// Numbers of steps: of those that are answered, of the last one of a file, and of those that nobody waits for.
+    private static let (answered, ending, silent): (UInt64, UInt64, UInt64) = (0, 1, 2)
 
     init(machine: Machine) { self.machine = machine }
 
@@ -31,10 +31,12 @@ final class DiscardedKeeper {
     }
 
     func end() {
-        submit(Self.answered) { file throws(DiscardedFile.Failure) in try file.end() }
+        submit(Self.ending) { file throws(DiscardedFile.Failure) in try file.end() }
     }
 
+    /// No step is under way. The disk is closed at once, since it may be let go of next; to remove gigabytes takes longer.
     func leaveOff() {
+        file?.closeDisk()
         submit(Self.silent) { file throws(DiscardedFile.Failure) in
             file.leaveOff()
             return ""
@@ -67,7 +69,9 @@ final class DiscardedKeeper {
         machine.ring.await(thread.wakeUp, token: completion.token)
         var answers: [Answer] = []
         while let reply = thread.nextReply() {
-            if reply.number == Self.answered { answers.append(reply.answer) }
+            if reply.number != Self.silent { answers.append(reply.answer) }
+            // Else its memory would stay until the next one; a failed one is removed yet.
+            if reply.number == Self.ending, case .success = reply.answer { file = nil }
         }
         return answers
     }

@@ -411,7 +411,9 @@ extension Replica {
 
     mutating func advanceDisk() {
         answerPeerFlushes()
-        if disk == .failed, outstanding == 0, !table.contains(where: { $0.localPending }) {
+        // What is kept aside is read by a thread of its own: whoever hears that the disk is free may put another's data there.
+        let isRead = keeping?.isOut == true && !isLeftOut(.keepingHoldsDisk)
+        if disk == .failed, outstanding == 0, !isRead, !table.contains(where: { $0.localPending }) {
             disk = .none
             log = ActivityLog(slots: 1, replay: nil)
             emit(.releaseDisk)

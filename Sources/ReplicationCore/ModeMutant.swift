@@ -33,6 +33,8 @@ enum ModeMutant {
 
     /// What is given up is kept aside first, where that is asked for.
     case discardedIsKept
+    /// The disk is let go of behind what is read of it for that.
+    case keepingHoldsDisk
 
     // Beside a majority.
 

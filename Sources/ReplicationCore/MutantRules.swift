@@ -208,6 +208,7 @@
             switch self {
             case .flushIsBetween: "F24"
             case .discardedIsKept: "discarded-data: keep"
+            case .keepingHoldsDisk: "discarded-data: keep, detach"
             case .heldIsNotConfirmed, .heldIsSentAgain, .joinWaitsForHeld: "F6, F12"
             case .memoryMakesSuspect, .receivedIsWritten, .framesEndBeforePromotion, .flushWaitsForHeld,
                 .knownIsNotWritten:
