@@ -76,6 +76,9 @@ package struct Configuration: Equatable, Sendable {
     package var discardedData = "drop"
     /// How what is sent to peers that take it is made shorter.
     package var compression = Compression.off
+    /// The kernel's name of what paces the sending to peers (`tcp-congestion-control`), for links where the system's choice is not
+    /// the best; nil: the system's.
+    package var congestionControl: String?
     /// Bytes a second, as they lie on the disk; nil: as fast as it goes.
     package var resyncRate: UInt64?
     /// Bytes a second that a comparison of the copies reads.

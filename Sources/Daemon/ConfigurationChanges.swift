@@ -121,6 +121,7 @@ package struct ConfigurationChanges: Equatable, Sendable {
             ("verify-every", value.verifyEvery == 0 ? "off" : time(value.verifyEvery * 1_000_000_000)),
             ("fence-command", value.fenceCommand ?? "none"),
             ("compression from the next connection on", value.compression.rawValue),
+            ("tcp-congestion-control from the next connection on", value.congestionControl ?? "system"),
             // The volume's own is in its record, and grows by `resize`.
             (
                 "size of copies to come",

@@ -21,6 +21,19 @@ extension ConfigurationReader {
         return compression
     }
 
+    /// How what goes to the peers is paced. Whether the kernel has it shows at a connection.
+    func congestionControl(_ value: Node) throws(CommandFailure) -> String? {
+        let text = try scalar(value, of: "tcp-congestion-control")
+        if text == "system" { return nil }
+        let letters = text.utf8.allSatisfy { (0x61...0x7a).contains($0) || (0x30...0x39).contains($0) || $0 == 0x5f }
+        guard letters, (1...15).contains(text.utf8.count), !ConfigurationScalar.isOff(text) else {
+            throw wrong(
+                value, "tcp-congestion-control", text,
+                remedy: "write `system`, or a name of `sysctl net.ipv4.tcp_available_congestion_control`, as `bbr`")
+        }
+        return text
+    }
+
     /// What cannot be together.
     func checkModes(_ configuration: Configuration, _ mark: Mark?, _ congestionMark: Mark?) throws(CommandFailure) {
         let isAsynchronous = configuration.dataNodes.contains { configuration.mode(of: $0) == .asynchronous }

@@ -20,7 +20,8 @@ package struct ConfigurationReader {
         "volume", "size", "replication", "quorum", "on-quorum-lost", "fencing", "fence-command",
         "after-sb-0pri", "after-sb-1pri", "after-sb-2pri", "timeout", "ko-count",
         "ping-interval", "ping-timeout", "reconnect", "lease", "reads", "epoch", "activity-log", "send-buffer",
-        "on-congestion", "max-lag", "discarded-data", "compression", "resync-rate", "verify-rate", "verify-every",
+        "on-congestion", "max-lag", "discarded-data", "compression", "tcp-congestion-control",
+        "resync-rate", "verify-rate", "verify-every",
         "secret-file", "nodes",
     ]
     static let nodeKeys = ["id", "address", "disk", "metadata", "listen", "nbd", "witness", "state", "replication"]
@@ -197,6 +198,7 @@ package struct ConfigurationReader {
             draft.values.discardedData = try scalar(value, of: name)
             try word(value, name, is: ["drop", "keep"], remedy: "write `drop` or `keep`")
         case "compression": draft.values.compression = try compression(value)
+        case "tcp-congestion-control": draft.values.congestionControl = try congestionControl(value)
         case "fencing":
             let text = try scalar(value, of: name)
             draft.values.fencing = ConfigurationScalar.isOff(text) ? "none" : text

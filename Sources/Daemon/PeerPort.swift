@@ -80,6 +80,8 @@ package final class PeerPort {
     /// Why the last dial of each node failed, so that the log says it once.
     var lastProblems: [String?] = Array(repeating: nil, count: Int(NodeSet.capacity))
     var complaints = Complaints()
+    /// What the kernel did not take, once it was said.
+    var unknownCongestionControl: String?
     let scratch: UnsafeMutableRawBufferPointer
 
     /// - Throws: `configuration` or `notPermitted` when the secret cannot be used.

@@ -75,6 +75,7 @@ extension PeerPort {
     func setUp(_ session: PeerSession) {
         Sockets.setNoDelay(session.socket)
         setPatience(session)
+        setCongestionControl(session)
         if let bytes = limits.socketBuffers { Sockets.setBuffers(session.socket, send: bytes, receive: bytes) }
         session.beginStream(limits.stream)
     }
@@ -83,6 +84,18 @@ extension PeerPort {
     func setPatience(_ session: PeerSession) {
         let cutOff = identity.configuration.timing.cutOff / 1_000_000
         Sockets.setUserTimeout(session.socket, milliseconds: Int(clamping: cutOff))
+    }
+
+    /// A link is better served by the system's choice than by none: a name that the kernel does not take is said, and no more.
+    private func setCongestionControl(_ session: PeerSession) {
+        guard let name = identity.configuration.congestionControl else { return }
+        let code = Sockets.setCongestionControl(session.socket, name)
+        guard code != 0, unknownCongestionControl != name else { return }
+        unknownCongestionControl = name
+        let why =
+            "tcp-congestion-control: \(name): \(errorText(code)): the system's is used; "
+            + "sysctl net.ipv4.tcp_available_congestion_control says which there are"
+        note(Note(.warning, "session", why, peer: session.dialed))
     }
 
     /// Sends what the greeting has to say.

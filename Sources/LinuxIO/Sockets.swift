@@ -155,6 +155,25 @@ package enum Sockets {
         hablk_set_option(socket, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, Int32(clamping: milliseconds)) == 0
     }
 
+    /// Which of the kernel's algorithms paces what is sent (TCP_CONGESTION); a module is loaded when it can be.
+    /// - Returns: the errno; 0: it is so. ENOENT: the kernel has none of that name; EPERM: not for us
+    ///   (`net.ipv4.tcp_allowed_congestion_control`). The former one stays then.
+    package static func setCongestionControl(_ socket: Int32, _ name: String) -> Int32 {
+        let result = name.withCString {
+            setsockopt(socket, Int32(IPPROTO_TCP), TCP_CONGESTION, $0, socklen_t(strlen($0)))
+        }
+        return result == 0 ? 0 : errno
+    }
+
+    /// Nil: it is no TCP socket.
+    package static func congestionControl(of socket: Int32) -> String? {
+        // TCP_CA_NAME_MAX, and never without an end.
+        var name = [CChar](repeating: 0, count: 17)
+        var length = socklen_t(16)
+        guard getsockopt(socket, Int32(IPPROTO_TCP), TCP_CONGESTION, &name, &length) == 0 else { return nil }
+        return name.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
+    }
+
     /// Bytes that the kernel may hold for the socket; it doubles them, and caps them at net.core.{w,r}mem_max. Setting
     /// one ends the kernel's own tuning of it.
     @discardableResult

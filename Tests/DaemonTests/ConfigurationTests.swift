@@ -99,6 +99,8 @@ private let badLines = [
     BadLine("compression: ZSTD", 14, "`compression` cannot be `ZSTD`"),
     BadLine("compression: [lz4]", 14, "`compression` is one value"),
     BadLine("compression:", 13, "`compression` has no value"),
+    BadLine("tcp-congestion-control: Bbr", 25, "`tcp-congestion-control` cannot be `Bbr`"),
+    BadLine("tcp-congestion-control: sixteen_letters_", 25, "`tcp-congestion-control` cannot be"),
     BadLine("resync-rate: fast", 14, "`resync-rate` cannot be `fast`"),
     BadLine("resync-rate: 0", 14, "`resync-rate` cannot be `0`"),
     BadLine("verify-rate: auto", 14, "`verify-rate` cannot be `auto`"),
@@ -178,6 +180,7 @@ private let badNodes = [
             activity-log: 128
             on-congestion: block
             compression: zstd
+            tcp-congestion-control: bbr
             resync-rate: 100MiB/s
             verify-rate: 8MiB/s
             verify-every: 7d
@@ -202,7 +205,7 @@ private let badNodes = [
         #expect(configuration.timing.reconnectMaximum == 120_000_000_000)
         #expect(configuration.epochBytes == 1 << 20 && configuration.activityLogExtents == 128)
         #expect(configuration.verifyRate == 8 << 20 && configuration.verifyEvery == 604_800)
-        #expect(configuration.compression == .zstd)
+        #expect(configuration.compression == .zstd && configuration.congestionControl == "bbr")
         #expect(configuration.resyncRate == 100 << 20 && configuration.secretFile == "/etc/hablk/r0.secret")
         #expect(configuration.nodes.map(\.name) == ["alpha", "bravo"])
         let bravo = try #require(configuration.node(named: "bravo"))

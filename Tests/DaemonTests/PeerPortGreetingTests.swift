@@ -29,6 +29,25 @@ import Testing
         #expect(Set(pair.alpha.opened.map(\.session)) == Set(pair.bravo.opened.map(\.session)))
     }
 
+    @Test func `What paces the sending is each node's own, and one that the kernel has not is said once and left out`()
+        throws
+    {
+        var options = PeerPortPair.Options()
+        options.alpha = { $0.congestionControl = "reno" }
+        options.bravo = { $0.congestionControl = "no_such_one" }
+        let pair = try PeerPortPair(options)
+        try pair.connect()
+        pair.bravo.port.dial(pair.alpha.id)
+        #expect(pair.until { pair.alpha.opened.count == 2 && pair.bravo.opened.count == 2 })
+        let found = pair.congestionControls()
+        let unset = try Sockets.openTCP(for: SocketAddress("127.0.0.1:1"))
+        defer { Sockets.close(unset) }
+        let system = try #require(Sockets.congestionControl(of: unset))
+        #expect(found.alpha == ["reno"] && found.bravo == [system])
+        let said = pair.bravo.log.lines.filter { $0.contains("tcp-congestion-control: no_such_one") }
+        #expect(said.count == 1 && said[0].contains("tcp_available_congestion_control"))
+    }
+
     struct Difference: Sendable, CustomStringConvertible {
         var field: String
         var change: @Sendable (inout Configuration) -> Void

@@ -90,9 +90,12 @@ final class PeerPortPair {
     }
 
     private var files: [String] = []
+    /// Where alpha listens, and bravo.
+    private let ports: [UInt16]
 
     init(_ options: Options = Options()) throws {
         let ports = [Self.freePort(), Self.freePort()]
+        self.ports = ports
         var configurations = try (0..<2).map { _ in
             var nodes: [Configuration.Node] = []
             for (id, name) in ["alpha", "bravo"].enumerated() {
@@ -155,6 +158,19 @@ final class PeerPortPair {
     func connect() throws {
         alpha.port.dial(bravo.id)
         try #require(until { !alpha.opened.isEmpty && !bravo.opened.isEmpty }, "no session: \(alpha.log.lines)")
+    }
+
+    /// What paces alpha's connections to bravo, and bravo's to alpha: of all of this process, those that lead to and from bravo's port.
+    func congestionControls() -> (alpha: Set<String>, bravo: Set<String>) {
+        var (alpha, bravo) = (Set<String>(), Set<String>())
+        for file in 0..<Int32(4096) {
+            guard let name = Sockets.congestionControl(of: file), let far = Sockets.peerAddress(of: file) else {
+                continue
+            }
+            if far.port == ports[1] { alpha.insert(name) }
+            if Sockets.localAddress(of: file)?.port == ports[1] { bravo.insert(name) }
+        }
+        return (alpha, bravo)
     }
 
     static func freePort() -> UInt16 {

@@ -55,6 +55,14 @@ import Testing
         Sockets.close(listener)
     }
 
+    @Test func `what paces a connection is chosen by name, and a name that is none changes nothing`() throws {
+        let socket = try Sockets.openTCP(for: SocketAddress("127.0.0.1:1"))
+        #expect(Sockets.setCongestionControl(socket, "reno") == 0)
+        #expect(Sockets.setCongestionControl(socket, "no_such_one") == ENOENT)
+        #expect(Sockets.congestionControl(of: socket) == "reno")
+        Sockets.close(socket)
+    }
+
     @Test func `the options of TCP take`() throws {
         let socket = try Sockets.openTCP(for: SocketAddress("127.0.0.1:1"))
         #expect(Sockets.setNoDelay(socket))
