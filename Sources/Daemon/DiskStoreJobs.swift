@@ -186,20 +186,3 @@ func completionIsRefusal(_ result: Int32) -> Bool {
     default: false
     }
 }
-
-/// Whether all bytes are zero; `bytes` begins at a multiple of eight.
-func isAllZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    guard let start = bytes.baseAddress else { return true }
-    var offset = 0
-    // Four words at a time: the first difference of real data is near.
-    while offset + 32 <= bytes.count {
-        let words = (start + offset).loadUnaligned(as: SIMD4<UInt64>.self)
-        if words != .zero { return false }
-        offset += 32
-    }
-    while offset < bytes.count {
-        if bytes[offset] != 0 { return false }
-        offset += 1
-    }
-    return true
-}

@@ -4,7 +4,7 @@ package import Formats
 import LinuxIO
 import Model
 
-/// Receives what one peer compressed and makes payloads of it. Neither the peer nor the line is believed: whatever comes,
+/// Receives what one peer made shorter and makes payloads of it. Neither the peer nor the line is believed: whatever comes,
 /// no more is written than the payload's buffer takes, which the frame's header said and its limits allowed.
 package final class PayloadExpander {
     /// One frame at a time is received, and none is longer than the longest payload.
@@ -29,6 +29,7 @@ package final class PayloadExpander {
                 wire.baseAddress, output.baseAddress, Int32(wire.count), Int32(output.count))
             return Int(length) == output.count
         case .zstandard: return expandFrame(wire, into: output)
+        case .sparse: return ZeroBlocks.expand(wire, into: output)
         }
     }
 

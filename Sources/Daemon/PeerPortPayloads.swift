@@ -51,6 +51,12 @@ extension PeerPort {
         precondition(payload.count <= machine.pool.capacity(index), "a payload is longer than its buffer")
         let bytes = UnsafeRawBufferPointer(start: machine.pool.pointer(index), count: payload.count)
         var (carried, source, tag) = (CarriedPayload.plain, UnsafeRawPointer(machine.pool.pointer(index)), index)
+        if session.compressor == nil, payload.count > Geometry.blockSize, session.takes.contains(.zeroBlocks) {
+            let zeroes = ZeroBlocks(bytes)
+            if zeroes.isWorthLeavingOut, !zeroes.isAll {
+                return queue(session, stream, stamp, message, index, bytes, without: zeroes)
+            }
+        }
         // With anything in it this ends at its first bytes.
         if session.takes.contains(.zeroRuns), isAllZero(bytes) {
             carried = .zeroes
@@ -68,11 +74,40 @@ extension PeerPort {
         let isQueued = wire == 0 ? stream.append(header) : stream.append(header, payload: source, count: wire, tag: tag)
         precondition(isQueued, "a stream that has room takes a frame")
         if carried == .plain { machine.pool.retain(index) }
-        if let node = session.node {
-            traffic[Int(node.rawValue)].payloadBytes += UInt64(payload.count)
-            traffic[Int(node.rawValue)].wireBytes += UInt64(length + wire)
-        }
+        count(session, payload: payload.count, wire: length + wire)
         return true
+    }
+
+    /// Each run of blocks with data is sent from where it lies, behind the mask that says which they are.
+    private func queue(
+        _ session: PeerSession, _ stream: ByteStream, _ stamp: FrameStamp, _ message: PeerMessage, _ index: Int32,
+        _ bytes: UnsafeRawBufferPointer, without zeroes: ZeroBlocks
+    ) -> Bool {
+        let wire = zeroes.maskLength + zeroes.dataLength
+        guard
+            stream.hasRoom(
+                headerBytes: 128 + ZeroBlocks.maximumMaskLength, payloads: zeroes.runs, payloadBytes: zeroes.dataLength)
+        else { return false }
+        let length = PeerFrame.encode(message, stamp, payload: bytes, carried: .sparse(wire), into: scratch)
+        let end = length + zeroes.maskLength
+        zeroes.writeMask(into: UnsafeMutableRawBufferPointer(rebasing: scratch[length..<end]))
+        var isQueued = stream.append(UnsafeRawBufferPointer(rebasing: scratch[..<end]))
+        var place = 0
+        while let run = zeroes.nextRun(from: place) {
+            isQueued =
+                stream.append(payload: bytes.baseAddress! + run.lowerBound, count: run.count, tag: index) && isQueued
+            machine.pool.retain(index)
+            place = run.upperBound
+        }
+        precondition(isQueued, "a stream that has room takes a frame")
+        count(session, payload: bytes.count, wire: length + wire)
+        return true
+    }
+
+    private func count(_ session: PeerSession, payload: Int, wire: Int) {
+        guard let node = session.node else { return }
+        traffic[Int(node.rawValue)].payloadBytes += UInt64(payload)
+        traffic[Int(node.rawValue)].wireBytes += UInt64(wire)
     }
 
     /// Tags from here on are buffers of the session's compressor.
@@ -113,7 +148,7 @@ extension PeerPort {
         switch header.carried {
         case .plain: break
         case .zeroes: output.initializeMemory(as: UInt8.self, repeating: 0)
-        case .lz4, .zstandard:
+        case .lz4, .zstandard, .sparse:
             guard session.expander?.expand(header.carried, into: output) == true else {
                 throw .expansion(header.kind)
             }

@@ -10,22 +10,25 @@ package enum CarriedPayload: Equatable, Sendable {
     case lz4(Int)
     /// One frame of Zstandard, of so many bytes.
     case zstandard(Int)
+    /// Without its blocks of zeroes (`ZeroBlocks`), so many bytes.
+    case sparse(Int)
 
-    /// In bits 1 and 2 of the header's flags.
+    /// In bits 1 to 3 of the header's flags.
     var code: UInt8 {
         switch self {
         case .plain: 0
         case .zeroes: 1
         case .lz4: 2
         case .zstandard: 3
+        case .sparse: 4
         }
     }
 
-    /// Bytes of what a payload was compressed to; 0: it was not.
+    /// Bytes of what a payload was made shorter to; 0: it was not.
     package var compressedLength: Int {
         switch self {
         case .plain, .zeroes: 0
-        case .lz4(let length), .zstandard(let length): length
+        case .lz4(let length), .zstandard(let length), .sparse(let length): length
         }
     }
 
@@ -36,6 +39,7 @@ package enum CarriedPayload: Equatable, Sendable {
         case (1, 0): self = .zeroes
         case (2, 1...) where length < payloadLength: self = .lz4(Int(length))
         case (3, 1...) where length < payloadLength: self = .zstandard(Int(length))
+        case (4, _) where ZeroBlocks.allows(wire: Int(length), of: Int(payloadLength)): self = .sparse(Int(length))
         default: return nil
         }
     }

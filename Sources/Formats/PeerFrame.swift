@@ -5,7 +5,7 @@ package import Model
 ///     header (64 bytes, little-endian)
 ///      0  magic             u32  "HBPF"
 ///      4  kind              u8
-///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused, settled, unreadable); bits 1 and 2: how
+///      5  flags             u8   bit 0: yes (succeeded, trim, everything, paused, settled, unreadable); bits 1 to 3: how
 ///                                the payload is carried (`CarriedPayload`); others are refused
 ///      6  version           u16
 ///      8  payload length    u32  bulk data, as it lies on the disk; only write, readData and pullData have any
@@ -16,10 +16,10 @@ package import Model
 ///     40  record index      u64
 ///     48  term node         u8
 ///     49  zero              3 bytes
-///     52  compressed length u32  what follows in the payload's place, when it is compressed; else 0
+///     52  compressed length u32  what follows in the payload's place, when it is made shorter; else 0
 ///     56  data checksum     u32  CRC32C of the body, then the payload as it lies on the disk
 ///     60  header checksum   u32  CRC32C of the 60 bytes before
-///     64  body, then payload, or what it was compressed to, or nothing when it is all zeroes
+///     64  body, then payload, or what it was made shorter to, or nothing when it is all zeroes
 ///
 /// A header is judged alone, before a byte of what follows is received: both lengths are within the limits of its kind.
 /// The length of a range whose data follows is the payload's, so that the two cannot differ.
@@ -36,7 +36,7 @@ package enum PeerFrame {
     package static let maximumEncodedLength = headerLength + maximumBodyLength
 
     static let flagYes: UInt8 = 1
-    static let carriedMask: UInt8 = 6
+    static let carriedMask: UInt8 = 14
 }
 
 /// The kinds of frames; the numbers are the format.

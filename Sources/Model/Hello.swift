@@ -11,8 +11,10 @@ package struct PeerCapabilities: OptionSet, Hashable, Sendable {
     package static let announcements = PeerCapabilities(rawValue: 8)
     /// It is asked for room when the volume is to grow, and answers.
     package static let growth = PeerCapabilities(rawValue: 16)
+    /// Blocks of zeroes may be left out of a payload.
+    package static let zeroBlocks = PeerCapabilities(rawValue: 32)
     /// What this build takes.
-    package static let all: PeerCapabilities = [.zeroRuns, .lz4, .zstandard, .announcements, .growth]
+    package static let all: PeerCapabilities = [.zeroRuns, .lz4, .zstandard, .announcements, .growth, .zeroBlocks]
 }
 
 /// The first message of a connection, in both directions, before anything is believed: who speaks, and the part of the

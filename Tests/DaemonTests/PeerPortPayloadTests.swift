@@ -74,7 +74,9 @@ import Testing
         }
         let (here, there) = (pair.alpha.port.traffic(to: pair.bravo.id), pair.bravo.port.traffic(to: pair.alpha.id))
         #expect(here.payloadBytes == there.payloadBytes && here.wireBytes < there.wireBytes * 3 / 4)
-        #expect(there.wireBytes > there.payloadBytes)
+        // What is not compressed is sent as it is, but for blocks of zeroes.
+        let zeroes = UInt64([4096, 20480, 69632, 1 << 20].reduce(0) { $0 + $1 - 4096 })
+        #expect(there.wireBytes > there.payloadBytes - zeroes && there.wireBytes < there.payloadBytes - zeroes + 8192)
         #expect(pair.alpha.closed.isEmpty && pair.bravo.closed.isEmpty)
     }
 
@@ -97,6 +99,37 @@ import Testing
         }
         let traffic = pair.alpha.port.traffic(to: pair.bravo.id)
         #expect(traffic.payloadBytes == (1 << 20) + 4096 && traffic.wireBytes < 200)
+    }
+
+    @Test(arguments: [nil, 16384])
+    func `blocks of zeroes are left out of a payload, and each run of the others is sent from where it lies`(
+        _ socketBuffers: Int?
+    ) throws {
+        let pair = try pair(.off, .off, socketBuffers: socketBuffers)
+        var (sent, data) = (0, 0)
+        for (number, size) in [8192, 69632, 1 << 20, 131072].enumerated() {
+            var bytes = SamplePayload.random.bytes(size)
+            for block in 0..<size / 4096 where block % 3 != 1 {
+                bytes.replaceSubrange(block * 4096..<(block + 1) * 4096, with: [UInt8](repeating: 0, count: 4096))
+            }
+            let stale = try buffer(pair.bravo, [UInt8](repeating: 0xee, count: size))
+            pair.bravo.machine.pool.release(stale.index)
+            let buffer = try buffer(pair.alpha, bytes)
+            pair.alpha.send(messages(number, number, size, buffer))
+            pair.alpha.send(.ping(UInt64(number)))
+            pair.alpha.machine.pool.release(buffer.index)
+            // Until the last run of it is the kernel's it is held.
+            #expect(pair.alpha.machine.pool.inUse == 1)
+            #expect(pair.until(seconds: 20) { pair.bravo.messages.count == 2 && pair.alpha.machine.pool.inUse == 0 })
+            let message = try #require(pair.bravo.messages.first?.message)
+            #expect(content(pair.bravo, message) == bytes)
+            pair.bravo.releaseBuffers()
+            sent += size
+            data += (size / 4096 + 1) / 3 * 4096
+        }
+        let traffic = pair.alpha.port.traffic(to: pair.bravo.id)
+        #expect(traffic.payloadBytes == UInt64(sent))
+        #expect(traffic.wireBytes > UInt64(data) && traffic.wireBytes < UInt64(data) + 1024)
     }
 
     @Test(arguments: [Compression.lz4, .zstd])
@@ -146,12 +179,15 @@ import Testing
     // MARK: Strangers
 
     /// A stranger who is a peer as far as hello goes, in a version.
-    private func guest(_ pair: PeerPortPair, version: UInt16 = Hello.protocolVersion) throws -> PeerStranger {
+    private func guest(
+        _ pair: PeerPortPair, version: UInt16 = Hello.protocolVersion, lacks: PeerCapabilities = []
+    ) throws -> PeerStranger {
         let configuration = pair.alpha.port.identity.configuration
         let guest = try PeerStranger(connectingTo: configuration.nodes[0].address)
-        let hello = configuration.hello(
+        var hello = configuration.hello(
             from: NodeID(1)!, to: NodeID(0)!, run: RunID(rawValue: 9), session: SessionID(rawValue: 77),
             discardMyData: false, nonce: [UInt8](repeating: 3, count: 32), version: version)
+        hello.capabilities.subtract(lacks)
         guest.send(
             HelloFrame.encode(.hello(hello)) + HelloFrame.encode(.verdict(.accepted), version: version))
         #expect(
@@ -260,6 +296,46 @@ import Testing
                 guest.look(); return guest.received.count >= greeted + wanted.count
             })
         #expect(Array(guest.received.suffix(wanted.count)) == wanted)
+    }
+
+    @Test func `a peer that cannot put zeroes back is sent them`() throws {
+        let payload = SamplePayload.nearlyZero.bytes(8192)
+        for lacks in [PeerCapabilities.zeroBlocks, []] {
+            let pair = try PeerPortPair()
+            let guest = try guest(pair, lacks: lacks)
+            let mixed = try buffer(pair.alpha, payload)
+            let greeted = guest.received.count
+            pair.alpha.send(messages(0, 0, 8192, mixed))
+            pair.alpha.machine.pool.release(mixed.index)
+            let isPlain = !lacks.isEmpty
+            let wanted =
+                frame(pair, payload, isPlain ? .plain : .sparse(4097)) + (isPlain ? payload : [2] + payload[4096...])
+            #expect(
+                pair.until {
+                    guest.look(); return guest.received.count >= greeted + wanted.count
+                })
+            #expect(Array(guest.received.suffix(wanted.count)) == wanted)
+        }
+    }
+
+    @Test func `a mask that does not fit its blocks ends the session, and one that does is expanded`() throws {
+        let payload = SamplePayload.nearlyZero.bytes(65536)
+        let block = Array(payload.suffix(4096))
+        for (mask, isGood): ([UInt8], Bool) in [
+            ([0, 0x80], true), ([0, 0], false), ([1, 0x80], false), ([0, 0x40], false),
+        ] {
+            let pair = try PeerPortPair()
+            let guest = try guest(pair)
+            guest.send(frame(pair, payload, .sparse(4098)) + mask + block)
+            #expect(
+                pair.until {
+                    guest.look(); return guest.hasEnded || !pair.alpha.messages.isEmpty
+                })
+            #expect(pair.alpha.messages.first.flatMap { content(pair.alpha, $0.message) } == (isGood ? payload : nil))
+            #expect(pair.alpha.closed.isEmpty == isGood)
+            pair.alpha.releaseBuffers()
+            #expect(pair.alpha.machine.pool.inUse == 0)
+        }
     }
 
     /// A node that was not upgraded yet refuses the first dial by its version, and is then dialed in that.

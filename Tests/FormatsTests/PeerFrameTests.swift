@@ -123,7 +123,7 @@ import Testing
         }
     }
 
-    static let carried: [CarriedPayload] = [.zeroes, .lz4(1), .lz4(4095), .zstandard(1), .zstandard(3000)]
+    static let carried: [CarriedPayload] = [.zeroes, .lz4(1), .lz4(4095), .zstandard(1), .zstandard(3000), .sparse(1)]
 
     @Test(arguments: carried)
     func `a payload may be carried shorter than it is, and its header says how`(_ carried: CarriedPayload) throws {
@@ -166,13 +166,13 @@ import Testing
         }
         for (flags, compressed): (UInt8, UInt32) in [
             (0, 1), (0, 8192), (2, 1), (2, .max), (4, 0), (4, 8192), (4, 8193), (4, 0x8000_0000), (4, .max),
-            (6, 0), (6, 8192), (6, .max),
+            (6, 0), (6, 8192), (6, .max), (8, 0), (8, 2), (8, 4096), (8, 8193), (8, .max), (10, 1), (14, 1),
         ] {
             #expect(throws: PeerFrameError.compressedLength(.write, compressed)) {
                 try header(.write, flags: flags, compressed: compressed)
             }
         }
-        for (flags, compressed): (UInt8, UInt32) in [(0, 0), (2, 0), (4, 1), (4, 8191), (6, 8191)] {
+        for (flags, compressed): (UInt8, UInt32) in [(0, 0), (2, 0), (4, 1), (4, 8191), (6, 8191), (8, 1), (8, 4097)] {
             #expect(throws: Never.self) { try header(.write, flags: flags, compressed: compressed) }
         }
         for flags: UInt8 in [2, 4, 6, 8, 0x80] {

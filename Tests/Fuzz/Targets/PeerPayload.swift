@@ -17,6 +17,13 @@ enum FuzzedPayloads {
         switch carried {
         case .plain: return [UInt8](repeating: fill, count: count)
         case .zeroes: return [UInt8](repeating: 0, count: count)
+        case .sparse(let length):
+            var wire = input.take(length)
+            wire += [UInt8](repeating: 0, count: length - wire.count)
+            let mask = (count / Int(Geometry.blockSize) + 7) / 8
+            // Else hardly any would be one.
+            if fill & 1 != 0 { spread((length - mask) / Int(Geometry.blockSize), over: mask, &wire, &input) }
+            return try expanded(carried, wire, count)
         case .lz4(let length), .zstandard(let length):
             var wire = input.take(length)
             wire += [UInt8](repeating: 0, count: length - wire.count)
@@ -24,6 +31,15 @@ enum FuzzedPayloads {
             if fill & 2 != 0 { wire[input.below(wire.count)] ^= 1 << UInt8(input.below(8)) }
             header.replaceSubrange(52..<56, with: littleEndian(UInt32(wire.count)))
             return try expanded(isBlock(carried) ? .lz4(wire.count) : .zstandard(wire.count), wire, count)
+        }
+    }
+
+    /// A mask of so many blocks.
+    private static func spread(_ blocks: Int, over mask: Int, _ wire: inout [UInt8], _ input: inout InputBytes) {
+        for index in 0..<mask { wire[index] = 0 }
+        for _ in 0..<blocks {
+            let place = input.below(mask * 8)
+            wire[place >> 3] |= 1 << UInt8(place & 7)
         }
     }
 
