@@ -144,7 +144,9 @@
                 .newBitmapIsWritten:
                 "F11"
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
-            case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote, .putBackTwiceBeginsAnew: "F15"
+            case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote, .putBackTwiceBeginsAnew,
+                .forgottenTermTells:
+                "F15"
             case .forceVotesAlone, .forcedHalfFillsAll, .offerWaitsForLeader, .secondVoterAcceptsFirst,
                 .linesHaveTheirTerms:
                 "F16"

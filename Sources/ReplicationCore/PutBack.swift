@@ -28,4 +28,25 @@ extension Replica {
         superblock.flags.formUnion([.outdated, .rolledBack])
         persistSuperblock()
     }
+
+    /// With quorum: a record that this very copy led under, in a term above all that its disk knows of. The term was durable here before
+    /// anybody was asked for it, so the disk is an older one, whatever its numbers say. Any voter may tell it, a witness or a copy
+    /// that is being filled too; the members, which remember numbers, may be gone, or taken out of the file (seed 640211). A
+    /// record that does not name this copy proves nothing: its maker may have had no disk at that time.
+    mutating func noteForgottenTerm(_ record: Record, told node: NodeID) {
+        guard isByMajority, hasDisk, !isWitness, !superblock.flags.contains(.rolledBack),
+            !isLeftOut(.forgottenTermTells), record.number.term.node == me,
+            superblock.record.isEmpty || record.lineage == superblock.record.lineage,
+            superblock.promised < record.number.term, isInStep(me, superblock.instance, by: record)
+        else { return }
+        note(
+            .error, "disk",
+            "rolled-back: \(name(node)) has record \(record.number), which this copy made, and on its disk is no term above "
+                + "\(superblock.promised): it was restored, rolled back or cloned", peer: node)
+        superblock.flags.formUnion([.outdated, .rolledBack])
+        persistSuperblock()
+        yield(to: node)
+        // Whoever was met, or is being met, took it for what it is not.
+        for other in others { restartSession(other, "this copy was put back as it was") }
+    }
 }

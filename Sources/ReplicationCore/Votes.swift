@@ -83,6 +83,7 @@ extension Replica {
             highestPromise = max(highestPromise, standing.promised)
             candidateHeard(standing, from: node)
         }
+        noteForgottenTerm(standing.record, told: node)
         learn(standing.record, from: node)
         // A witness has no handshake: its word shows that it, and not only its listener, is there.
         if isFirst, isWitness || witnesses.contains(node) { self[peer: node].backoff = 0 }

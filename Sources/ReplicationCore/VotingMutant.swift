@@ -72,6 +72,8 @@ enum VotingMutant {
     case rolledBackHasNoVote
     /// A copy that is put back while it is filled from the beginning is filled from the beginning once more.
     case putBackTwiceBeginsAnew
+    /// A copy that is told of a record of its own, in a term that its disk does not know, was put back as it was.
+    case forgottenTermTells
     // MARK: F16
     /// Who is promoted by force is the only voter of the new line.
     case forceVotesAlone
