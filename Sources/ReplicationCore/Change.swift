@@ -324,6 +324,7 @@ extension Replica {
 
     /// ACCEPT's effect on the line: who is left out gets a base, and everything unconfirmed is marked toward it.
     mutating func adoptRecord(_ record: Record, _ current: Generation, losing loses: NodeSet) {
+        if isByMajority, superblock.record.isEmpty { forgetMarksOfNoLine(toward: record.inStep) }
         for node in others where !record.inStep.contains(node) {
             if superblock.peers[node].base == .inStep, !superblock.current.id.isNone {
                 superblock.peers[node].base = .since(superblock.current.id)
@@ -340,6 +341,13 @@ extension Replica {
         superblock.flags.remove(.offered)
         noteLagging()
         noteStatus()
+    }
+
+    /// No record ever named any of those that found the volume, and nobody wrote: what is marked comes from metadata that does not
+    /// verify. Kept, it is toward a member, in no round and nothing to settle, and never goes (seed 885000403).
+    private mutating func forgetMarksOfNoLine(toward founders: NodeSet) {
+        guard superblock.current.id == .zero, !isLeftOut(.firstRecordForgetsMarks) else { return }
+        for node in others where founders.contains(node) { self[bitmap: node].clearAll() }
     }
 
     mutating func extendLine(with current: Generation) {

@@ -152,8 +152,19 @@ extension Replica {
     /// needed (of two voters' disks made anew, the third's) would be gone for good.
     private func canChoose(without voter: NodeID) -> Bool {
         let voters = superblock.record.voters
-        let there = reachableVoters
+        var there = reachableVoters
+        for node in there where !hasVote(node) { there.remove(node) }
         return isMajority(there, of: voters) && isMajority(there, of: voters.removing(voter))
+    }
+
+    /// As far as is known. One that was put back as it was takes the records of who fills it; should that one be started again before
+    /// it is whole, its vote is none, and of two voters the other would find no majority ever again (seed 881001040).
+    private func hasVote(_ node: NodeID) -> Bool {
+        if node == me || witnesses.contains(node) || isLeftOut(.restHasVotes) { return true }
+        let peer = self[peer: node]
+        if peer.relation == .established { return true }
+        return peer.handshake == .finished && peer.verdict?.rule != .rolledBackDiscarded
+            && peer.theirs?.flags.contains(.rolledBack) != true
     }
 
     /// The record that leaves a departed copy out takes its vote, too: of one node.

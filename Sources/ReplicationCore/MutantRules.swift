@@ -141,7 +141,7 @@
             case .newInstanceIsNobody, .newDiskIsNoMember: "F7"
             case .recordDecidesSource: "F8"
             case .joinTakesMarks, .joinTakesBases, .outsiderMarks, .targetMarksTowardMembers, .departedIsUnknown,
-                .newBitmapIsWritten:
+                .newBitmapIsWritten, .firstRecordForgetsMarks:
                 "F11"
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
             case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote, .putBackTwiceBeginsAnew,
@@ -163,7 +163,7 @@
                 .disklessFailsNoWrite:
                 "F20"
             case .oneVoterAtATime, .formerVotersChoose, .oldVoteGoesFirst, .configuredNodesVoteFirst,
-                .firstRecordsAreOfOneLine, .departedIsLetGo, .departedVoteGoesToo:
+                .firstRecordsAreOfOneLine, .departedIsLetGo, .departedVoteGoesToo, .restHasVotes:
                 "F21"
             case .membersChoose: "2.1"
             case .candidatePromises, .promiseIsKept, .promiseBeforeVote: "rule 0"

@@ -156,6 +156,10 @@ enum VotingMutant {
     case departedIsLetGo
     /// The vote of a departed copy goes with the record that leaves it out.
     case departedVoteGoesToo
+    /// A vote is taken away only while a majority of the rest has votes: who was put back as it was has none.
+    case restHasVotes
+    /// What was marked before the first record is forgotten with it.
+    case firstRecordForgetsMarks
     /// A copy that was not tracked is filled from the beginning when it comes again.
     case departedIsUnknown
     /// A bitmap that is given to a node that comes is written, or it would count as dirty after the next start.

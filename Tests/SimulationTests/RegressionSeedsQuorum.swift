@@ -242,4 +242,12 @@ extension RegressionSeeds {
                 "a copy was put back, and who remembered it was taken out of the file: the others' record of it told nothing",
             kinds: .withMembers),
     ]
+
+    /// Of volumes that are made larger.
+    static let growth: [Seed] = [
+        Seed(
+            seed: 881_001_040,
+            found: "a vote was taken away on the word of a copy that was put back, and of two voters one was none"),
+        Seed(seed: 885_000_403, found: "a founder kept what it had marked before the first record, toward members"),
+    ]
 }

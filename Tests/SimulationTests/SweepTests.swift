@@ -60,6 +60,13 @@ struct SweepTests {
         #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
     }
 
+    @Test(arguments: RegressionSeeds.growth) func `a seed of growing volumes that failed once holds`(
+        regression: RegressionSeeds.Seed
+    ) {
+        let result = runSimulation(SimulationOptions(growing: regression.seed))
+        #expect(result.violation == nil, "\(regression.found): \(result.options.description)")
+    }
+
     @Test(arguments: RegressionSeeds.modes) func `a seed of memory or async that failed once holds`(
         regression: RegressionSeeds.Seed
     ) {
