@@ -199,7 +199,7 @@
                 .laggardsGiveNoLease, .arrivalsEndBeforePromise, .nearMembersFlush, .flushWaitsForNear,
                 .laggardsHoldNoExtent, .disklessReadsFromLevel, .disklessWaitsForAll, .pulledIsMarked,
                 .confirmedIsToldAgain, .laggardsAnswerInTime, .recordGoesFirst, .laggardsAskToBeFilled,
-                .modeComesWithNode:
+                .modeComesWithNode, .leaverDrainsHeld:
                 "mixed"
             default: "modes"
             }
