@@ -105,6 +105,7 @@ package final class Cluster {
         operationsLeft = options.operations
         copies = Copies(sectors: options.sectors, count: options.copies)
         copies.begin(with: Int(options.firstBlocks))
+        if options.faults.contains(.keeping) { copies.rememberAll() }
         scratch = .allocate(byteCount: PeerFrame.maximumEncodedLength, alignment: 16)
         layout = MetadataBytes.layout(options)
         for side in 0..<options.nodes {

@@ -9,6 +9,9 @@ final class Copies {
     /// Blocks in which a difference was planted: whoever looks for differences that nobody knows of leaves them out.
     private(set) var planted: Set<Int> = []
 
+    /// By copy, what its line of writes holds or held (`rememberAll`): a value names its write and its sector.
+    private(set) var known: [Set<UInt64>] = []
+
     /// What lies behind is no part of the volume: in it copies differ without being told of.
     private var end: Int
     private let count: Int
@@ -59,6 +62,15 @@ final class Copies {
         }
     }
 
+    /// Whether a copy ever had a value is asked for. Before the first value is set.
+    func rememberAll() { known = Array(repeating: [], count: count) }
+
+    /// A copy goes on with another's line: with what that holds now, it holds what led there.
+    func takeLine(_ side: Int, of source: Int) {
+        guard !known.isEmpty else { return }
+        known[side] = known[source].union(values(side, 0..<sectors))
+    }
+
     /// Before the first difference there.
     func plant(_ block: Int) { planted.insert(block) }
 
@@ -71,6 +83,7 @@ final class Copies {
         guard self[side, sector] != value else { return }
         let wereEqual = areEqual(sector)
         cells[side * sectors + sector] = value
+        if !known.isEmpty { known[side].insert(value) }
         let block = sector / 8
         guard block < end, planted.isEmpty || !planted.contains(block) else { return }
         guard wereEqual != areEqual(sector) else { return }

@@ -3,8 +3,8 @@ import ReplicationCore
 
 /// What nodes keep aside of what they give up (`discarded-data: keep`), and whether that is all.
 struct Keepings {
-    /// What each node acknowledged as primary, by sector: the newest, and at which step.
-    var acknowledged: [[Int: (value: UInt64, step: UInt64)]]
+    /// What clients were told of, by whomever: a value names its write and its sector.
+    var answered: Set<UInt64> = []
     /// What it kept, by sector, of all times.
     var kept: [[Int: UInt64]]
     /// Being kept.
@@ -13,25 +13,17 @@ struct Keepings {
     var isWhole: [[Bool]]
     /// By node and peer: in which session it said that it is ready to be filled.
     var readyIn: [[SessionID]]
-    /// Where some client made zeroes at some time: nobody can tell when the zeroes that lie there were made.
-    var zeroed: Set<Int> = []
     var random: SplitMix
     /// Of nodes whose script holds steps back, or lets them fail: those that wait.
     var held: [Int: [KeepingStep]] = [:]
     var failing: Set<Int> = []
 
     init(nodes: Int, seed: UInt64) {
-        acknowledged = Array(repeating: [:], count: nodes)
         kept = Array(repeating: [:], count: nodes)
         copying = kept
         isWhole = Array(repeating: Array(repeating: false, count: nodes), count: nodes)
         readyIn = Array(repeating: Array(repeating: .none, count: nodes), count: nodes)
         random = SplitMix(seed: seed, subject: "keepings")
-    }
-
-    mutating func began(_ operation: ClientOperation) {
-        guard operation.kind == .zero || operation.kind == .trim else { return }
-        zeroed.formUnion(operation.sectors)
     }
 }
 
@@ -84,37 +76,37 @@ extension Cluster {
         deliver(.keptAside(succeeded: succeeded, succeeded ? "r0.img" : "no room"), to: node)
     }
 
-    func noteAcknowledged(_ operation: ClientOperation, by node: SimulatedNode) {
+    func noteAcknowledged(_ operation: ClientOperation) {
         guard options.faults.contains(.keeping) else { return }
-        for sector in operation.sectors {
-            keepings.acknowledged[node.side][sector] = (operation.value(of: sector), step)
+        // Zeroes are of no write: nobody can tell when those that lie somewhere were made.
+        for sector in operation.sectors where operation.value(of: sector) > 0 {
+            keepings.answered.insert(operation.value(of: sector))
         }
     }
 
-    /// What it is about to give up, and was acknowledged here: newer than what its source has, it must have been kept. (But not what its
-    /// source had as well, and lost with its power.)
+    /// What a copy is about to give up, and clients were told of, by its own node or another: what is no part of its source's line must
+    /// have been kept, also where that has something newer of its own.
     func checkKept(_ message: PeerMessage, _ session: SessionID, to peer: NodeID, from node: SimulatedNode) {
         guard options.faults.contains(.keeping) else { return }
         let (side, other) = (node.side, Int(peer.rawValue))
-        if case .state(let state) = message {
+        switch message {
+        case .state(let state):
             keepings.isWhole[side][other] = state.hasDisk && !state.flags.contains(.inconsistent)
+        case .joinOffer: copies.takeLine(other, of: side)
+        case .resyncReady where keepings.readyIn[side][other] != session:
+            keepings.readyIn[side][other] = session
+            guard keepings.isWhole[side][other], !nodes[other].isWitness else { return }
+            for sector in 0..<copies.sectors {
+                let value = copies[side, sector]
+                guard keepings.answered.contains(value), !copies.known[other].contains(value),
+                    keepings.kept[side][sector] != value
+                else { continue }
+                return oracle.fail(
+                    "I14",
+                    "node \(side) gives up \(WriteValue.describe(value)) in sector \(sector), which was acknowledged, for "
+                        + "\(WriteValue.describe(copies[other, sector])) of node \(other), and has not kept it")
+            }
+        default: break
         }
-        guard case .resyncReady = message, keepings.readyIn[side][other] != session else { return }
-        keepings.readyIn[side][other] = session
-        guard keepings.isWhole[side][other], !nodes[other].isWitness else { return }
-        for (sector, (value, told)) in keepings.acknowledged[side].sorted(by: { $0.key < $1.key })
-        where copies[side, sector] == value && isNewer(value, sector, than: other)
-            && keepings.kept[side][sector] != value && nodes[other].lastPowerLoss < told
-        {
-            return oracle.fail(
-                "I14",
-                "node \(side) gives up \(WriteValue.describe(value)) in sector \(sector), which it acknowledged, for "
-                    + "\(WriteValue.describe(copies[other, sector])) of node \(other), and has not kept it")
-        }
-    }
-
-    private func isNewer(_ value: UInt64, _ sector: Int, than other: Int) -> Bool {
-        let theirs = copies[other, sector]
-        return value > theirs && (theirs > 0 || !keepings.zeroed.contains(sector))
     }
 }

@@ -98,7 +98,6 @@ extension Cluster {
         }
         node.operations[ticket] = operation
         oracle.began(operation)
-        keepings.began(operation)
         deliver(
             .clientRequest(
                 ClientRequest(
@@ -192,7 +191,7 @@ extension Cluster {
         }
         switch operation.kind {
         case .write, .zero, .trim:
-            noteAcknowledged(operation, by: node)
+            noteAcknowledged(operation)
             let place = OracleLoss.Place(term: glimpse.number.term, sequence: live.core.pointee.newestSequence)
             oracle.acknowledged(operation, by: node.side, required: required, at: step, place)
         case .flush: oracle.flushed(operation, by: node.side, required: required)
