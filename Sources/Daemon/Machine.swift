@@ -90,6 +90,8 @@ package enum TokenKind: UInt8, Sendable {
     case fence = 9
     /// Blocks that were kept aside.
     case keeping = 11
+    /// What comparisons found was written.
+    case comparing = 12
     /// Metadata that moved.
     case move = 10
     // The peers.

@@ -27,6 +27,7 @@ final class VolumeLoop {
     let fencing: FenceCommand
     let mover: DiskMover
     let discarded: DiscardedKeeper
+    let compared: ComparisonMemory
     /// What `adjust` commands that the core is at work on will have changed, in lines.
     var adjusting: [CommandID: [String]] = [:]
     var resizes = ResizeCommands()
@@ -79,6 +80,7 @@ final class VolumeLoop {
         fencing = FenceCommand(configuration: configuration, node: node, machine: machine, log: log)
         mover = DiskMover(machine: machine)
         discarded = DiscardedKeeper(machine: machine)
+        compared = ComparisonMemory(path: paths.verifyMemory(configuration.volume), machine: machine)
         peers = try PeerPort(
             configuration: configuration, node: node, run: run, machine: machine,
             limits: PeerPortLimits(sendBuffer: configuration.isRelaxed ? configuration.sendBuffer : 0)
@@ -172,6 +174,7 @@ final class VolumeLoop {
             turn(latest: latest)
         }
         disk.release()
+        keepComparisons()
         blackBox?.end()
         RuntimeFile.remove(paths.processID(configuration.volume))
         log.info("process: stopped")
@@ -232,6 +235,7 @@ final class VolumeLoop {
         case .fence: fencing.complete(completion, into: &events)
         case .move: diskMoved(completion)
         case .keeping: keptAside(completion)
+        case .comparing: comparisonsKept(completion)
         case .deviceHangUp: nbd.completeHangUp(completion, into: &events)
         case .wake, .door, .visitor, nil: break
         }

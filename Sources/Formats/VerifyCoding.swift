@@ -83,15 +83,20 @@ extension VerifyResult {
 /// What a node remembers of comparisons: one JSON object a line, each with the peer's name.
 package enum VerifyMemory {
     /// No file of ours is longer.
-    package static let maximumBytes = 4096
+    package static let maximumBytes = 128 << 10
+    /// Beyond any disk's end.
+    private static let endOfBlocks: UInt64 = 1 << 52
 
     package static func text(_ results: [(node: String, result: VerifyResult)]) -> String {
         var text = ""
         for (node, result) in results {
-            var result = result
-            // The blocks themselves are remembered by the run that found them.
-            result.runs = []
-            let line = JSONValue.object([.init("node", .string(node)), .init("verify", result.json)]).text + "\n"
+            var shown = result
+            shown.runs = []
+            let runs = result.runs.prefix(Comparing.mostKept).map { "\($0.first)+\($0.count)" }.joined(separator: " ")
+            let line =
+                JSONValue.object([
+                    .init("node", .string(node)), .init("verify", shown.json), .init("runs", .string(runs)),
+                ]).text + "\n"
             if text.utf8.count + line.utf8.count <= maximumBytes { text += line }
         }
         return text
@@ -104,9 +109,23 @@ package enum VerifyMemory {
             guard let json = try? JSONParser.parse(Array(line.utf8)), let node = try? json.string("node"),
                 let value = try? json.field("verify"), var result = try? VerifyResult(json: value)
             else { continue }
-            result.runs = []
+            // An earlier build named none.
+            result.runs = runs((try? json.string("runs")) ?? "")
             results.append((node, result))
         }
         return results
+    }
+
+    /// None where one of them says nothing understandable.
+    private static func runs(_ text: String) -> [BlockRun] {
+        var runs: [BlockRun] = []
+        for word in text.split(separator: " ").prefix(Comparing.mostKept) {
+            let numbers = word.split(separator: "+", omittingEmptySubsequences: false).map { UInt64($0) }
+            guard numbers.count == 2, let first = numbers[0], let count = numbers[1], first < endOfBlocks, count > 0,
+                count < endOfBlocks
+            else { return [] }
+            runs.append(BlockRun(first: first, count: count))
+        }
+        return runs
     }
 }

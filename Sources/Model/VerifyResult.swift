@@ -6,6 +6,8 @@ package enum Comparing {
     package static let mostBlocks: UInt64 = 64
     /// Runs of differing blocks that are remembered for a repair; beyond, they are only counted.
     package static let mostRuns = 1024
+    /// Of them over a restart.
+    package static let mostKept = 256
     /// Bytes a second, unless the configuration or a command says otherwise: a background, also on one disk.
     package static let rate: UInt64 = 32 << 20
     package static let rates: ClosedRange<UInt64> = 4096...1 << 40

@@ -82,6 +82,13 @@ extension RecordWriter {
         ] { u64(number) }
         truth(value.reason != nil)
         if let reason = value.reason { text(reason) }
+        // As many as outlive a run: for those of all peers one record has room.
+        precondition(value.runs.count <= Comparing.mostKept, "more runs than are kept")
+        u64(UInt64(value.runs.count))
+        for run in value.runs {
+            u64(run.first)
+            u64(run.count)
+        }
     }
 
     private mutating func limits(_ value: Limits) {
@@ -243,6 +250,9 @@ extension FieldReader {
         result.skippedBytes = try u64()
         result.completed = try u64()
         result.reason = try truth() ? try text() : nil
+        let runs = try u64()
+        guard runs <= UInt64(Comparing.mostKept) else { throw .value(.counter) }
+        for _ in 0..<runs { result.runs.append(BlockRun(first: try u64(), count: try u64())) }
         return result
     }
 

@@ -53,7 +53,7 @@ package struct RecordingLayout: Equatable, Sendable {
 
     package static let headLength = 4096
     static let magic: UInt64 = 0x584f_424b_4c42_4148
-    static let version: UInt16 = 7
+    static let version: UInt16 = 8
     static let checksumOffset = 4088
     static let doneOffset = 4092
     static let done: UInt32 = 0x454e_4f44

@@ -67,6 +67,9 @@ struct ComparisonState {
     /// Pieces that both answered, and what was found in the newest: for the simulator's oracle.
     var count: UInt64 = 0
     var newest: ComparedPiece?
+    /// What was found, or repaired, is not told to be kept yet; and when something last was.
+    var isUnkept = false
+    var keptAt: MonotonicTime?
 
     /// Pieces at once; and while clients ask, one, a smaller one, and the less often.
     static let window = 4
@@ -78,6 +81,8 @@ struct ComparisonState {
     static let patience = 3
     /// Differences of which each has a line in the log.
     static let mostNotes: UInt64 = 16
+    /// Nanoseconds between two times that what is found is kept.
+    static let keepsEach: UInt64 = 1_000_000_000
 }
 
 /// What a comparison found in some blocks.
@@ -162,23 +167,39 @@ extension Replica {
         guard let index = comparison.running.firstIndex(where: { $0.node == node }) else { return }
         let ended = comparison.running.remove(at: index)
         for piece in ended.pieces { dropPiece(piece) }
-        let seconds = now.since(ended.began) / 1_000_000_000
-        var result = VerifyResult(end: end, began: wallTime - min(wallTime, seconds), ended: wallTime)
-        let waiting = ended.pieces.map(\.range) + ended.again
-        let first = waiting.map(\.blocks.lowerBound).min() ?? ended.cursor
-        result.reached = min(first, ended.cursor) * Geometry.blockSize
-        result.comparedBytes = ended.compared * Geometry.blockSize
-        result.differingBytes = ended.differing * Geometry.blockSize
-        result.unreadableBytes = ended.unreadable * Geometry.blockSize
-        result.skippedBytes = ended.skipped * Geometry.blockSize
-        result.reason = reason
-        result.completed = end == .complete ? wallTime : comparison.results[node]?.completed ?? 0
-        result.runs = ended.runs
+        let result = result(of: ended, end, reason)
         comparison.results[node] = result
-        emit(.verified(node))
+        keepFindings(of: node)
         let isBad = result.differingBytes > 0 || result.unreadableBytes > 0
         note(isBad ? .error : end == .interrupted ? .warning : .info, "verify", words(of: result), peer: node)
         attention = true
+    }
+
+    /// How it went so far. What an earlier one found behind that differs still, as far as anybody knows.
+    func result(of one: Comparison, _ end: VerifyResult.End, _ reason: String?) -> VerifyResult {
+        let seconds = now.since(one.began) / 1_000_000_000
+        var result = VerifyResult(end: end, began: wallTime - min(wallTime, seconds), ended: wallTime)
+        let waiting = one.pieces.map(\.range) + one.again
+        let first = waiting.map(\.blocks.lowerBound).min() ?? one.cursor
+        result.reached = min(first, one.cursor) * Geometry.blockSize
+        result.comparedBytes = one.compared * Geometry.blockSize
+        result.differingBytes = one.differing * Geometry.blockSize
+        result.unreadableBytes = one.unreadable * Geometry.blockSize
+        result.skippedBytes = one.skipped * Geometry.blockSize
+        result.reason = reason
+        result.completed = end == .complete ? wallTime : comparison.results[one.node]?.completed ?? 0
+        result.runs = one.runs
+        guard end != .complete, !isLeftOut(.earlierFindingsStay) else { return result }
+        for run in comparison.results[one.node]?.runs ?? [] {
+            for part in waiting.map(\.blocks) + [one.cursor..<UInt64.max] {
+                let left = part.clamped(to: run.first..<run.first + run.count)
+                guard !left.isEmpty else { continue }
+                result.differingBytes += UInt64(left.count) * Geometry.blockSize
+                guard result.runs.count < Comparing.mostRuns else { continue }
+                result.runs.append(BlockRun(first: left.lowerBound, count: UInt64(left.count)))
+            }
+        }
+        return result
     }
 
     private func words(of result: VerifyResult) -> String {
@@ -207,6 +228,7 @@ extension Replica {
     }
 
     mutating func tickComparisons() {
+        if comparison.isUnkept { keepFindingsInTime() }
         for node in comparison.running.map(\.node) { giveUpQuestions(to: node) }
         if configuration.verifyEvery > 0 { beginDueComparisons() }
     }

@@ -134,6 +134,7 @@ extension Replica {
                 note(.error, "verify", "block \(block) differs", peer: comparison.running[index].node)
             }
         }
+        if found != 0 { keepFindingsInTime() }
         if comparison.running[index].differing == 0 { noteProgress(index, UInt64(blocks.count)) }
         endCompared(piece.slot)
     }
@@ -159,6 +160,34 @@ extension Replica {
 
     /// How the last comparison with that peer went.
     package func verifyResult(of node: NodeID) -> VerifyResult? { comparison.results[node] }
+
+    /// What is to outlive this run: that, or what one that is under way has found.
+    package func keptVerifyResult(of node: NodeID) -> VerifyResult? {
+        guard let one = comparison.running.first(where: { $0.node == node }), one.differing > 0 else {
+            return comparison.results[node]
+        }
+        return result(of: one, .interrupted, "this node's daemon ended")
+    }
+
+    // MARK: What outlives this run
+
+    /// No marks: these say what a resync is to copy, and which of the two is right nobody knows. So nobody leads, and nobody is filled,
+    /// because of what was found; it waits for a repair.
+    mutating func keepFindings(of node: NodeID) {
+        comparison.isUnkept = false
+        comparison.keptAt = now
+        emit(.verified(node))
+    }
+
+    /// At once, and from then on now and then: a comparison may take days.
+    mutating func keepFindingsInTime() {
+        guard !isLeftOut(.findingsAreKept) else { return }
+        comparison.isUnkept = true
+        if let last = comparison.keptAt, now < last + ComparisonState.keepsEach { return }
+        // All that is known of all peers is kept each time.
+        guard let node = comparison.running.first(where: { $0.differing > 0 })?.node ?? repair?.node else { return }
+        keepFindings(of: node)
+    }
 
     func verifyProgress(of node: NodeID, at now: MonotonicTime) -> VolumeStatus.Verify? {
         guard let one = comparison.running.first(where: { $0.node == node }) else { return nil }

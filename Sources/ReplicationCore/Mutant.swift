@@ -275,6 +275,10 @@ enum Mutant {
     case whoServesIsNamed
     /// A range that is compared is locked against writes.
     case compareLocksRange
+    /// What a comparison finds is kept when it finds it, not only when it ends.
+    case findingsAreKept
+    /// One that did not go through keeps what an earlier one found behind.
+    case earlierFindingsStay
 }
 
 #if Mutants

@@ -118,6 +118,7 @@
             case .servedTakesNoOtherLine, .filledPrimaryIsSuperseded, .lostReadsAreAskedAgain: "diskless primary"
             case .whoServesIsNamed: "suspect copy promoted"
             case .compareLocksRange: "verify: false alarms"
+            case .findingsAreKept, .earlierFindingsStay: "verify: what is found stays known"
             default: ""
             }
         }

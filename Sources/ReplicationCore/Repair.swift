@@ -39,12 +39,15 @@ extension Replica {
             refuse(id, "which-peer", "blocks differ from \(names)", "name one of them with --peer")
             return
         }
-        guard let node = peer ?? (isOwn ? found.first : source), let runs = comparison.results[node]?.runs,
+        // Kept by an earlier run: nobody knows of which volume of this name.
+        let end = volumeSize / Geometry.blockSize
+        guard let node = peer ?? (isOwn ? found.first : source),
+            let runs = comparison.results[node]?.runs.filter({ $0.first < end && $0.count <= end - $0.first }),
             !runs.isEmpty
         else {
             refuse(
                 id, "nothing-to-repair", "no block is remembered that differs",
-                "hablk verify \(volume) --wait finds them; a restart or another primary forgets them")
+                "hablk verify \(volume) --wait finds them; another primary knows what it found itself")
             return
         }
         let blocks = runs.reduce(0) { $0 + $1.count }
@@ -155,6 +158,7 @@ extension Replica {
         let after = BlockRun(first: block + 1, count: run.first + run.count - block - 1)
         runs.insert(contentsOf: [before, after].filter { $0.count > 0 }, at: place)
         comparison.results[current.node]?.runs = runs
+        keepFindingsInTime()
     }
 
     /// The link to one of the two is lost: what has not begun to be written does not wait for it.
@@ -173,6 +177,7 @@ extension Replica {
     private mutating func endRepair(_ reason: String?, _ message: String?) {
         guard let ended = repair else { return }
         repair = nil
+        keepFindings(of: ended.node)
         let volume = configuration.volume
         let done = "\(ended.repaired) blocks have on all copies what \(name(ended.source)) had"
         note(.info, "verify", "repair: \(message.map { "\($0); " } ?? "")\(done)", peer: ended.node)

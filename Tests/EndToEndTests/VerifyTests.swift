@@ -44,7 +44,33 @@ extension EndToEnd {
                 try cluster.alpha.start()
                 try cluster.alpha.wait(for: "connected")
                 let kept = try #require(try cluster.alpha.status().peer.lastVerify)
-                #expect(kept.result == "differs" && kept.ended == last.ended && kept.differing.isEmpty)
+                #expect(kept.result == "differs" && kept.ended == last.ended && kept.differing == last.differing)
+            }
+        }
+
+        @Test
+        func `what was found stays known when the primary is killed in the middle, and is repaired by its next run`()
+            throws
+        {
+            try withCluster { cluster in
+                try cluster.startWithPrimary()
+                try spoil(cluster.bravo, at: 4 * mebibyte)
+                try cluster.alpha.hablk("verify", "--rate", "4MiB/s")
+                let memory = "\(cluster.alpha.folder)/state/r0.verified"
+                try until("the first difference, written down") {
+                    (try? String(contentsOfFile: memory, encoding: .utf8))?.contains("\"1024+1\"") == true
+                }
+                cluster.alpha.killDaemon()
+                try cluster.alpha.start()
+                try cluster.alpha.wait(for: "connected")
+                let kept = try #require(try cluster.alpha.status().peer.lastVerify)
+                #expect(kept.result == "differs" && kept.message == "this node's daemon ended" && kept.completed == nil)
+                #expect(kept.differing == [.init(offset: 4 * mebibyte, length: 4096)])
+                try cluster.alpha.promote()
+                try cluster.alpha.wait(for: "in-sync")
+                try cluster.alpha.hablk("verify", "--repair", "--from", "alpha")
+                #expect(try verify(cluster.alpha).code == 0)
+                #expect(try cluster.alpha.status().peer.lastVerify?.differing.isEmpty == true)
             }
         }
 

@@ -16,12 +16,33 @@ import Testing
         return result
     }
 
-    @Test func `a node remembers what it compared, but for the blocks`() throws {
+    @Test func `a node remembers what it compared, and which blocks differed`() throws {
         let text = VerifyMemory.text([("bravo", Self.result), ("charlie", Self.result)])
         let back = VerifyMemory.results(text)
-        var expected = Self.result
-        expected.runs = []
-        #expect(back.map(\.node) == ["bravo", "charlie"] && back.allSatisfy { $0.result == expected })
+        #expect(back.map(\.node) == ["bravo", "charlie"] && back.allSatisfy { $0.result == Self.result })
+        // As an earlier build wrote it.
+        let former = text.replacing(", \"runs\": \"7+1 137438953472+1\"", with: "")
+        #expect(former != text)
+        let nameless = VerifyMemory.results(former)
+        #expect(
+            nameless.count == 2 && nameless.allSatisfy { $0.result.runs.isEmpty && $0.result.differingBytes == 8192 })
+    }
+
+    @Test func `so many blocks as there is room for; and none where one of them is none`() {
+        var result = Self.result
+        result.runs = (0..<1024).map { BlockRun(first: 1 << 51 - 1 - $0, count: 1 << 51) }
+        let many = (0..<7).map { (node: "node-\($0)", result: result) }
+        let back = VerifyMemory.results(VerifyMemory.text(many))
+        #expect(back.count == 7 && back.allSatisfy { $0.result.runs == Array(result.runs.prefix(256)) })
+        let text = VerifyMemory.text([("bravo", Self.result)])
+        for bad in [
+            "7", "7+", "+1", "7+0", "4503599627370496+1", "7+4503599627370496", "-7+1", "7+1+1",
+            "7+99999999999999999999",
+        ] {
+            let spoiled = text.replacing("7+1 1", with: "\(bad) 1")
+            #expect(spoiled != text)
+            #expect(VerifyMemory.results(spoiled).map(\.result.runs) == [[]], "\(bad)")
+        }
     }
 
     @Test func `lines that say nothing are left out, and seven peers find room`() {

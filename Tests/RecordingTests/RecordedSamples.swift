@@ -90,6 +90,7 @@ enum RecordedSamples {
         var result = VerifyResult(end: .interrupted, began: 120, ended: 121)
         result.completed = 122
         result.reason = "the connection ended"
+        result.runs = [BlockRun(first: 123, count: 124), BlockRun(first: 1 << 51, count: 1)]
         configuration.compared = [.init(node: peer, result: result)]
         return RecordedStart(
             configuration: configuration, run: RunID(rawValue: 117), seed: .max, wallClock: 118, metadata: metadata,

@@ -206,8 +206,8 @@ private func isBeginning(_ lines: ArraySlice<String>, of whole: [String]) -> Boo
 
     @Test func `what is foreign, newer or damaged is called so`() {
         var bytes = Self.some
-        bytes[8] = 8
-        #expect(throws: RecordingError.otherVersion(8)) { _ = try RecordingReader(bytes) }
+        bytes[8] = 9
+        #expect(throws: RecordingError.otherVersion(9)) { _ = try RecordingReader(bytes) }
         bytes = Self.some
         bytes[0] = 0
         #expect(throws: RecordingError.foreign) { _ = try RecordingReader(bytes) }

@@ -36,6 +36,7 @@ extension Cluster {
         configuration.keepsDiscarded = options.faults.contains(.keeping)
         configuration.afterSplitBrain = options.afterSplitBrain
         if options.faults.contains(.verifying) { configuration.verifyEvery = options.verifyEvery }
+        configuration.compared = node.verifyMemory
         return configuration
     }
 

@@ -137,15 +137,26 @@ extension Cluster {
         }
     }
 
-    /// A comparison that says it went through has looked at every block.
+    /// A comparison that says it went through has looked at every block. What is known of all peers is written down.
     func verified(with peer: NodeID, _ node: SimulatedNode, _ live: LiveReplica) {
-        guard let result = live.core.pointee.verifyResult(of: peer) else {
+        node.verifyMemory = copyNodes.compactMap { other in
+            live.core.pointee.keptVerifyResult(of: other.id).map { known in
+                var kept = known
+                kept.runs = Array(known.runs.prefix(Comparing.mostKept))
+                return .init(node: other.id, result: kept)
+            }
+        }
+        guard let result = live.core.pointee.keptVerifyResult(of: peer) else {
             return oracle.fail("I12", "node \(node.side) ended a comparison and knows nothing of it")
         }
         let seen = result.comparedBytes + result.unreadableBytes + result.skippedBytes
         if result.end == .complete, seen != options.size {
             oracle.fail(
                 "I12", "node \(node.side) says that it compared all, and looked at \(seen) of \(options.size) bytes")
+        }
+        let named = result.runs.reduce(0) { $0 + $1.count * Geometry.blockSize }
+        if named > result.differingBytes || result.runs.contains(where: { $0.first + $0.count > options.blocks }) {
+            oracle.fail("I12", "node \(node.side) remembers blocks that it did not find: \(result)")
         }
         if trace.isOn { trace.add(now, node.side, "oracle", "compared: \(result)") }
     }

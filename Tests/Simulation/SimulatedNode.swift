@@ -109,6 +109,8 @@ final class SimulatedNode {
     var outcomes: [UInt32: CommandOutcome] = [:]
     var nextCommand: UInt32 = 1
 
+    /// What its runs found of other copies, as its machine remembers it.
+    var verifyMemory: [ReplicaConfiguration.Compared] = []
     // Comparisons of copies: when it asked whom for what, and how many pieces it has compared.
     var asked: [UInt64: UInt64] = [:]
     var compared: UInt64 = 0
