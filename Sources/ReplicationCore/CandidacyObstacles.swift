@@ -131,6 +131,15 @@ extension Replica {
         if !hasDisk {
             // Nor does it found a volume: whoever does so says with its own copy what it begins with.
             guard current.kept.isEmpty || newest.isEmpty && !isLeftOut(.disklessFoundsNothing) else { return nil }
+            if let node = unfinished(current), self[peer: node].theirs != nil {
+                return .passing(
+                    Refusal(
+                        reason: VolumeStatus.dataLoss,
+                        message:
+                            "no disk here, and a promotion of \(name(node)) that gives up writes was begun and not finished",
+                        remedy: "hablk attach \(configuration.volume); or, when they are lost, on \(name(node)): "
+                            + "hablk promote \(configuration.volume) --accept-data-loss"))
+            }
             return .passing(
                 Refusal(
                     reason: "no-good-copy", message: "no disk here, and no member with a whole copy answered",

@@ -295,11 +295,23 @@ extension Replica {
         )
     }
 
+    /// Of a candidate without a disk: whom the newest record names alone, on a word that gave up what others hold, and who did not come to
+    /// serve. It needs the word again, and carries nobody (seed 910140120 of `--mixed`).
+    func unfinished(_ current: Candidacy) -> NodeID? {
+        guard !hasDisk, let former = current.newest.primary, former != me, current.newest.inStep.contains(former),
+            !isLeftOut(.unfinishedCarriesNobody)
+        else { return nil }
+        // What it did not say yet it may be about to say.
+        let isUnfinished = self[peer: former].theirs.map { $0.flags.contains(.offered) } ?? isMixed
+        return isUnfinished ? former : nil
+    }
+
     /// Who stays in step with this candidate. What it settles block by block would lie on an asynchronous copy in no order: that
     /// one is filled instead, and says meanwhile that it is not whole. On a word this copy goes on alone: its record, chosen or
     /// not, must vouch for no other.
     func withoutLaggards(_ kept: NodeSet, _ current: Candidacy) -> NodeSet {
         guard current.purpose != .again, !current.newest.isEmpty else { return kept }
+        let kept = unfinished(current).map { kept.removing($0) } ?? kept
         guard isMixed else {
             // By a file that names no asynchronous copy any more a candidate with a disk settles what they differ in.
             var whole = kept

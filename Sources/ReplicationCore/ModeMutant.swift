@@ -48,6 +48,8 @@ enum ModeMutant {
     case lossWaitsALease
     /// One that did not come to serve needs the word again.
     case unfinishedLossIsAsked
+    /// Nor does it carry a primary without a disk before that.
+    case unfinishedCarriesNobody
     /// That a copy lags is durable.
     case laggingIsDurable
     /// Where something is to be settled an asynchronous copy is left out, and filled.

@@ -196,6 +196,7 @@
         fileprivate var clusters: String {
             switch self {
             case .laggardNeedsWord, .lossNeedsFormerOff, .lossKeepsNobody, .lossWaitsALease, .unfinishedLossIsAsked,
+                .unfinishedCarriesNobody,
                 .laggingIsDurable, .laggardsAreFilled, .disklessKeepsHolders, .keeperHoldsAll, .holdersVouch,
                 .laggardsGiveNoLease, .arrivalsEndBeforePromise, .nearMembersFlush, .flushWaitsForNear,
                 .laggardsHoldNoExtent, .disklessReadsFromLevel, .disklessWaitsForAll, .pulledIsMarked,
@@ -219,7 +220,8 @@
             case .crashedPrimaryLeads, .lossIsAccepted: "F10, F24"
             case .sendBufferIsBounded, .demotionDrainsHeld, .leaverDrainsHeld: "async"
             case .digestBehindFrames: "verify: false alarms"
-            case .laggardNeedsWord, .lossKeepsNobody, .unfinishedLossIsAsked, .laggingIsDurable, .keeperHoldsAll:
+            case .laggardNeedsWord, .lossKeepsNobody, .unfinishedLossIsAsked, .unfinishedCarriesNobody,
+                .laggingIsDurable, .keeperHoldsAll:
                 "F24"
             case .lossNeedsFormerOff, .lossWaitsALease, .laggardsGiveNoLease: "F18, F24"
             case .laggardsAreFilled: "I10"

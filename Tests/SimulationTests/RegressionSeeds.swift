@@ -259,5 +259,9 @@ enum RegressionSeeds {
         Seed(
             seed: 30338,
             found: "a copy was filled with what a member had in memory only, and nothing was marked between the two"),
+        Seed(
+            seed: 910_140_120,
+            found:
+                "a primary without a disk went on with a copy whose promotion with loss did not end, and that led next"),
     ]
 }
