@@ -84,9 +84,11 @@ extension PeerPort {
         _ bytes: UnsafeRawBufferPointer, without zeroes: ZeroBlocks
     ) -> Bool {
         let wire = zeroes.maskLength + zeroes.dataLength
+        // Each run asks again, when header and runs before it are there, and for a header that may come behind it.
+        let payloads = zeroes.runs + 2
         guard
             stream.hasRoom(
-                headerBytes: 128 + ZeroBlocks.maximumMaskLength, payloads: zeroes.runs, payloadBytes: zeroes.dataLength)
+                headerBytes: 128 + ZeroBlocks.maximumMaskLength, payloads: payloads, payloadBytes: zeroes.dataLength)
         else { return false }
         let length = PeerFrame.encode(message, stamp, payload: bytes, carried: .sparse(wire), into: scratch)
         let end = length + zeroes.maskLength

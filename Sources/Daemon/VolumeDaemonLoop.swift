@@ -173,8 +173,9 @@ final class VolumeLoop {
         {
             turn(latest: latest)
         }
-        disk.release()
+        // Who comes next waits for the disk, and reads then what was found.
         keepComparisons()
+        disk.release()
         blackBox?.end()
         RuntimeFile.remove(paths.processID(configuration.volume))
         log.info("process: stopped")

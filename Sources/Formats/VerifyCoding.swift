@@ -84,8 +84,8 @@ extension VerifyResult {
 package enum VerifyMemory {
     /// No file of ours is longer.
     package static let maximumBytes = 128 << 10
-    /// Beyond any disk's end.
-    private static let endOfBlocks: UInt64 = 1 << 52
+    /// Beyond any disk's end, and bytes of all before it can be counted.
+    private static let endOfBlocks: UInt64 = 1 << 48
 
     package static func text(_ results: [(node: String, result: VerifyResult)]) -> String {
         var text = ""
@@ -111,6 +111,7 @@ package enum VerifyMemory {
             else { continue }
             // An earlier build named none.
             result.runs = runs((try? json.string("runs")) ?? "")
+            results.removeAll { $0.node == node }
             results.append((node, result))
         }
         return results
@@ -121,8 +122,9 @@ package enum VerifyMemory {
         var runs: [BlockRun] = []
         for word in text.split(separator: " ").prefix(Comparing.mostKept) {
             let numbers = word.split(separator: "+", omittingEmptySubsequences: false).map { UInt64($0) }
-            guard numbers.count == 2, let first = numbers[0], let count = numbers[1], first < endOfBlocks, count > 0,
-                count < endOfBlocks
+            let end = runs.last.map { $0.first + $0.count } ?? 0
+            guard numbers.count == 2, let first = numbers[0], let count = numbers[1], first >= end, count > 0,
+                first < endOfBlocks, count <= endOfBlocks - first
             else { return [] }
             runs.append(BlockRun(first: first, count: count))
         }

@@ -102,6 +102,8 @@ extension Replica {
         operation.range = ByteRange(blocks: run.first..<run.first + 1)
         operation.exact = operation.range
         operation.began = now
+        // Before it counts as repaired, and is known no more: a loss of power would leave the wrong block, and nobody who knows of it.
+        operation.forced = true
         operation.phase = .waitingBuffer
         // Takes its place among the writes when the buffer is there: one that waits for the block may have the last.
         table.insert(operation, at: repairSlot, ordered: false)

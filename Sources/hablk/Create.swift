@@ -85,6 +85,8 @@ struct Create: ParsableCommand {
         do {
             let line = try VolumeCreation.create(
                 configuration: configuration, node: node, assumeIdentical: assumeIdentical, force: force)
+            // What comparisons of the copy before it found says nothing of this one.
+            unlink(local.paths.verifyMemory(volume))
             Report.done(line, volume: volume, json: json)
         } catch {
             // Refused means that nothing changed.

@@ -298,6 +298,38 @@ import Testing
         #expect(Array(guest.received.suffix(wanted.count)) == wanted)
     }
 
+    @Test(arguments: 22...30)
+    func `payloads of many runs wait when the queue has no room for all of them`(_ segments: Int) throws {
+        var options = PeerPortPair.Options()
+        options.limits.stream.segments = segments
+        // Headers come to the end of their memory, and go on at its beginning, in each place.
+        options.limits.stream.headerBytes = 1009
+        let pair = try PeerPortPair(options)
+        try pair.connect()
+        var bytes = SamplePayload.random.bytes(131_072)
+        for block in stride(from: 0, to: 32, by: 2) {
+            bytes.replaceSubrange(block * 4096..<(block + 1) * 4096, with: [UInt8](repeating: 0, count: 4096))
+        }
+        let mixed = try buffer(pair.alpha, bytes)
+        let plain = try buffer(pair.alpha, Array(SamplePayload.random.bytes(8192)))
+        for number in 0..<60 {
+            let isMixed = number % 3 != 0
+            pair.alpha.send(messages(0, number, isMixed ? 131_072 : 8192, isMixed ? mixed : plain))
+        }
+        for buffer in [mixed, plain] { pair.alpha.machine.pool.release(buffer.index) }
+        var taken: [UInt64] = []
+        let isWhole = pair.until(seconds: 20) {
+            for (_, message) in pair.bravo.messages {
+                if case .write(let sequence, _, _) = message { taken.append(sequence) }
+                if message.range?.length == 131_072 { #expect(content(pair.bravo, message) == bytes) }
+            }
+            pair.bravo.releaseBuffers()
+            pair.bravo.port.buffersAvailable(into: &pair.bravo.events)
+            return taken.count == 60 && pair.alpha.machine.pool.inUse == 0
+        }
+        #expect(isWhole && taken == (1...60).map { UInt64($0) })
+    }
+
     @Test func `a peer that cannot put zeroes back is sent them`() throws {
         let payload = SamplePayload.nearlyZero.bytes(8192)
         for lacks in [PeerCapabilities.zeroBlocks, []] {

@@ -30,13 +30,14 @@ import Testing
 
     @Test func `so many blocks as there is room for; and none where one of them is none`() {
         var result = Self.result
-        result.runs = (0..<1024).map { BlockRun(first: 1 << 51 - 1 - $0, count: 1 << 51) }
+        result.runs = (0..<1024).map { BlockRun(first: (1 << 48) - 4096 + 2 * $0, count: 1) }
         let many = (0..<7).map { (node: "node-\($0)", result: result) }
         let back = VerifyMemory.results(VerifyMemory.text(many))
         #expect(back.count == 7 && back.allSatisfy { $0.result.runs == Array(result.runs.prefix(256)) })
         let text = VerifyMemory.text([("bravo", Self.result)])
         for bad in [
-            "7", "7+", "+1", "7+0", "4503599627370496+1", "7+4503599627370496", "-7+1", "7+1+1",
+            "7", "7+", "+1", "7+0", "281474976710656+1", "7+281474976710650", "281474976710655+2", "9+1 8+1",
+            "9+2 10+1", "-7+1", "7+1+1",
             "7+99999999999999999999",
         ] {
             let spoiled = text.replacing("7+1 1", with: "\(bad) 1")
