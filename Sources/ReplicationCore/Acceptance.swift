@@ -311,7 +311,10 @@ extension Replica {
         for other in others where !isLeftOut(.outsiderMarks) { markUnconfirmed(toward: other) }
         forgetUnsettled()
         distrustUnnamed(proposal.record)
-        if !relaxed.isEmpty, holders(of: superblock.record).contains(me) { superblock.mayHoldMore = true }
+        // Who is left out by another leader than the one that it followed may hold more than that one, a copy that lags as well.
+        let isOtherLeader = proposal.record.number.term.node != superblock.record.number.term.node
+        let wasMember = isInStep(me, superblock.instance, by: superblock.record) && isOtherLeader
+        if !relaxed.isEmpty, holders(of: superblock.record).contains(me) || wasMember { superblock.mayHoldMore = true }
         superblock.volume = proposal.volume
         superblock.record = proposal.record
         superblock.required = proposal.record.inStep

@@ -100,6 +100,8 @@ extension Replica {
             // What a member said before it gave its data up is no news.
             let isFollower = standing.record.isEmpty || standing.record.lineage == record.lineage
             guard isFollower || isInStep(node, standing.instance, by: record) else { continue }
+            // One that was put back as it was takes no record before it is filled, and would be a voter without a vote.
+            guard hasVote(node) || isLeftOut(.restHasVotes) else { continue }
             let instance = standing.instance
             if !record.voters.contains(node) || record.instances[node].isNone {
                 begin(.admit(node), losing: NodeSet(), offeringTo: NodeSet())

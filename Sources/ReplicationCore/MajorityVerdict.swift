@@ -118,7 +118,13 @@ extension HandshakeVerdict {
         }
         let (guest, host) = mine.discardMyData ? (mine, theirs) : (theirs, mine)
         guard leads(host), !leads(guest) else { return .init(.nothing, because: .nobodyLeads) }
-        let verdict = source(host, guest, because: .discardedData)
+        var verdict = source(host, guest, because: .discardedData)
+        // Marks say nothing of what a copy lacks that was put back as it was, in whatever line it did that.
+        if verdict.outcome == .sourceOfMarked || verdict.outcome == .sourceOfEverything,
+            isRolledBack(guest, rememberedBy: host), !isLeftOut(.forcedGuestIsJudged)
+        {
+            verdict = goingOn(.init(.sourceOfEverything, because: .rolledBackDiscarded), host, guest)
+        }
         return mine.discardMyData ? verdict.mirrored : verdict
     }
 }

@@ -159,9 +159,13 @@ extension Replica {
 
     /// As far as is known. One that was put back as it was takes the records of who fills it; should that one be started again before
     /// it is whole, its vote is none, and of two voters the other would find no majority ever again (seed 881001040).
-    private func hasVote(_ node: NodeID) -> Bool {
+    func hasVote(_ node: NodeID) -> Bool {
         if node == me || witnesses.contains(node) || isLeftOut(.restHasVotes) { return true }
         let peer = self[peer: node]
+        // Without a disk it takes nothing, whatever it said of itself when its session began.
+        guard peer.theirs?.hasDisk == true, peer.presence?.disk != .diskless, peer.presence?.disk != .failed else {
+            return false
+        }
         if peer.relation == .established { return true }
         return peer.handshake == .finished && peer.verdict?.rule != .rolledBackDiscarded
             && peer.theirs?.flags.contains(.rolledBack) != true

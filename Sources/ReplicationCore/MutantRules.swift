@@ -146,7 +146,7 @@
                 "F11"
             case .writesEndBeforeVote, .olderTermHasNoRight: "F13"
             case .membersRememberNumbers, .rolledBackUntilJoin, .rolledBackHasNoVote, .putBackTwiceBeginsAnew,
-                .forgottenTermTells:
+                .forgottenTermTells, .forcedGuestIsJudged:
                 "F15"
             case .forceVotesAlone, .forcedHalfFillsAll, .offerWaitsForLeader, .secondVoterAcceptsFirst,
                 .linesHaveTheirTerms:

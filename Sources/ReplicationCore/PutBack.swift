@@ -29,24 +29,36 @@ extension Replica {
         persistSuperblock()
     }
 
-    /// With quorum: a record that this very copy led under, in a term above all that its disk knows of. The term was durable here before
-    /// anybody was asked for it, so the disk is an older one, whatever its numbers say. Any voter may tell it, a witness or a copy
-    /// that is being filled too; the members, which remember numbers, may be gone, or taken out of the file (seed 640211). A
-    /// record that does not name this copy proves nothing: its maker may have had no disk at that time.
+    /// With quorum: a record that names this very copy in step, in a term above all that its disk knows of. Whom a record names has
+    /// promised its term on that disk: it made the record, voted for its maker, or was filled in that term. So the disk is
+    /// an older one, whatever its numbers say. Any voter may tell it, a witness or a copy that is being filled too; the
+    /// members, which remember numbers, may be gone, or taken out of the file (seed 640211). A record that does not name this copy
+    /// proves nothing, of its own making either: there may have been no disk here at that time.
     mutating func noteForgottenTerm(_ record: Record, told node: NodeID) {
         guard isByMajority, hasDisk, !isWitness, !superblock.flags.contains(.rolledBack),
-            !isLeftOut(.forgottenTermTells), record.number.term.node == me,
+            !isLeftOut(.forgottenTermTells),
             superblock.record.isEmpty || record.lineage == superblock.record.lineage,
-            superblock.promised < record.number.term, isInStep(me, superblock.instance, by: record)
+            superblock.promised < record.number.term || isForgotten(record, told: node),
+            isInStep(me, superblock.instance, by: record)
         else { return }
         note(
             .error, "disk",
-            "rolled-back: \(name(node)) has record \(record.number), which this copy made, and on its disk is no term above "
-                + "\(superblock.promised): it was restored, rolled back or cloned", peer: node)
+            "rolled-back: \(name(node)) has record \(record.number), which names this copy, and its disk knows of none above "
+                + "\(max(superblock.record.number, RecordNumber(term: superblock.promised, index: 0))): it was restored, rolled back or cloned",
+            peer: node)
         superblock.flags.formUnion([.outdated, .rolledBack])
         persistSuperblock()
         yield(to: node)
         // Whoever was met, or is being met, took it for what it is not.
         for other in others { restartSession(other, "this copy was put back as it was") }
+    }
+
+    /// A later record of the term that this copy's own one is of, made here by an earlier run: it was durable here before any voter had
+    /// it. But a copy that joins has the record that names it before its maker, and so has the second voter.
+    private func isForgotten(_ record: Record, told node: NodeID) -> Bool {
+        let mine = superblock.record
+        let isJoining = required.contains(node) && !mine.inStep.contains(node)
+        return mine.number.term == record.number.term && record.number.term.node == me && mine.number < record.number
+            && proposed < record.number && !isJoining && mine.voters != NodeSet(me)
     }
 }

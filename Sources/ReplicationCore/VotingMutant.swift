@@ -74,6 +74,8 @@ enum VotingMutant {
     case putBackTwiceBeginsAnew
     /// A copy that is told of a record of its own, in a term that its disk does not know, was put back as it was.
     case forgottenTermTells
+    /// Nor is a copy that was put back filled by marks because it gives another line up.
+    case forcedGuestIsJudged
     // MARK: F16
     /// Who is promoted by force is the only voter of the new line.
     case forceVotesAlone
