@@ -218,10 +218,6 @@ extension Replica {
         {
             superblock.flags.insert(.outdated)
         }
-        // A witness, which is met by no handshake, said before this disk was here what it has.
-        for node in witnesses where self[peer: node].hasSession {
-            if let record = self[peer: node].standing?.record { noteForgottenTerm(record, told: node) }
-        }
         emit(.commandDone(id, .done("attached: \(diskState.rawValue)")))
     }
 

@@ -61,4 +61,11 @@ extension Replica {
         return mine.number.term == record.number.term && record.number.term.node == me && mine.number < record.number
             && proposed < record.number && !isJoining && mine.voters != NodeSet(me)
     }
+
+    /// A disk is attached. A witness, which is met by no handshake, said before it was here what it has.
+    mutating func hearWitnessesAgain() {
+        for node in witnesses where self[peer: node].hasSession {
+            if let record = self[peer: node].standing?.record { noteForgottenTerm(record, told: node) }
+        }
+    }
 }

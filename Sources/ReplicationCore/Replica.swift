@@ -316,7 +316,9 @@ package struct Replica {
             noteStatus()
             attention = true
         case .tick: tick()
-        case .attached(let metadata, let command): attach(metadata, command)
+        case .attached(let metadata, let command):
+            attach(metadata, command)
+            hearWitnessesAgain()
         case .sessionOpened(let node, let session, let run, let dialedHere, let discards):
             sessionOpened(node, session, run: run, dialedHere: dialedHere, discards: discards)
         case .sessionClosed(let node, let session, let why): sessionClosed(node, session, why)

@@ -152,7 +152,7 @@ import Testing
         bench.pass(milliseconds: 5000)
         _ = bench.promote(force: true)
         bench.pass(milliseconds: 5000)
-        bench.open(gamma) {
+        bench.meet(gamma) {
             $0.record = .empty
             $0.promised = .zero
         }

@@ -68,7 +68,7 @@ import Testing
         bench.held = [.write]
         bench.ask(0, .write)
         bench.command(.demote(force: false, deadline: bench.now + 500_000_000))
-        for node in [beta, gamma] { bench.open(node) }
+        for node in [beta, gamma] { bench.meet(node) }
         #expect(bench.proposal == nil)
         bench.pass(milliseconds: 600)
         #expect(bench.core.isPrimary)
@@ -79,7 +79,7 @@ import Testing
 
     @Test func `a record that adds a voter needs a majority of those before it, too`() {
         let bench = alone(voters: NodeSet(alpha, beta))
-        for node in [beta, gamma] { bench.open(node) }
+        for node in [beta, gamma] { bench.meet(node) }
         guard let record = bench.proposal?.record, record.voters.contains(gamma) else {
             Issue.record("gamma is to vote")
             return

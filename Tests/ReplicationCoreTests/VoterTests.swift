@@ -266,7 +266,7 @@ import Testing
         // That very memory's word does not count for the record that dismisses it.
         bench.hear(.accepted(bench.proposal!.record.number, mark: StartMark(startNumber: 1, sequence: 1)), from: gamma)
         #expect(bench.proposal?.record.voters == NodeSet(alpha, beta))
-        bench.open(gamma) { $0.instance = InstanceID(rawValue: 0x999) }
+        bench.meet(gamma) { $0.instance = InstanceID(rawValue: 0x999) }
         for _ in 0..<4 where bench.proposal?.record.voters.contains(gamma) == false { bench.accept(from: beta) }
         #expect(bench.proposal?.record.voters == NodeSet(alpha, beta).inserting(gamma))
         #expect(bench.proposal?.record.instances[gamma] == InstanceID(rawValue: 0x999))
