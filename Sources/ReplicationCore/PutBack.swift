@@ -33,10 +33,12 @@ extension Replica {
     /// promised its term on that disk: it made the record, voted for its maker, or was filled in that term. So the disk is
     /// an older one, whatever its numbers say. Any voter may tell it, a witness or a copy that is being filled too; the
     /// members, which remember numbers, may be gone, or taken out of the file (seed 640211). A record that does not name this copy
-    /// proves nothing, of its own making either: there may have been no disk here at that time.
+    /// proves nothing, of its own making either: there may have been no disk here at that time. Nor does one that was made without
+    /// quorum, where each new run has a new term and whom it names may never have heard of it: so this copy must have known of one
+    /// that a majority chose.
     mutating func noteForgottenTerm(_ record: Record, told node: NodeID) {
         guard isByMajority, hasDisk, !isWitness, !superblock.flags.contains(.rolledBack),
-            !isLeftOut(.forgottenTermTells),
+            superblock.flags.contains(.founded), !isLeftOut(.forgottenTermTells),
             superblock.record.isEmpty || record.lineage == superblock.record.lineage,
             superblock.promised < record.number.term || isForgotten(record, told: node),
             isInStep(me, superblock.instance, by: record)
@@ -58,8 +60,10 @@ extension Replica {
     private func isForgotten(_ record: Record, told node: NodeID) -> Bool {
         let mine = superblock.record
         let isJoining = required.contains(node) && !mine.inStep.contains(node)
+        let isSecondVoter =
+            mine.voters == NodeSet(me) && record.voters == mine.voters.inserting(node) && record.inStep == mine.inStep
         return mine.number.term == record.number.term && record.number.term.node == me && mine.number < record.number
-            && proposed < record.number && !isJoining && mine.voters != NodeSet(me)
+            && proposed < record.number && !isJoining && !isSecondVoter
     }
 
     /// A disk is attached. A witness, which is met by no handshake, said before it was here what it has.
