@@ -301,8 +301,11 @@ extension Replica {
         guard !hasDisk, let former = current.newest.primary, former != me, current.newest.inStep.contains(former),
             !isLeftOut(.unfinishedCarriesNobody)
         else { return nil }
-        // What it did not say yet it may be about to say.
-        let isUnfinished = self[peer: former].theirs.map { $0.flags.contains(.offered) } ?? isMixed
+        // What it did not say yet it may be about to say; and it said nothing of a term that it began since.
+        let isUnfinished =
+            self[peer: former].theirs.map {
+                $0.flags.contains(.offered) || isMixed && $0.record.number.term < current.newest.number.term
+            } ?? isMixed
         return isUnfinished ? former : nil
     }
 
