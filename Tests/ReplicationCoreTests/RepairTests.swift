@@ -41,15 +41,35 @@ import Testing
         bench.position(of: .wrote(ByteRange(blocks: block..<block + 1)), after: start)
     }
 
+    /// The peer has written it; and it answers the flush that follows, since a repair is stable before it counts.
+    private func written(_ sequence: UInt64, _ bench: Bench) {
+        let start = bench.moments.count
+        bench.hear(.written(sequence: sequence, succeeded: true))
+        for message in bench.messages(since: start) {
+            if case .flush(let round) = message {
+                bench.hear(.flushed(round: round, succeeded: true, mark: StartMark(startNumber: 1, sequence: 60)))
+            }
+        }
+    }
+
     @Test func `from this copy each block is written here and there, one after the other`() {
         let bench = differing()
         let start = bench.moments.count
         let command = bench.command(.repair(peer: nil, from: alpha))
         #expect(writes(bench, since: start) == [3])
+        let flushes = { bench.messages(since: start).count { if case .flush = $0 { true } else { false } } }
         bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        #expect(writes(bench, since: start) == [3] && flushes() == 1, "it is stable before the next")
+        #expect(bench.core.verifyResult(of: beta)?.runs == [BlockRun(first: 3, count: 2)])
+        guard case .flush(let round) = bench.messages(since: start).last else {
+            Issue.record("no flush")
+            return
+        }
+        bench.hear(.flushed(round: round, succeeded: true, mark: StartMark(startNumber: 1, sequence: 60)))
         #expect(writes(bench, since: start) == [3, 4])
+        #expect(bench.core.verifyResult(of: beta)?.runs == [BlockRun(first: 4, count: 1)])
         #expect(bench.end(of: command) == nil)
-        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        written(bench.lastSequence, bench)
         #expect(bench.end(of: command) == "done")
         #expect(position(bench, writing: 3, after: start) != nil && position(bench, writing: 4, after: start) != nil)
         #expect(bench.core.verifyResult(of: beta)?.runs.isEmpty == true)
@@ -68,12 +88,12 @@ import Testing
         #expect(writes(bench, since: start).isEmpty, "it waits for the repair")
         bench.hearReadData(first.id, first.range)
         #expect(writes(bench, since: start) == [3])
-        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        written(bench.lastSequence, bench)
         #expect(bench.reply(to: 0) == nil && writes(bench, since: start) == [3, 3])
         let second = try #require(reads(bench, since: start).last)
         bench.hearReadData(second.id, second.range)
         for sequence in bench.frames(since: start).dropFirst() {
-            bench.hear(.written(sequence: sequence, succeeded: true))
+            written(sequence, bench)
         }
         #expect(bench.reply(to: 0) == .done && bench.end(of: command) == "done")
         bench.expectNothingLeft()
@@ -98,7 +118,7 @@ import Testing
         let second = try #require(reads(bench, since: start).last)
         #expect(second.range == ByteRange(blocks: 4..<5))
         bench.hearReadData(second.id, second.range)
-        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        written(bench.lastSequence, bench)
         #expect(bench.end(of: command) == "unreadable" && bench.core.diskState == .upToDate)
         #expect(bench.core.verifyResult(of: beta)?.runs == [BlockRun(first: 3, count: 1)])
         bench.expectNothingLeft()
@@ -121,7 +141,7 @@ import Testing
         let start = bench.moments.count
         let command = bench.command(.repair(peer: nil, from: alpha))
         bench.handle(.commandWithdrawn(command))
-        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        written(bench.lastSequence, bench)
         #expect(writes(bench, since: start) == [3])
         #expect(bench.core.verifyResult(of: beta)?.runs == [BlockRun(first: 4, count: 1)])
         bench.expectNothingLeft()
@@ -133,7 +153,7 @@ import Testing
         let command = bench.command(.repair(peer: nil, from: alpha))
         let demotion = bench.demote()
         #expect(bench.end(of: demotion) == nil)
-        bench.hear(.written(sequence: bench.lastSequence, succeeded: true))
+        written(bench.lastSequence, bench)
         #expect(bench.end(of: command) == "interrupted" && writes(bench, since: start) == [3])
         for message in bench.messages(since: start) {
             if case .flush(let round) = message {
